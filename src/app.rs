@@ -1,0 +1,1 @@
+//! Composition root: settings -> parts -> addresses bound -> run. No decisions.

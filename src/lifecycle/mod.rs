@@ -1,0 +1,11 @@
+//! Readiness, drain, supervised tasks and signals.
+
+mod drain;
+mod readiness;
+mod signals;
+mod tasks;
+
+pub use drain::{Drain, DrainWatch};
+pub use readiness::{Readiness, ReadinessGuard};
+pub use signals::terminated;
+pub use tasks::Tasks;

@@ -1,0 +1,6 @@
+//! Signals.
+
+/// Ends at the first SIGTERM or SIGINT.
+pub async fn terminated() -> std::io::Result<()> {
+    todo!()
+}

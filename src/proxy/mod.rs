@@ -1,0 +1,26 @@
+//! The request path, read in this order: worker, connection, handler, forward, and then the steps that `forward` names.
+
+use std::{net::SocketAddr, time::Duration};
+
+/// What `[listen]` means.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Plain HTTP.
+    pub http: Vec<SocketAddr>,
+    /// Worker threads, at least one.
+    pub workers: usize,
+    /// Connections at once in the whole process; beyond it the accept loop waits.
+    pub connections_max: usize,
+    /// From the first wait for a request to its complete head; also how long an idle connection is kept.
+    pub header_timeout: Duration,
+    /// Bytes of a request head at most (431).
+    pub header_max_bytes: usize,
+    /// Header fields of a request at most (431).
+    pub header_max_count: usize,
+    /// How long running requests may finish after SIGTERM.
+    pub drain_timeout: Duration,
+    /// Further names that no client may send to the app, lower case.
+    pub owned_headers: Vec<http::HeaderName>,
+    /// Whether header names with underscores are dropped.
+    pub drop_underscores: bool,
+}

@@ -1,0 +1,1 @@
+//! The two readings of a path.
