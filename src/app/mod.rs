@@ -3,6 +3,7 @@
 //! Two planes: one thread with a runtime of its own per worker for requests, and the runtime that calls [`App::bind`] for
 //! everything else (database, admin listener, signals).
 
+mod counts;
 mod rows;
 mod threads;
 
@@ -15,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{Handle, net::TcpListener, sync::Semaphore, task::spawn_blocking};
+use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore, task::spawn_blocking};
 
 use self::{rows::Rows, threads::Threads};
 use crate::{
@@ -75,7 +76,7 @@ impl App {
         let directory = Directory::new(config.directory.clone(), rows.source(), Handle::current());
         let metrics = Metrics::new(config.upstreams.iter().map(|upstream| upstream.name.clone()).collect());
         let access_log = AccessLog::start(config.access_log.clone()).map_err(Error::AccessLog)?;
-        register(&metrics, &directory, &access_log);
+        counts::register(&metrics, &directory, &access_log);
         let readiness = Readiness::default();
         Ok(Self {
             addresses,
