@@ -34,6 +34,9 @@ use crate::{
 /// What the workers get on top of the drain deadline to write their last log lines before the process goes on without them.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
+/// For the last answers of the admin listener.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Runs usher until SIGTERM or SIGINT, then drains.
 pub async fn serve(config: Config) -> Result<(), Error> {
     let app = App::bind(config).await?;
@@ -82,7 +85,7 @@ impl App {
             addresses,
             sockets: listeners.into_workers(),
             workers: workers(&config, &directory, &metrics, &access_log),
-            admin: (admin_listener, admin::Parts::new(config.admin, readiness.clone(), metrics)),
+            admin: (admin_listener, admin::Parts { allow: config.admin.allow, readiness: readiness.clone(), metrics }),
             rows,
             readiness,
             access_log,
@@ -101,7 +104,9 @@ impl App {
         let drain = Drain::new();
         let mut tasks = Tasks::new(Handle::current());
         let (listener, parts) = self.admin;
-        tasks.spawn("admin", admin::serve(listener, parts));
+        // The admin listener tells about the drain of the workers, and so outlives it.
+        let farewell = Drain::new();
+        tasks.spawn("admin", admin::serve(listener, parts, farewell.watch()));
         let mut threads = Threads::start(self.workers, self.sockets, &drain)?;
         let ended = tokio::select! {
             () = end => Ok(()),
@@ -113,6 +118,7 @@ impl App {
         tracing::info!(deadline = ?self.drain_timeout, "draining");
         let drained = drain.run(self.drain_timeout + DRAIN_GRACE).await;
         tracing::info!(workers_left = drained.left, "drained");
+        farewell.run(FAREWELL).await;
         let _written = spawn_blocking(|| self.access_log.finish()).await;
         ended
     }

@@ -11,7 +11,7 @@ use std::{
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 
-use super::{body::Tally, connection::Client, facts::Facts, request::Ids, worker::Worker};
+use super::{body::Tally, connection::Client, facts::Facts, ids::Ids, worker::Worker};
 use crate::{
     routing::{Host, Match, TenantId},
     telemetry::{access_log::Line, outcome::Outcome},

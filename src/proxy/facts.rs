@@ -37,11 +37,12 @@ impl<'a> Facts<'a> {
 }
 
 /// The host as the app is told of it, detached from the request.
-pub(super) struct ForwardedHost {
+#[derive(Clone, Debug)]
+pub struct ForwardedHost {
     /// `Host` as the client sent it.
-    pub(super) value: HeaderValue,
+    pub value: HeaderValue,
     /// The port the client spoke to, as far as `Host` tells.
-    pub(super) port: Option<u16>,
+    pub port: Option<u16>,
 }
 
 /// A request carries exactly one `Host` (RFC 9112 §3.2); one of HTTP/1.0 too, since it could not be routed without.

@@ -4,10 +4,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{
-    Settings,
-    connection::Client,
     facts::ForwardedHost,
-    request::{Ids, is_traceparent},
+    ids::{Ids, is_traceparent},
 };
 use crate::routing::{Match, TenantId};
 
@@ -28,18 +26,19 @@ const ADDED_MAX: usize = 11;
 
 /// Which names no client may send to the app.
 #[derive(Debug)]
-pub(super) struct HeaderRules {
+pub struct HeaderRules {
     also_owned: Vec<HeaderName>,
     drop_underscores: bool,
 }
 
 impl HeaderRules {
-    pub(super) fn new(settings: &Settings) -> Self {
-        Self { also_owned: settings.owned_headers.clone(), drop_underscores: settings.drop_underscores }
+    /// Beside the names that usher owns, `also_owned` are refused, and all with an underscore if `drop_underscores`.
+    pub fn new(also_owned: Vec<HeaderName>, drop_underscores: bool) -> Self {
+        Self { also_owned, drop_underscores }
     }
 
     /// Leaves what the client says to the app.
-    pub(super) fn strip_request(&self, headers: &mut HeaderMap) {
+    pub fn strip_request(&self, headers: &mut HeaderMap) {
         remove_hop_by_hop(headers);
         self.remove_owned(headers);
         if !headers.get(TRACEPARENT).is_some_and(|value| is_alone(headers, &TRACEPARENT) && is_traceparent(value)) {
@@ -49,7 +48,7 @@ impl HeaderRules {
     }
 
     /// Leaves what the client says to the app after a body: a trailer is a header to many apps (RFC 9110 §6.5.1).
-    pub(super) fn strip_trailers(&self, trailers: &mut HeaderMap) {
+    pub fn strip_trailers(&self, trailers: &mut HeaderMap) {
         remove_hop_by_hop(trailers);
         self.remove_owned(trailers);
         trailers.remove(TRACEPARENT);
@@ -98,7 +97,7 @@ fn is_alone(headers: &HeaderMap, name: &HeaderName) -> bool {
 }
 
 /// Removes what is meant for the next hop only, and what `Connection` nominates, from a request, a response or trailers.
-pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
         for name in nominated(headers) {
             headers.remove(name);
@@ -127,18 +126,23 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
 }
 
 /// What usher tells the app about a request.
-pub(super) struct Forwarding<'a> {
-    pub(super) client: &'a Client,
-    pub(super) ids: &'a Ids,
-    pub(super) host: ForwardedHost,
-    pub(super) matched: Match,
-    pub(super) tenant: Option<&'a TenantId>,
+pub struct Forwarding<'a> {
+    /// The client's address.
+    pub client: &'a HeaderValue,
+    /// The marks of the exchange.
+    pub ids: &'a Ids,
+    /// The host as the client sent it.
+    pub host: ForwardedHost,
+    /// How the request was recognised.
+    pub matched: Match,
+    /// The tenant; admin and homepage have none.
+    pub tenant: Option<&'a TenantId>,
     /// The part of the path that was cut off.
-    pub(super) prefix: Option<HeaderValue>,
+    pub prefix: Option<HeaderValue>,
 }
 
 /// Adds our own headers to a request that has been stripped.
-pub(super) fn add_forwarding(headers: &mut HeaderMap, forwarding: Forwarding<'_>) {
+pub fn add_forwarding(headers: &mut HeaderMap, forwarding: Forwarding<'_>) {
     headers.reserve(ADDED_MAX);
     if let Some(tenant) = forwarding.tenant {
         headers.insert(X_STORE_ID, tenant.header().clone());
@@ -147,8 +151,8 @@ pub(super) fn add_forwarding(headers: &mut HeaderMap, forwarding: Forwarding<'_>
     if let Some(prefix) = forwarding.prefix {
         headers.insert(X_FORWARDED_PREFIX, prefix);
     }
-    headers.insert(X_FORWARDED_FOR, forwarding.client.address_header.clone());
-    headers.insert(X_REAL_IP, forwarding.client.address_header.clone());
+    headers.insert(X_FORWARDED_FOR, forwarding.client.clone());
+    headers.insert(X_REAL_IP, forwarding.client.clone());
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     headers.insert(X_FORWARDED_PORT, forwarding.host.port.map_or(HeaderValue::from_static("80"), HeaderValue::from));
     headers.insert(X_FORWARDED_HOST, forwarding.host.value);

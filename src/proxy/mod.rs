@@ -9,7 +9,8 @@ mod exchange;
 mod facts;
 mod forward;
 mod handler;
-mod headers;
+pub mod headers;
+mod ids;
 mod listener;
 mod look_up;
 mod request;
@@ -19,6 +20,8 @@ mod worker;
 
 use std::{net::SocketAddr, time::Duration};
 
+pub use facts::ForwardedHost;
+pub use ids::Ids;
 pub use listener::{BindError, Listeners};
 pub use worker::{Parts, Roles, Worker};
 

@@ -92,7 +92,7 @@ impl Worker {
     /// A worker that has accepted nothing yet.
     pub fn new(parts: Parts) -> Self {
         Self {
-            headers: Arc::new(HeaderRules::new(&parts.settings)),
+            headers: Arc::new(HeaderRules::new(parts.settings.owned_headers.clone(), parts.settings.drop_underscores)),
             settings: parts.settings,
             rules: parts.rules,
             directory: parts.directory,
