@@ -6,6 +6,7 @@
 mod cache;
 mod flights;
 mod postgres;
+mod queries;
 mod recent;
 mod source;
 mod sqlite;
