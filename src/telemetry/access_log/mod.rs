@@ -29,7 +29,7 @@ pub struct Settings {
     pub target: Target,
     /// Bytes that wait for the writer at most; beyond it lines are dropped and counted.
     pub buffer_max_bytes: usize,
-    /// How long a line waits at most before it is handed to the writer; less than a millisecond counts as one.
+    /// How long a line waits at most before it is handed to the writer; between a millisecond and an hour.
     pub flush_interval: Duration,
 }
 
@@ -46,6 +46,9 @@ pub enum Target {
 
 /// A shorter flush interval would keep the writing thread busy with nothing.
 const FLUSH_INTERVAL_MIN: Duration = Duration::from_millis(1);
+
+/// A longer one would only be another word for never, and at some length no clock could show its end.
+const FLUSH_INTERVAL_MAX: Duration = Duration::from_secs(3600);
 
 /// How long the end of the process waits for a target that takes no more; a guess, shorter than any supervisor's patience.
 const FINISH_PATIENCE: Duration = Duration::from_secs(5);
@@ -106,7 +109,7 @@ impl AccessLog {
         };
         let running =
             Running { queue: Arc::new(Queue::new(settings.buffer_max_bytes)), buffers: Arc::new(Mutex::default()) };
-        let flush_interval = settings.flush_interval.max(FLUSH_INTERVAL_MIN);
+        let flush_interval = settings.flush_interval.clamp(FLUSH_INTERVAL_MIN, FLUSH_INTERVAL_MAX);
         let thread = WritingThread { running: running.clone(), sink, flush_interval, losses: Losses::default() };
         thread::Builder::new().name("access-log".into()).spawn(move || thread.run())?;
         Ok(Self { running: Some(running) })
@@ -181,13 +184,15 @@ impl WritingThread {
         }
     }
 
-    /// Hands over what the workers hold, in the name of each.
-    fn collect(&self) {
-        for buffer in &*lock(&self.running.buffers) {
-            let mut buffer = lock(buffer);
-            if !buffer.lines.is_empty() {
-                self.running.queue.hand_over(&mut buffer.lines);
-            }
+    /// Queues what each worker holds, behind what it handed over before. One in, one out: many workers with a little each
+    /// do not overflow a queue that keeps up.
+    fn collect(&mut self) {
+        let Running { queue, buffers } = self.running.clone();
+        let buffers = lock(&buffers).clone();
+        for buffer in buffers {
+            // The worker gets its buffer back before anything is written: the write may stall.
+            queue.hand_over(&mut lock(&buffer).lines);
+            queue.pop().into_iter().for_each(|batch| self.write(batch));
         }
     }
 
@@ -245,8 +250,12 @@ mod tests {
     const BUFFER_MAX_BYTES: usize = 1024 * 1024;
 
     fn start(target: &Path, flush_interval: Duration) -> AccessLog {
+        start_with(target, flush_interval, BUFFER_MAX_BYTES)
+    }
+
+    fn start_with(target: &Path, flush_interval: Duration, buffer_max_bytes: usize) -> AccessLog {
         let target = Target::File(target.to_owned());
-        AccessLog::start(Settings { target, buffer_max_bytes: BUFFER_MAX_BYTES, flush_interval }).unwrap()
+        AccessLog::start(Settings { target, buffer_max_bytes, flush_interval }).unwrap()
     }
 
     fn write(writer: &Writer, attempts: u32) {
@@ -298,6 +307,18 @@ mod tests {
     }
 
     #[test]
+    fn many_workers_with_a_line_each_do_not_overflow_a_small_queue() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("access.log");
+        let log = start_with(&path, NEVER, 1024);
+        (0..50).for_each(|number| write(&log.writer(), number));
+        let dropped = log.dropped_counter();
+        assert!(log.finish_within(NEVER));
+        assert_eq!(dropped(), 0);
+        assert_eq!(attempts(&fs::read_to_string(&path).unwrap()), (0..50).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_log_is_appended_to_and_not_readable_for_everybody() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("access.log");
@@ -335,8 +356,13 @@ mod tests {
         let stalled = File::options().read(true).write(true).open(&fifo).unwrap();
         let log = start(&fifo, Duration::from_millis(5));
         let writer = log.writer();
+        // Slowly at first, until the pipe is full: the writing thread then stalls while it collects, and not with a full batch.
+        for number in 0..300 {
+            write(&writer, number);
+            thread::sleep(Duration::from_millis(1));
+        }
         // Several times what pipe and queue hold, while nobody reads: this loop ends only if writing never waits.
-        (0..LINES).for_each(|number| write(&writer, number));
+        (300..LINES).for_each(|number| write(&writer, number));
         let while_stalled = log.dropped();
         assert!(while_stalled > u64::from(LINES) / 2, "{while_stalled}");
 
@@ -362,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn on_a_full_disk_every_line_is_counted_and_the_log_goes_on() {
+    fn on_a_full_disk_every_line_is_counted_as_dropped() {
         let log = start(Path::new("/dev/full"), Duration::from_millis(1));
         let writer = log.writer();
         (0..1000).for_each(|number| write(&writer, number));

@@ -81,6 +81,9 @@ impl Queue {
     /// Leaves `lines` empty: queued, or dropped where too much is waiting. One batch is taken at any size, else a line
     /// longer than the limit could never be written.
     pub(super) fn hand_over(&self, lines: &mut Vec<u8>) {
+        if lines.is_empty() {
+            return;
+        }
         let mut state = self.lock();
         let full = state.bytes > 0 && state.bytes + lines.len() > self.max_bytes;
         if full || state.phase == Phase::Closed {
@@ -108,6 +111,11 @@ impl Queue {
             None if state.phase == Phase::Open => Next::Flush,
             None => Next::Finish,
         }
+    }
+
+    /// The next batch, if one waits.
+    pub(super) fn pop(&self) -> Option<Vec<u8>> {
+        self.lock().waiting.pop_front()
     }
 
     /// Takes a batch back whose bytes wait no more, written or not.
