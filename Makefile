@@ -1,6 +1,7 @@
 # `make` alone lists the targets.
 
 SHELL := /bin/bash
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 .DEFAULT_GOAL := help
 .PHONY: help run test bench clean
 
@@ -27,6 +28,7 @@ bench: ## Measure single operations, then usher beside nginx and HAProxy
 	@echo "== single operations"
 	@cargo bench --locked
 	@echo "== side by side"
+	@command -v python3 >/dev/null || $(SUDO) sh -c 'apt-get update -qq && apt-get install -qq -y python3'
 	@benches/edge/run
 
 clean: ## Remove what was built

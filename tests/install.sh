@@ -6,9 +6,8 @@ CARGO_DENY_VERSION=0.20.2
 
 packages=()
 has() { command -v "$1" >/dev/null; }
-has curl || packages+=(curl)
-# Debian keeps the server's programs out of PATH; the tests look there too.
-has initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
+# Debian keeps the server's programs out of PATH, and the tests look where Debian keeps them, or in PGBIN.
+[ -n "${PGBIN:-}" ] || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
 
 if [ "${#packages[@]}" -gt 0 ]; then
   echo "== installing ${packages[*]}"

@@ -197,8 +197,8 @@ servers = ["http://127.0.0.1:{self.app_port}"]
         with sqlite3.connect(database) as rows:
             rows.execute("INSERT INTO stores (id, subdomain, name, is_active) VALUES (1, 'store1', 'Shop Alpha', TRUE)")
             rows.execute(
-                "INSERT INTO store_domains (store_id, domain, is_primary, is_active, is_verified)"
-                " VALUES (1, ?, TRUE, TRUE, TRUE)",
+                "INSERT INTO store_domains (store_id, domain, is_primary, is_active, is_verified, verification_token)"
+                " VALUES (1, ?, TRUE, TRUE, TRUE, 'bench')",
                 [HOST],
             )
         rows.close()

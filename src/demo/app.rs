@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// An app server with a page for each of the example stores.
-pub struct SampleApp {
+pub(super) struct SampleApp {
     name: &'static str,
     listener: TcpListener,
     address: SocketAddr,
@@ -29,19 +29,19 @@ pub struct SampleApp {
 
 impl SampleApp {
     /// Listens on a free port of the loopback interface; `name` tells the servers apart on their pages.
-    pub async fn bind(name: &'static str) -> io::Result<Self> {
+    pub(super) async fn bind(name: &'static str) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         Ok(Self { name, listener, address })
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Serves until the runtime ends.
-    pub async fn run(self) {
+    pub(super) async fn run(self) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => drop(tokio::spawn(serve(stream, self.name))),
