@@ -31,6 +31,6 @@ fn directory_counts(directory: &Directory) -> DirectoryCounts {
         failed: events.count(Event::LoadFailed),
         entries_found: held.found,
         entries_absent: held.absent,
-        loads_in_flight: held.loads,
+        loads_in_flight: held.loads as u64,
     }
 }

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, Request, Uri, header};
 
 use super::{connection::Client, error::Failure};
-use crate::routing::{Authority, RequestFacts};
+use crate::routing::{Authority, Path, RequestFacts};
 
 /// What was read from a request; borrows from it.
 pub(super) struct Facts<'a> {
@@ -11,7 +11,7 @@ pub(super) struct Facts<'a> {
     pub(super) written: &'a HeaderValue,
     /// The same, understood.
     pub(super) authority: Authority<'a>,
-    path: &'a str,
+    path: Path<'a>,
     peer_is_loopback: bool,
 }
 
@@ -22,7 +22,7 @@ impl<'a> Facts<'a> {
         let text = written.to_str().map_err(|_not_ascii| Failure::HostNotAscii)?;
         let authority = Authority::parse(text).map_err(Failure::BadHost)?;
         refuse_disagreement(request.uri(), &authority)?;
-        Ok(Self { written, authority, path: request.uri().path(), peer_is_loopback: client.address.is_loopback() })
+        Ok(Self { written, authority, path: Path::read(request.uri().path()), peer_is_loopback: client.address.is_loopback() })
     }
 
     /// What of it goes on to the app.
@@ -32,7 +32,7 @@ impl<'a> Facts<'a> {
 
     /// The same for the decision.
     pub(super) fn routing(&'a self) -> RequestFacts<'a> {
-        RequestFacts { host: &self.authority.host, path: self.path, peer_is_loopback: self.peer_is_loopback }
+        RequestFacts { host: &self.authority.host, path: &self.path, peer_is_loopback: self.peer_is_loopback }
     }
 }
 
