@@ -3,13 +3,15 @@
 //! Nothing here touches a socket, a clock or a log, so that every rule can be tested as a table.
 
 mod decide;
+mod host;
 mod hostname;
 mod key;
 mod path;
 mod tenant;
 
 pub use decide::{Decision, Refusal, Subject, decide};
-pub use hostname::{Authority, Host, Hostname, HostnameError, Label};
+pub use host::{Authority, Host};
+pub use hostname::{Hostname, HostnameError, Label};
 pub use key::{
     AmbiguousPath, KeyRef, Match, PathHosts, PathPrefix, PlatformId, RequestFacts, Route, Rules, Settings, TenantKey,
     UnknownHost, UnroutableReason, WwwPolicy,
