@@ -1,5 +1,5 @@
-//! Numbers with units as they stand in the file: `"30s"`, `"16MiB"`, `8`. The bounds are part of the type, so that the
-//! refusal and the JSON schema state the same ones.
+//! Numbers with units as they stand in the file: `"30s"`, `"16MiB"`, `8`. The bounds are part of the type, so that `file`
+//! shows them beside the key and a refusal states the very ones that were checked.
 
 use std::{fmt, time::Duration};
 
