@@ -5,8 +5,9 @@ use std::{
     collections::HashMap,
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    thread,
 };
 
 use tokio::{runtime::Handle, sync::Semaphore, task::JoinSet};
@@ -157,6 +158,16 @@ fn requests_on_several_threads_ask_once_as_well() {
         }
         assert_eq!(script.asked(), 1);
     }
+}
+
+/// A look-up misses the cache, and before it boards, the load it would have joined lands.
+#[tokio::test(start_paused = true)]
+async fn a_load_that_has_landed_meanwhile_is_not_repeated() {
+    let (script, _directory, reader) = shop();
+    let now = Instant::now();
+    reader.lookup(HOST, now).await.unwrap();
+    assert_eq!(reader.wait_for_load(HOST, now).await.unwrap(), Some(tenant("1")));
+    assert_eq!(script.asked(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -357,4 +368,52 @@ async fn a_refresh_that_began_before_a_change_does_not_outlive_it() {
     script.release();
     settle().await;
     assert_eq!(reader.lookup(HOST, later).await.unwrap(), None);
+}
+
+/// Knows one tenant, whose id is the number of changes so far. An answer takes a moment, so that changes overtake it.
+#[derive(Default)]
+struct Version(AtomicU64);
+
+impl TenantSource for Version {
+    fn load<'a>(&'a self, _: &'a TenantKey) -> BoxFuture<'a, Result<Option<Tenant>, SourceError>> {
+        Box::pin(async move {
+            let version = self.0.load(Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            Ok(Some(tenant(&version.to_string())))
+        })
+    }
+}
+
+/// Every entry is stale at once, so that loads, refreshes, copies and changes all meet.
+#[test]
+fn no_lookup_is_answered_from_before_a_change_that_was_applied_before_it() {
+    const CHANGES: u64 = 3_000;
+    let control = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let source = Arc::new(Version::default());
+    let settings = Settings { fresh_for: Duration::ZERO, ..Settings::default() };
+    let directory = Directory::new(settings, Arc::<Version>::clone(&source), control.handle().clone());
+    let (applied, now) = (AtomicU64::new(0), Instant::now());
+    let read = || {
+        let reader = directory.reader();
+        while applied.load(Ordering::SeqCst) < CHANGES {
+            let at_least = applied.load(Ordering::SeqCst);
+            let answer = control.block_on(reader.lookup(HOST, now)).unwrap().unwrap();
+            let version: u64 = answer.id.as_str().parse().unwrap();
+            assert!(version >= at_least, "{version} was served after {at_least} had been applied");
+        }
+    };
+    thread::scope(|scope| {
+        let readers = [scope.spawn(read), scope.spawn(read)];
+        for change in 1..=CHANGES {
+            source.0.store(change, Ordering::SeqCst);
+            directory.forget(HOST);
+            applied.store(change, Ordering::SeqCst);
+            thread::yield_now();
+        }
+        for reader in readers {
+            reader.join().unwrap();
+        }
+    });
+    let counts = directory.stats().snapshot();
+    assert!([Event::RecentHit, Event::StaleServed, Event::LoadStarted].iter().all(|event| counts.count(*event) > 0));
 }
