@@ -1,0 +1,133 @@
+//! From text to [`File`], with every wrong key and every wrong type reported.
+//!
+//! serde stops at the first error. So what it refuses is reported, cut out of the parsed tree, and the rest is read
+//! again, until nothing is refused any more.
+
+use std::{mem, ops::Range};
+
+use serde::Deserialize;
+use toml::de::{DeTable, DeValue, Deserializer, Error};
+
+use super::{
+    file::File,
+    problems::{Refusal, Report},
+    suggest::closest,
+};
+
+/// Keys whose value is never shown, whatever was written there.
+const SECRET_PATHS: [&str; 3] = ["directory.url", "directory.url_env", "directory.url_file"];
+
+/// Reads `text`; `None` where its syntax is broken, since guesses about the rest would mislead.
+pub(super) fn read(text: &str, report: &mut Report<'_>) -> Option<File> {
+    let (mut tree, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        errors.iter().for_each(|error| refuse_syntax(error, report));
+        return None;
+    }
+    loop {
+        let error = match File::deserialize(Deserializer::from(tree.clone())) {
+            Ok(file) => return Some(file),
+            Err(error) => error,
+        };
+        let span = error.span().unwrap_or_default();
+        let cut = cut(tree.get_mut(), &span);
+        refuse(&error, span, cut.as_deref(), report);
+        cut?;
+    }
+}
+
+/// Removes the key or value that stands exactly at `span`, innermost first; its dotted path.
+fn cut(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
+    for (key, value) in table.iter_mut() {
+        if let Some(below) = cut_inside(value.get_mut(), span) {
+            let separator = if below.is_empty() { "" } else { "." };
+            return Some(format!("{}{separator}{below}", key.get_ref()));
+        }
+    }
+    let (key, _) = table.iter().find(|(key, value)| key.span() == *span || value.span() == *span)?;
+    let name = key.get_ref().to_string();
+    table.remove(name.as_str());
+    Some(name)
+}
+
+/// The same for a value; an item of a list has no path of its own.
+fn cut_inside(value: &mut DeValue<'_>, span: &Range<usize>) -> Option<String> {
+    match value {
+        DeValue::Table(table) => cut(table, span),
+        DeValue::Array(items) if items.iter().any(|item| item.span() == *span) => {
+            *items = mem::take(items).into_iter().filter(|item| item.span() != *span).collect();
+            Some(String::new())
+        }
+        _ => None,
+    }
+}
+
+fn refuse_syntax(error: &Error, report: &mut Report<'_>) {
+    let (cause, accepted) = match error.message().split_once(", expected ") {
+        Some((cause, expected)) => (cause, expected),
+        None => (error.message(), "a key once, and values as TOML writes them"),
+    };
+    let refusal = Refusal::new(format!("this is not TOML: {cause}"), accepted, "correct the syntax; see https://toml.io");
+    report.refuse_key("", error.span().unwrap_or_default(), refusal);
+}
+
+/// Reports what serde refused. Of its message only the kind and what was expected are used: the rest repeats the value.
+fn refuse(error: &Error, span: Range<usize>, path: Option<&str>, report: &mut Report<'_>) {
+    let path = path.unwrap_or_default();
+    let message = error.message();
+    if message.starts_with("unknown field ") {
+        return report.refuse_key(path, span, unknown_key(path, message));
+    }
+    let refusal = match message.starts_with("unknown variant ") {
+        true => unknown_word(message),
+        false => wrong_value(message),
+    };
+    match SECRET_PATHS.contains(&path) {
+        true => report.refuse_secret(path, span, refusal),
+        false => report.refuse(path, span, refusal),
+    }
+}
+
+fn unknown_key(path: &str, message: &str) -> Refusal {
+    let (name, known) = quoted(message);
+    let section = path.rsplit_once('.').map_or("", |(section, _)| section);
+    let remedy = match closest(name, &known) {
+        Some(meant) if section.is_empty() => format!("did you mean {meant}?"),
+        Some(meant) => format!("did you mean {section}.{meant}?"),
+        None => "remove it; `usher config default` shows every key".to_owned(),
+    };
+    Refusal::new("there is no such key", known.join(", "), remedy)
+}
+
+fn unknown_word(message: &str) -> Refusal {
+    let (word, known) = quoted(message);
+    let remedy = match closest(word, &known) {
+        Some(meant) => format!("did you mean \"{meant}\"?"),
+        None => "write one of these".to_owned(),
+    };
+    let accepted: Vec<_> = known.iter().map(|word| format!("\"{word}\"")).collect();
+    Refusal::new("there is no such choice", accepted.join(", "), remedy)
+}
+
+fn wrong_value(message: &str) -> Refusal {
+    let cause = match message {
+        _ if message.starts_with("invalid value") => "this value cannot be used",
+        _ if message.starts_with("missing field") => "a key is missing",
+        _ => "this is of the wrong type",
+    };
+    let expected = message.split_once(", expected ").or_else(|| message.split_once("wanted "));
+    let accepted = match expected.map(|(_, expected)| expected) {
+        Some(expected) if expected.starts_with("struct ") => "a table of keys",
+        Some("a sequence") => "a list: [\"…\", \"…\"]",
+        Some("a map") => "tables with names: [upstreams.default]",
+        Some("string or table") | None => "text in quotes",
+        Some(expected) => expected,
+    };
+    Refusal::new(cause, accepted, "write it as accepted; `usher config default` shows every key with its default")
+}
+
+/// The words that serde's message puts into backticks: first what was found, then what is known.
+fn quoted(message: &str) -> (&str, Vec<&str>) {
+    let mut words = message.split('`').skip(1).step_by(2);
+    (words.next().unwrap_or_default(), words.collect())
+}
