@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::{
     secrets::Secret,
     units::{Count, Size, Timespan},
-    written::{List, Written},
+    written::{List, Section, Written},
 };
 
 /// The configuration of usher.
@@ -18,20 +18,20 @@ use super::{
 #[serde(default, deny_unknown_fields)]
 pub(super) struct File {
     /// Where usher listens, and what one client may take of it.
-    pub(super) listen: Listen,
-    /// The listener for health, metrics and the API.
-    pub(super) admin: Admin,
+    pub(super) listen: Section<Listen>,
+    /// The listener for health and metrics.
+    pub(super) admin: Section<Admin>,
     /// Which request belongs to whom.
-    pub(super) routing: Routing,
+    pub(super) routing: Section<Routing>,
     /// Where the tenants are looked up, and how long an answer is believed.
-    pub(super) directory: Directory,
+    pub(super) directory: Section<Directory>,
     /// Named groups of app servers; `default` must exist.
     #[schemars(with = "BTreeMap<String, Upstream>")]
-    pub(super) upstreams: BTreeMap<Spanned<String>, Upstream>,
+    pub(super) upstreams: BTreeMap<Spanned<String>, Section<Upstream>>,
     /// The process's own log and the access log.
-    pub(super) log: Log,
+    pub(super) log: Section<Log>,
     /// What customers are told to set in their DNS.
-    pub(super) domains: Domains,
+    pub(super) domains: Section<Domains>,
 }
 
 /// `[listen]`.
@@ -114,8 +114,8 @@ pub(super) enum UnknownHost {
     NotFound,
     /// The homepage.
     Homepage,
-    /// A redirect to this URL.
-    Redirect(Spanned<String>),
+    /// A redirect to this URL; `None` where the table has none.
+    Redirect(Option<Spanned<String>>),
 }
 
 /// `[directory]`.

@@ -1,8 +1,8 @@
 //! What is wrong with a configuration: everything at once, each with place, value, what is accepted and what to do.
 
-use std::{fmt, ops::Range};
+use std::{fmt, io, ops::Range};
 
-use super::secrets::without_userinfo;
+use super::{Config, secrets::without_userinfo};
 
 /// Characters of a value that are shown at most; a longer one is cut.
 const VALUE_MAX_CHARS: usize = 80;
@@ -72,14 +72,9 @@ impl Refusal {
         Self { cause: cause.into(), accepted: accepted.into(), remedy: remedy.into() }
     }
 
-    /// A problem of the file as a whole.
-    pub(super) fn of_file(self, origin: &str) -> Problems {
-        Problems(vec![self.into_problem(origin.to_owned(), String::new(), None)])
-    }
-
     fn into_problem(self, place: String, subject: String, value: Option<String>) -> Problem {
         let Self { cause, accepted, remedy } = self;
-        Problem { place, subject, value, cause, accepted, remedy }
+        Problem { place, subject: without_userinfo(&subject), value, cause, accepted, remedy }
     }
 }
 
@@ -96,8 +91,11 @@ impl<'a> Report<'a> {
         Self { origin, text, found: Vec::new(), warnings: Vec::new() }
     }
 
-    /// Refuses the value that stands at `span`, and shows it.
+    /// Refuses the value that stands at `span`, and shows it. A default stands nowhere, and its span is empty.
     pub(super) fn refuse(&mut self, path: &str, span: Range<usize>, refusal: Refusal) {
+        if span.is_empty() {
+            return self.refuse_absence(path, None, refusal);
+        }
         let value = shown(self.text.get(span.clone()).unwrap_or_default());
         self.add(span.start, path, Some(value), refusal);
     }
@@ -112,10 +110,18 @@ impl<'a> Report<'a> {
         self.add(span.start, path, None, refusal);
     }
 
-    /// Refuses the absence of a key.
-    pub(super) fn refuse_absence(&mut self, path: &str, refusal: Refusal) {
-        let problem = refusal.into_problem(self.origin.to_owned(), path.to_owned(), None);
-        self.found.push((usize::MAX, problem));
+    /// Refuses the absence of a key. What was written for it and cut out as wrong has been reported already.
+    pub(super) fn refuse_absence(&mut self, path: &str, span: Option<Range<usize>>, refusal: Refusal) {
+        let reported =
+            |subject: &str| path.strip_prefix(subject).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        match span {
+            _ if self.found.iter().any(|(_, problem)| reported(&problem.subject)) => {}
+            Some(span) => self.refuse_key(path, span, refusal),
+            None => {
+                let problem = refusal.into_problem(self.origin.to_owned(), path.to_owned(), None);
+                self.found.push((usize::MAX, problem));
+            }
+        }
     }
 
     /// Refuses the value of an environment variable without showing it.
@@ -124,20 +130,22 @@ impl<'a> Report<'a> {
         self.found.push((usize::MAX, problem));
     }
 
-    /// Notes something that is accepted and hardly meant.
-    pub(super) fn warn(&mut self, path: &str, span: Range<usize>, refusal: Refusal) {
-        let value = shown(self.text.get(span.clone()).unwrap_or_default());
-        let place = self.place(span.start);
-        self.warnings.push(refusal.into_problem(place, path.to_owned(), Some(value)));
+    /// Notes something that is accepted and hardly meant; `span` is that of the value, where one was written.
+    pub(super) fn warn(&mut self, path: &str, span: Option<Range<usize>>, refusal: Refusal) {
+        let place = span.as_ref().map_or(self.origin.to_owned(), |span| self.place(span.start));
+        let value = span.map(|span| shown(self.text.get(span).unwrap_or_default()));
+        self.warnings.push(refusal.into_problem(place, path.to_owned(), value));
     }
 
-    /// The warnings where nothing was refused, else all problems in the order of the file.
-    pub(super) fn finish(mut self) -> Result<Vec<Problem>, Problems> {
-        if self.found.is_empty() {
-            return Ok(self.warnings);
+    /// `config` with the warnings where nothing was refused, else all problems in the order of the file.
+    pub(super) fn finish(mut self, config: Option<Config>) -> Result<Config, Problems> {
+        match config {
+            Some(config) if self.found.is_empty() => Ok(Config { warnings: self.warnings, ..config }),
+            _ => {
+                self.found.sort_by_key(|(offset, _)| *offset);
+                Err(Problems(self.found.into_iter().map(|(_, problem)| problem).collect()))
+            }
         }
-        self.found.sort_by_key(|(offset, _)| *offset);
-        Err(Problems(self.found.into_iter().map(|(_, problem)| problem).collect()))
     }
 
     fn add(&mut self, offset: usize, path: &str, value: Option<String>, refusal: Refusal) {
@@ -151,6 +159,13 @@ impl<'a> Report<'a> {
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         format!("{}:{line}:{column}", self.origin)
     }
+}
+
+/// The file itself cannot be read.
+pub(super) fn unreadable(origin: &str, error: &io::Error) -> Problems {
+    let remedy = "check path and rights; `usher config default` prints a file to start from";
+    let refusal = Refusal::new(format!("cannot be read: {error}"), "a readable file in UTF-8", remedy);
+    Problems(vec![refusal.into_problem(origin.to_owned(), String::new(), None)])
 }
 
 /// A value on one line, without passwords and not too long.
@@ -176,7 +191,7 @@ mod tests {
         let text = "[a]\nkey = 3\n";
         let mut report = Report::new("usher.toml", text);
         report.refuse("a.key", 10..11, refusal());
-        let printed = report.finish().unwrap_err().to_string();
+        let printed = report.finish(None).unwrap_err().to_string();
         assert_eq!(
             printed,
             "error: usher.toml:2:7: a.key = 3: is odd\n       accepted: even numbers\n       remedy:   add one"
@@ -186,10 +201,10 @@ mod tests {
     #[test]
     fn problems_come_in_the_order_of_the_file_and_absences_last() {
         let mut report = Report::new("f", "a\nb\nc");
-        report.refuse_absence("missing", refusal());
+        report.refuse_absence("missing", None, refusal());
         report.refuse("later", 4..5, refusal());
         report.refuse("sooner", 2..3, refusal());
-        let problems = report.finish().unwrap_err();
+        let problems = report.finish(None).unwrap_err();
         let subjects: Vec<_> = problems.iter().map(|problem| problem.subject.as_str()).collect();
         assert_eq!(subjects, ["sooner", "later", "missing"]);
     }
@@ -198,7 +213,7 @@ mod tests {
     fn columns_count_characters_and_not_bytes() {
         let mut report = Report::new("f", "ä = 1");
         report.refuse("ä", 5..6, refusal());
-        assert!(report.finish().unwrap_err().to_string().starts_with("error: f:1:5: ä = 1: is odd"));
+        assert!(report.finish(None).unwrap_err().to_string().starts_with("error: f:1:5: ä = 1: is odd"));
     }
 
     #[test]

@@ -3,10 +3,13 @@
 //! serde stops at the first error. So what it refuses is reported, cut out of the parsed tree, and the rest is read
 //! again, until nothing is refused any more.
 
-use std::{mem, ops::Range};
+use std::ops::Range;
 
 use serde::Deserialize;
-use toml::de::{DeTable, DeValue, Deserializer, Error};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue, Deserializer, Error},
+};
 
 use super::{
     file::File,
@@ -39,7 +42,7 @@ pub(super) fn read(text: &str, report: &mut Report<'_>) -> Option<File> {
 /// Removes the key or value that stands exactly at `span`, innermost first; its dotted path.
 fn cut(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
     for (key, value) in table.iter_mut() {
-        if let Some(below) = cut_inside(value.get_mut(), span) {
+        if let Some(below) = cut_inside(value, span) {
             let separator = if below.is_empty() { "" } else { "." };
             return Some(format!("{}{separator}{below}", key.get_ref()));
         }
@@ -50,12 +53,14 @@ fn cut(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
     Some(name)
 }
 
-/// The same for a value; an item of a list has no path of its own.
-fn cut_inside(value: &mut DeValue<'_>, span: &Range<usize>) -> Option<String> {
-    match value {
+/// The same for a value; an item of a list has no path of its own. In `[[name]]` list and item stand at the same place, and
+/// the list is meant.
+fn cut_inside(value: &mut Spanned<DeValue<'_>>, span: &Range<usize>) -> Option<String> {
+    let whole = value.span();
+    match value.get_mut() {
         DeValue::Table(table) => cut(table, span),
-        DeValue::Array(items) if items.iter().any(|item| item.span() == *span) => {
-            *items = mem::take(items).into_iter().filter(|item| item.span() != *span).collect();
+        DeValue::Array(items) if whole != *span && items.iter().any(|item| item.span() == *span) => {
+            *items = items.iter().filter(|item| item.span() != *span).cloned().collect();
             Some(String::new())
         }
         _ => None,
@@ -64,10 +69,11 @@ fn cut_inside(value: &mut DeValue<'_>, span: &Range<usize>) -> Option<String> {
 
 fn refuse_syntax(error: &Error, report: &mut Report<'_>) {
     let (cause, accepted) = match error.message().split_once(", expected ") {
-        Some((cause, expected)) => (cause, expected),
+        Some(parts) => parts,
         None => (error.message(), "a key once, and values as TOML writes them"),
     };
-    let refusal = Refusal::new(format!("this is not TOML: {cause}"), accepted, "correct the syntax; see https://toml.io");
+    let refusal =
+        Refusal::new(format!("this is not TOML: {cause}"), accepted, "correct the syntax; see https://toml.io");
     report.refuse_key("", error.span().unwrap_or_default(), refusal);
 }
 
@@ -110,24 +116,25 @@ fn unknown_word(message: &str) -> Refusal {
 }
 
 fn wrong_value(message: &str) -> Refusal {
-    let cause = match message {
-        _ if message.starts_with("invalid value") => "this value cannot be used",
-        _ if message.starts_with("missing field") => "a key is missing",
-        _ => "this is of the wrong type",
+    let cause = match message.starts_with("invalid value") {
+        true => "this value cannot be used",
+        false => "this is of the wrong type",
     };
-    let expected = message.split_once(", expected ").or_else(|| message.split_once("wanted "));
-    let accepted = match expected.map(|(_, expected)| expected) {
-        Some(expected) if expected.starts_with("struct ") => "a table of keys",
-        Some("a sequence") => "a list: [\"…\", \"…\"]",
-        Some("a map") => "tables with names: [upstreams.default]",
-        Some("string or table") | None => "text in quotes",
-        Some(expected) => expected,
+    let accepted = match message.rsplit_once(", expected ") {
+        Some((_, "a boolean")) => "true or false",
+        Some((_, "a map")) => "tables with names: [upstreams.default]",
+        Some((_, "a sequence")) => "a list: [\"…\", \"…\"]",
+        Some((_, "a string")) => "text in quotes",
+        Some((_, expected)) => expected,
+        None if message.contains("overflowed") => "a smaller number",
+        None => "text in quotes",
     };
     Refusal::new(cause, accepted, "write it as accepted; `usher config default` shows every key with its default")
 }
 
-/// The words that serde's message puts into backticks: first what was found, then what is known.
+/// What serde's message puts into backticks: what was found, and behind `expected` what is known.
 fn quoted(message: &str) -> (&str, Vec<&str>) {
-    let mut words = message.split('`').skip(1).step_by(2);
-    (words.next().unwrap_or_default(), words.collect())
+    let (found, expected) = message.rsplit_once(", expected ").unwrap_or((message, ""));
+    let found = found.split_once('`').map_or("", |(_, name)| name.trim_end_matches('`'));
+    (found, expected.split('`').skip(1).step_by(2).collect())
 }

@@ -1,6 +1,6 @@
 //! Values that must never be printed.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 /// A text that prints as `***`; only [`Secret::expose`] shows it.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Secret(Arc<str>);
+pub(super) struct Secret(String);
 
 impl Secret {
     /// The text itself; for whoever connects with it.
@@ -19,7 +19,7 @@ impl Secret {
 
 impl From<String> for Secret {
     fn from(text: String) -> Self {
-        Self(text.into())
+        Self(text)
     }
 }
 

@@ -21,7 +21,6 @@ fn edits(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

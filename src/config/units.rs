@@ -1,5 +1,5 @@
-//! Numbers with units as they stand in the file: `"30s"`, `"16MiB"`, `8`. The bounds are part of the type, so that the
-//! refusal and the JSON schema state the same ones.
+//! Numbers with units as they stand in the file: `"30s"`, `"16MiB"`, `8`. The bounds are part of the type, so that `file`
+//! shows them beside the key and a refusal states the very ones that were checked.
 
 use std::{fmt, time::Duration};
 
@@ -54,11 +54,9 @@ fn parse_with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 /// `amount` in the largest unit that leaves no remainder.
 fn print_with_unit(amount: u64, units: &[(&str, u64)]) -> String {
-    let largest = units.iter().filter(|(_, factor)| amount.is_multiple_of(*factor)).max_by_key(|(_, factor)| *factor);
-    match largest {
-        Some((unit, factor)) if amount > 0 => format!("{}{unit}", amount / factor),
-        _ => "0".to_owned(),
-    }
+    let fits = |factor: u64| factor <= amount.max(1) && amount.is_multiple_of(factor);
+    let largest = units.iter().filter(|(_, factor)| fits(*factor)).max_by_key(|(_, factor)| *factor);
+    largest.map_or_else(|| amount.to_string(), |(unit, factor)| format!("{}{unit}", amount / factor))
 }
 
 impl<const MIN_MS: u64> From<Timespan<MIN_MS>> for Duration {
@@ -76,6 +74,12 @@ impl<const MIN: usize, const MAX: usize> From<Size<MIN, MAX>> for usize {
 impl<const MIN: usize, const MAX: usize> From<Count<MIN, MAX>> for usize {
     fn from(count: Count<MIN, MAX>) -> Self {
         count.0
+    }
+}
+
+impl<const MIN: usize, const MAX: usize> From<Count<MIN, MAX>> for u64 {
+    fn from(count: Count<MIN, MAX>) -> Self {
+        count.0 as u64
     }
 }
 
@@ -205,7 +209,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_no_duration() {
-        for text in ["", "5", "s", "5 s", " 5s", "1m30s", "1.5s", "-5s", "+5s", "5S", "5sec", "366d", "99999999999999999999d"] {
+        for text in
+            ["", "5", "s", "5 s", " 5s", "1m30s", "1.5s", "-5s", "+5s", "5S", "5sec", "366d", "99999999999999999999d"]
+        {
             assert_eq!(millis(text), None, "{text:?}");
         }
     }
@@ -218,7 +224,10 @@ mod tests {
 
     #[test]
     fn a_size_is_digits_and_one_unit() {
-        assert_eq!(["0B", "12B", "64KiB", "16MiB", "1GiB"].map(bytes), [0, 12, 65_536, 16_777_216, 1_073_741_824].map(Some));
+        assert_eq!(
+            ["0B", "12B", "64KiB", "16MiB", "1GiB"].map(bytes),
+            [0, 12, 65_536, 16_777_216, 1_073_741_824].map(Some)
+        );
     }
 
     #[test]
@@ -231,7 +240,7 @@ mod tests {
     #[test]
     fn bounds_are_printed_in_their_largest_unit() {
         assert_eq!(print_with_unit(1, &TIME_UNITS), "1ms");
-        assert_eq!(print_with_unit(0, &TIME_UNITS), "0");
+        assert_eq!((print_with_unit(0, &TIME_UNITS), print_with_unit(0, &SIZE_UNITS)), ("0ms".into(), "0B".into()));
         assert_eq!([8_192, 1 << 20, 1_500].map(|bytes| print_with_unit(bytes, &SIZE_UNITS)), ["8KiB", "1MiB", "1500B"]);
     }
 }

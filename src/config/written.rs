@@ -1,6 +1,6 @@
 //! A value of the file together with the place where it stood.
 
-use std::{fmt, ops::Range};
+use std::{fmt, marker::PhantomData, ops::Range};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
@@ -16,6 +16,10 @@ pub(super) struct Written<T>(Option<Spanned<T>>);
 #[derive(Debug, serde::Deserialize)]
 #[serde(transparent)]
 pub(super) struct List<T>(pub(super) Vec<Spanned<T>>);
+
+/// A table of keys. By itself serde takes a list for a struct, too, and its items for the fields in their order.
+#[derive(Debug, Default)]
+pub(super) struct Section<T>(pub(super) T);
 
 impl<T> Written<T> {
     /// The value and its place, or nothing.
@@ -34,6 +38,13 @@ impl<T> Written<T> {
         T: Into<D>,
     {
         self.0.map_or(default, |value| value.into_inner().into())
+    }
+}
+
+impl<T> Written<List<T>> {
+    /// Whether no item was written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|list| list.get_ref().0.is_empty())
     }
 }
 
@@ -77,11 +88,45 @@ impl<T: JsonSchema> JsonSchema for List<T> {
     }
 }
 
+struct SectionVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for SectionVisitor<T> {
+    type Value = Section<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table of keys")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Section<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Section)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Section<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(SectionVisitor(PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Section<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
 /// `{ redirect = "…" }`.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RedirectTo {
-    redirect: Spanned<String>,
+    redirect: Option<Spanned<String>>,
 }
 
 struct UnknownHostVisitor;
