@@ -28,6 +28,32 @@ pub enum Value {
     Text(String),
 }
 
+impl Value {
+    /// Whether it stands for true, in any of the ways in which programs write it; NULL does not.
+    pub fn is_true(&self) -> bool {
+        match self {
+            Self::Null => false,
+            Self::Bool(value) => *value,
+            Self::Int(value) => *value != 0,
+            Self::Text(value) => ["true", "t", "1"].iter().any(|yes| value.eq_ignore_ascii_case(yes)),
+        }
+    }
+
+    /// The text, where it is one.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Null | Self::Bool(_) | Self::Int(_) => None,
+        }
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
 /// A row, in the order of the selected columns.
 pub type Row = Vec<Value>;
 
