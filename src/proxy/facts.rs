@@ -22,7 +22,12 @@ impl<'a> Facts<'a> {
         let text = written.to_str().map_err(|_not_ascii| Failure::HostNotAscii)?;
         let authority = Authority::parse(text).map_err(Failure::BadHost)?;
         refuse_disagreement(request.uri(), &authority)?;
-        Ok(Self { written, authority, path: Path::read(request.uri().path()), peer_is_loopback: client.address.is_loopback() })
+        Ok(Self {
+            written,
+            authority,
+            path: Path::read(request.uri().path()),
+            peer_is_loopback: client.address.is_loopback(),
+        })
     }
 
     /// What of it goes on to the app.

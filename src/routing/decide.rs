@@ -36,29 +36,46 @@ impl Subject<'_> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision<'a> {
     /// To the app servers.
-    Forward {
-        /// Goes out as `X-Store-Match`.
-        matched: Match,
-        /// Goes out as `X-Store-Id`; admin and homepage have none.
-        tenant: Option<TenantId>,
-        /// Cut from the path and sent as `X-Forwarded-Prefix`.
-        prefix: Option<PathPrefix>,
-    },
-    /// 308 to the same path and query on another host; scheme and port stay.
-    RedirectToHost(&'a str),
-    /// 308 to a fixed URL (`routing.unknown_host`).
-    RedirectToUrl(http::HeaderValue),
+    Forward(Destination),
+    /// 308 to another place.
+    Redirect(RedirectTarget<'a>),
     /// 404: unknown to the public; the reason is for the log.
     Refuse(Refusal),
+}
+
+/// Whom a request is forwarded for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Goes out as `X-Store-Match`.
+    pub matched: Match,
+    /// Goes out as `X-Store-Id`; admin and homepage have none.
+    pub tenant: Option<TenantId>,
+    /// Cut from the path and sent as `X-Forwarded-Prefix`.
+    pub prefix: Option<PathPrefix>,
+}
+
+/// Where a request is redirected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedirectTarget<'a> {
+    /// The same path and query on this host; scheme and port stay.
+    Host(&'a str),
+    /// This URL (`routing.unknown_host`).
+    Url(http::HeaderValue),
 }
 
 impl fmt::Display for Decision<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Forward { matched, tenant: Some(id), .. } => write!(f, "forward for store {id} ({matched})"),
-            Self::Forward { matched, tenant: None, .. } => write!(f, "forward without a store ({matched})"),
-            Self::RedirectToHost(host) => write!(f, "redirect to host {host}"),
-            Self::RedirectToUrl(url) => write!(f, "redirect to {}", String::from_utf8_lossy(url.as_bytes())),
+            Self::Forward(Destination { matched, tenant: Some(id), .. }) => {
+                write!(f, "forward for store {id} ({matched})")
+            }
+            Self::Forward(Destination { matched, tenant: None, .. }) => {
+                write!(f, "forward without a store ({matched})")
+            }
+            Self::Redirect(RedirectTarget::Host(host)) => write!(f, "redirect to host {host}"),
+            Self::Redirect(RedirectTarget::Url(url)) => {
+                write!(f, "redirect to {}", String::from_utf8_lossy(url.as_bytes()))
+            }
             Self::Refuse(refusal) => write!(f, "unknown: {refusal}"),
         }
     }
@@ -98,11 +115,11 @@ pub fn decide<'a>(rules: &Rules, subject: Subject<'a>) -> Decision<'a> {
         Route::Tenant { without_www: Some(KeyRef::CustomDomain(host)), .. }
             if tenant.is_none() && rules.settings().www == WwwPolicy::Redirect =>
         {
-            Decision::RedirectToHost(host)
+            Decision::Redirect(RedirectTarget::Host(host))
         }
         Route::Tenant { admin_path: true, .. } => without_tenant(Match::Admin),
         Route::Tenant { matched, prefix, .. } => {
-            Decision::Forward { matched, tenant: tenant.or(apex).map(|found| found.id), prefix }
+            Decision::Forward(Destination { matched, tenant: tenant.or(apex).map(|found| found.id), prefix })
         }
     }
 }
@@ -112,7 +129,7 @@ pub fn decide<'a>(rules: &Rules, subject: Subject<'a>) -> Decision<'a> {
 fn refuse<'a>(rules: &Rules, route: &Route<'a>, refusal: Refusal) -> Decision<'a> {
     match &rules.settings().unknown_host {
         UnknownHost::Homepage if may_be_homepage(route) => without_tenant(Match::Homepage),
-        UnknownHost::Redirect(url) if !is_path_mode(route) => Decision::RedirectToUrl(url.clone()),
+        UnknownHost::Redirect(url) if !is_path_mode(route) => Decision::Redirect(RedirectTarget::Url(url.clone())),
         _ => Decision::Refuse(refusal),
     }
 }
@@ -129,5 +146,5 @@ fn is_path_mode(route: &Route<'_>) -> bool {
 }
 
 fn without_tenant<'a>(matched: Match) -> Decision<'a> {
-    Decision::Forward { matched, tenant: None, prefix: None }
+    Decision::Forward(Destination { matched, tenant: None, prefix: None })
 }

@@ -20,7 +20,7 @@ mod properties;
 #[cfg(test)]
 mod table;
 
-pub use decide::{Decision, Refusal, Subject, decide};
+pub use decide::{Decision, Destination, RedirectTarget, Refusal, Subject, decide};
 pub use host::{Authority, Host};
 pub use hostname::{Hostname, HostnameError, Label};
 pub use key::{KeyRef, Match, PlatformId, TenantKey};

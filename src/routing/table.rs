@@ -67,7 +67,7 @@ fn outcome(settings: Settings, url: &str, peer_is_loopback: bool) -> String {
     };
     let decision = decide(&rules, Subject { route, tenant, apex });
     match &decision {
-        Decision::Forward { prefix: Some(prefix), .. } => {
+        Decision::Forward(Destination { prefix: Some(prefix), .. }) => {
             let (prefix, rest) = prefix.split(raw).unwrap();
             format!("{decision}, prefix {prefix}, rest {rest}")
         }
