@@ -14,10 +14,10 @@ use hyper::{
     server::conn::http1,
     service::{Service, service_fn},
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
 
-use super::{Settings, body::ResponseBody, handler, worker::Worker};
+use super::{body::ResponseBody, clock::CoarseTimer, handler, worker::Worker};
 use crate::lifecycle::DrainWatch;
 
 /// Header fields that hyper parses on its stack; another limit costs an allocation per request.
@@ -51,21 +51,21 @@ pub(super) async fn serve(worker: Arc<Worker>, stream: TcpStream, drain: DrainWa
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let builder = http1_builder(&worker.settings);
+    let builder = http1_builder(&worker);
     let client = Arc::new(Client::new(worker, peer));
     let service = service_fn(move |request| handler::handle(Arc::clone(&client), request));
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     until_drained(connection, &drain).await;
 }
 
-fn http1_builder(settings: &Settings) -> http1::Builder {
+fn http1_builder(worker: &Worker) -> http1::Builder {
+    let settings = &worker.settings;
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
+        .timer(CoarseTimer(Arc::clone(&worker.clock)))
         .header_read_timeout(settings.header_timeout)
         .max_header_size(settings.header_max_bytes)
-        .max_buf_size(settings.header_max_bytes.max(HYPER_BUFFER_MIN))
-        .pipeline_flush(true);
+        .max_buf_size(settings.header_max_bytes.max(HYPER_BUFFER_MIN));
     if settings.header_max_count != HYPER_HEADER_COUNT {
         builder.max_headers(settings.header_max_count);
     }

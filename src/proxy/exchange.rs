@@ -5,7 +5,7 @@ use std::{
     error::Error,
     net::IpAddr,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
@@ -23,7 +23,6 @@ pub(super) struct Exchange {
     worker: Arc<Worker>,
     client: IpAddr,
     started: Instant,
-    time_ms: u64,
     method: Method,
     target: Uri,
     version: Version,
@@ -55,7 +54,6 @@ impl Exchange {
             worker: Arc::clone(&client.worker),
             client: client.address,
             started: Instant::now(),
-            time_ms: unix_time_ms(),
             method: request.method().clone(),
             target: request.uri().clone(),
             version: request.version(),
@@ -102,7 +100,7 @@ impl Exchange {
 
     fn line<'a>(&'a self, duration: Duration, bytes_in: u64) -> Line<'a> {
         Line {
-            time_ms: self.time_ms,
+            time_ms: self.worker.clock.unix_ms(self.started),
             request_id: self.ids.request_id_str(),
             client: self.client,
             method: self.method.as_str(),
@@ -160,11 +158,6 @@ impl LoggedHost {
             Self::Canonical(text) => text,
         }
     }
-}
-
-fn unix_time_ms() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -22,7 +22,7 @@ impl Ids {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
         write_hex(&mut text[Self::TRACE_ID], fastrand::u128(1..));
         write_hex(&mut text[Self::PARENT_ID], u128::from(fastrand::u64(1..)));
-        let text = Bytes::copy_from_slice(&text);
+        let text = Bytes::from_owner(text);
         Self { request_id: digits(text.slice(Self::TRACE_ID)), traceparent: digits(text) }
     }
 

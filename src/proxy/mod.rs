@@ -3,6 +3,7 @@
 
 mod answer;
 mod body;
+mod clock;
 mod connection;
 mod error;
 mod exchange;

@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use http::{Request, Response};
 use hyper::{body::Incoming, client::conn::TrySendError};
-use tokio::time::timeout;
 
-use super::{body::RequestBody, error::Failure, exchange::Exchange, response::Answered, worker::Worker};
+use super::{
+    body::RequestBody, clock::Elapsed, error::Failure, exchange::Exchange, response::Answered, worker::Worker,
+};
 use crate::{
     telemetry::outcome::AttemptOutcome,
     upstream::{ConnectError, Connection, InFlight, Tried},
@@ -108,7 +109,7 @@ async fn attempt(
     let head_timeout = worker.upstreams[position].upstream().settings.head_timeout;
     let spare = if connection.reused() { copy_if_repeatable(&request) } else { None };
     let mut counted = Counted { worker, position, outcome: AttemptOutcome::Cancelled };
-    match timeout(head_timeout, connection.send(request)).await {
+    match worker.clock.within(head_timeout, connection.send(request)).await {
         Ok(Ok(response)) => {
             counted.outcome = AttemptOutcome::Answered;
             Attempt::Answered(response, connection)
@@ -118,7 +119,7 @@ async fn attempt(
             counted.outcome = outcome;
             attempt
         }
-        Err(_elapsed) => {
+        Err(Elapsed) => {
             counted.outcome = AttemptOutcome::TimedOut;
             Attempt::Failed(Failure::HeadTimeout)
         }

@@ -17,7 +17,7 @@ use tokio::{
 
 use tokio_util::task::TaskTracker;
 
-use super::{Settings, body::RequestBody, connection, headers::HeaderRules};
+use super::{Settings, body::RequestBody, clock::Clock, connection, headers::HeaderRules};
 use crate::{
     directory::Reader,
     lifecycle::DrainWatch,
@@ -43,6 +43,7 @@ pub struct Worker {
     pub(super) roles: Roles,
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) access_log: Writer,
+    pub(super) clock: Arc<Clock>,
     connections: Arc<Semaphore>,
 }
 
@@ -100,6 +101,7 @@ impl Worker {
             roles: parts.roles,
             metrics: parts.metrics,
             access_log: parts.access_log,
+            clock: Clock::new(),
             connections: parts.connections,
         }
     }
@@ -108,6 +110,7 @@ impl Worker {
     pub async fn run(self, sockets: Vec<StdListener>, drain: DrainWatch) -> io::Result<()> {
         let worker = Arc::new(self);
         let open = TaskTracker::new();
+        let clock = tokio::spawn(Arc::clone(&worker.clock).run());
         let sweeper = tokio::spawn(sweep(Arc::clone(&worker)));
         for socket in sockets {
             let listener = TcpListener::from_std(socket)?;
@@ -117,6 +120,7 @@ impl Worker {
         open.close();
         open.wait().await;
         sweeper.abort();
+        clock.abort();
         Ok(())
     }
 }
@@ -145,9 +149,9 @@ async fn accept(worker: Arc<Worker>, listener: TcpListener, drain: DrainWatch, o
 
 /// The next client under a permit, or `None` where accepting failed, after a pause if the failure will last.
 async fn next_connection(worker: &Worker, listener: &TcpListener) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(&worker.connections).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _peer)) => Some((stream, permit)),
+        // The permit comes second: a worker that waits for a client must not hold what another's client needs.
+        Ok((stream, _peer)) => Some((stream, Arc::clone(&worker.connections).acquire_owned().await.ok()?)),
         Err(error) => {
             worker.metrics.accept_failed();
             pause_if_exhausted(&error).await;
