@@ -1,6 +1,10 @@
 //! From what the directory said to what becomes of the request.
 
-use super::{KeyRef, Match, PathPrefix, Route, Rules, Status, Tenant, TenantId, UnroutableReason};
+use std::fmt;
+
+use super::{
+    KeyRef, Match, PathPrefix, Route, Rules, Status, Tenant, TenantId, UnknownHost, UnroutableReason, WwwPolicy,
+};
 
 /// A route together with what the directory said of it.
 #[derive(Clone, Debug)]
@@ -11,6 +15,21 @@ pub struct Subject<'a> {
     pub tenant: Option<Tenant>,
     /// What the directory knows of `without_www`, asked only where the key itself was absent.
     pub apex: Option<Tenant>,
+}
+
+impl Subject<'_> {
+    /// Why the host counts as unknown, whatever unknown hosts are answered; `None` where it is known.
+    ///
+    /// A key that is present but not active is never replaced by its apex: its owner switched it off.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match (&self.route, self.tenant.as_ref().or(self.apex.as_ref())) {
+            (Route::Admin | Route::Homepage, _) => None,
+            (Route::Unroutable(reason), _) => Some(Refusal::Unroutable(*reason)),
+            (Route::Tenant { .. }, None) => Some(Refusal::Absent),
+            (Route::Tenant { .. }, Some(Tenant { status: Status::Active, .. })) => None,
+            (Route::Tenant { .. }, Some(Tenant { status, .. })) => Some(Refusal::Inactive(*status)),
+        }
+    }
 }
 
 /// What becomes of a request.
@@ -33,6 +52,18 @@ pub enum Decision<'a> {
     Refuse(Refusal),
 }
 
+impl fmt::Display for Decision<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forward { matched, tenant: Some(id), .. } => write!(f, "forward for store {id} ({matched})"),
+            Self::Forward { matched, tenant: None, .. } => write!(f, "forward without a store ({matched})"),
+            Self::RedirectToHost(host) => write!(f, "redirect to host {host}"),
+            Self::RedirectToUrl(url) => write!(f, "redirect to {}", String::from_utf8_lossy(url.as_bytes())),
+            Self::Refuse(refusal) => write!(f, "unknown: {refusal}"),
+        }
+    }
+}
+
 /// Why a host is answered as unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -44,9 +75,59 @@ pub enum Refusal {
     Inactive(Status),
 }
 
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unroutable(reason) => reason.fmt(f),
+            Self::Absent => f.write_str("not in the directory"),
+            Self::Inactive(status) => status.fmt(f),
+        }
+    }
+}
+
 /// Applies the rules to what is known.
 pub fn decide<'a>(rules: &Rules, subject: Subject<'a>) -> Decision<'a> {
-    let _: (&Rules, Option<KeyRef<'a>>) = (rules, None);
-    let _ = subject;
-    todo!()
+    if let Some(refusal) = subject.refusal() {
+        return refuse(rules, &subject.route, refusal);
+    }
+    let Subject { route, tenant, apex } = subject;
+    match route {
+        Route::Admin => without_tenant(Match::Admin),
+        Route::Homepage => without_tenant(Match::Homepage),
+        Route::Unroutable(reason) => refuse(rules, &route, Refusal::Unroutable(reason)),
+        Route::Tenant { without_www: Some(KeyRef::CustomDomain(host)), .. }
+            if tenant.is_none() && rules.settings().www == WwwPolicy::Redirect =>
+        {
+            Decision::RedirectToHost(host)
+        }
+        Route::Tenant { admin_path: true, .. } => without_tenant(Match::Admin),
+        Route::Tenant { matched, prefix, .. } => {
+            Decision::Forward { matched, tenant: tenant.or(apex).map(|found| found.id), prefix }
+        }
+    }
+}
+
+/// What an unknown host is answered. A path that names an unknown store, or the administration of a host that is not
+/// known, is never anything but 404: the app must not take it for its own.
+fn refuse<'a>(rules: &Rules, route: &Route<'a>, refusal: Refusal) -> Decision<'a> {
+    match &rules.settings().unknown_host {
+        UnknownHost::Homepage if may_be_homepage(route) => without_tenant(Match::Homepage),
+        UnknownHost::Redirect(url) if !is_path_mode(route) => Decision::RedirectToUrl(url.clone()),
+        _ => Decision::Refuse(refusal),
+    }
+}
+
+fn may_be_homepage(route: &Route<'_>) -> bool {
+    let admin_path =
+        matches!(route, Route::Tenant { admin_path: true, .. } | Route::Unroutable(UnroutableReason::AdminPath));
+    !admin_path && !is_path_mode(route)
+}
+
+fn is_path_mode(route: &Route<'_>) -> bool {
+    use UnroutableReason::{BadPathLabel, ReservedPathLabel};
+    matches!(route, Route::Tenant { matched: Match::Path, .. } | Route::Unroutable(BadPathLabel | ReservedPathLabel))
+}
+
+fn without_tenant<'a>(matched: Match) -> Decision<'a> {
+    Decision::Forward { matched, tenant: None, prefix: None }
 }
