@@ -17,13 +17,14 @@ pub(super) fn resolve(written: file::Routing, report: &mut Report<'_>) -> Settin
     let platform_domains = platform_domains(written.platform_domains, report);
     let admin_hosts = report.convert_list("routing.admin_hosts", written.admin_hosts, &["admin.*"], AdminHost::parse);
     refuse_two_meanings(&admin_hosts, &platform_domains, report);
-    let (admin_hosts, _) = expand(&plain(admin_hosts), &platform_domains, report);
+    let (admin_hosts, admin_labels) = expand(&plain(admin_hosts), &platform_domains, report);
     let (admin_paths, path_prefix) = paths(written.admin_paths, written.path_prefix, report);
     let reserved =
         report.convert_list("routing.reserved_labels", written.reserved_labels, &["www", "admin", "api"], label);
     Settings {
         platform_domains,
         admin_hosts,
+        admin_labels,
         admin_paths,
         reserved_labels: plain(reserved),
         www: written.www.or(WwwPolicy::Redirect),

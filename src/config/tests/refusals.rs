@@ -97,11 +97,26 @@ fn platform_domains_are_names_and_each_stands_once() {
 }
 
 #[test]
+fn platform_domains_may_be_written_as_people_write_them() {
+    let routing = super::parse(&with_platforms(r#"["Bücher.example", "b.Example."]"#, "")).unwrap().routing;
+    let names: Vec<_> = routing.platform_domains.iter().map(|name| name.as_str()).collect();
+    assert_eq!(names, ["xn--bcher-kva.example", "b.example"]);
+}
+
+#[test]
+fn no_label_fits_before_a_platform_domain_of_full_length() {
+    let longest = format!("{}.{}", vec!["a".repeat(61); 4].join("."), "abcd");
+    let found = problems(&with_platforms(&format!("[\"{longest}\"]"), ""));
+    assert_eq!((found.len(), found[0].subject.as_str()), (1, "routing.admin_hosts"), "{found:#?}");
+}
+
+#[test]
 fn the_star_of_an_admin_host_stands_for_each_platform_domain() {
     let text = with_platforms(r#"["Platform.com", "shops.example"]"#, r#"admin_hosts = ["Backend.*", "hq.example"]"#);
     let routing = super::parse(&text).unwrap().routing;
     let hosts: Vec<_> = routing.admin_hosts.iter().map(|host| host.as_str()).collect();
     assert_eq!(hosts, ["backend.platform.com", "backend.shops.example", "hq.example"]);
+    assert_eq!(routing.admin_labels, ["backend"]);
 }
 
 #[test]
