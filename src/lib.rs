@@ -6,6 +6,7 @@
 
 pub mod routing;
 
+pub mod catalog;
 pub mod database;
 pub mod directory;
 pub mod upstream;

@@ -13,7 +13,8 @@ const TURN_POLL: Duration = Duration::from_millis(200);
 
 /// Held while the tables are looked for and created, since two instances that start together would both find nothing.
 /// Other locks are waited for briefly: behind a statement that waits for a table, all of the app's queries wait too.
-const POSTGRES_PRELUDE: &str = "SELECT pg_advisory_xact_lock(hashtextextended('usher migrate', 0));
+const POSTGRES_PRELUDE: &str =
+    "DO $$ BEGIN PERFORM pg_advisory_xact_lock(hashtextextended('usher migrate', 0)); END $$;
 SET LOCAL lock_timeout = '10s';
 ";
 
@@ -66,7 +67,14 @@ const NEEDED: [(&str, &[&str]); 2] = [
 ///
 /// On PostgreSQL each statement has to be sent by itself, as `psql` does: indexes are built outside a transaction.
 pub fn sql(dialect: Dialect) -> String {
-    of(dialect).iter().map(|migration| printed(migration, dialect)).collect::<Vec<_>>().join("\n")
+    let head = match dialect {
+        Dialect::Postgres => {
+            "-- For psql, which sends each statement by itself: indexes are built outside a transaction.\n\n"
+        }
+        Dialect::Sqlite => "",
+    };
+    let migrations: Vec<_> = of(dialect).iter().map(|migration| printed(migration, dialect)).collect();
+    format!("{head}{}", migrations.join("\n"))
 }
 
 /// Creates or upgrades what is missing; running it again changes nothing.

@@ -1,0 +1,163 @@
+//! `usher check`: everything that can be found out before traffic comes.
+
+mod rows;
+mod tables;
+
+use std::time::Duration;
+
+use clap::Args;
+use tokio::{net::TcpStream, task::JoinSet, time::timeout};
+use usher::{
+    config::{Config, Problem},
+    upstream::{self, ServerAddress},
+};
+
+use super::{ConfigFile, Failure, Outcome, failure::one_line};
+
+/// For an app server to accept a connection: look-up of its name included, since that has no deadline of its own.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Validate the configuration, then connect to everything it names
+///
+/// Reports every problem at once, with its place, the value, what is accepted and what to do. Looks at the file; at the
+/// database: connection, tables, columns, indexes, and rows that could never be found or are spelled oddly; and connects to
+/// every app server. Changes nothing.
+///
+/// Ends with 1 where there is an error. Warnings are told, and do not count.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  usher check --config usher.toml
+  usher check --config usher.toml && systemctl reload usher")]
+pub(crate) struct Check {
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+/// What was found out.
+#[derive(Debug, Default)]
+struct Report {
+    /// What is well.
+    good: Vec<String>,
+    /// What must be repaired.
+    errors: Vec<Problem>,
+    /// What should be looked at.
+    warnings: Vec<Problem>,
+}
+
+impl Check {
+    pub(super) async fn run(self) -> Result<Outcome, Failure> {
+        let config = self.file.load()?;
+        let place = self.file.config.display().to_string();
+        let mut report = Report { warnings: config.warnings.clone(), ..Report::default() };
+        report.good.push(format!("{place} is valid"));
+        let (database, servers) = tokio::join!(tables::check(&config), check_servers(&config, &place));
+        report.add(database);
+        report.add(servers);
+        Ok(report.outcome())
+    }
+}
+
+impl Report {
+    fn add(&mut self, other: Self) {
+        self.good.extend(other.good);
+        self.errors.extend(other.errors);
+        self.warnings.extend(other.warnings);
+    }
+
+    fn outcome(&self) -> Outcome {
+        let mut answer: String = self.good.iter().map(|line| format!("ok: {line}\n")).collect();
+        answer += &format!("{} and {}\n", count(self.errors.len(), "error"), count(self.warnings.len(), "warning"));
+        let errors = self.errors.iter().map(|problem| format!("error: {problem}\n"));
+        let warnings = self.warnings.iter().map(|problem| format!("warning: {problem}\n"));
+        Outcome { answer, complaints: errors.chain(warnings).collect(), is_negative: !self.errors.is_empty() }
+    }
+}
+
+/// All servers of all upstreams at the same time, told in the order of the file.
+async fn check_servers(config: &Config, place: &str) -> Report {
+    let mut connects = JoinSet::new();
+    for (index, (upstream, server)) in config.upstreams.iter().flat_map(servers_of).enumerate() {
+        let (name, server) = (upstream.name.clone(), server.clone());
+        connects.spawn(async move {
+            let answer = connect(&server).await;
+            (index, name, server, answer)
+        });
+    }
+    let mut answers = connects.join_all().await;
+    answers.sort_by_key(|(index, ..)| *index);
+    let mut report = Report::default();
+    for (_, name, server, answer) in answers {
+        match answer {
+            Ok(()) => report.good.push(format!("upstreams.{name}: {} accepts connections", address(&server))),
+            Err(cause) => report.errors.push(unreachable(place, &name, &server, cause)),
+        }
+    }
+    report
+}
+
+fn servers_of(upstream: &upstream::Settings) -> impl Iterator<Item = (&upstream::Settings, &ServerAddress)> {
+    upstream.servers.iter().map(move |server| (upstream, server))
+}
+
+async fn connect(server: &ServerAddress) -> Result<(), String> {
+    match timeout(CONNECT_TIMEOUT, TcpStream::connect((server.host.as_str(), server.port))).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(one_line(&error)),
+        Err(_) => Err(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())),
+    }
+}
+
+fn unreachable(place: &str, upstream: &str, server: &ServerAddress, cause: String) -> Problem {
+    Problem {
+        place: place.to_owned(),
+        subject: format!("upstreams.{upstream}.servers"),
+        value: Some(address(server)),
+        cause,
+        accepted: "a server that accepts TCP connections".into(),
+        remedy: "start the app server, or correct its address".into(),
+    }
+}
+
+/// The server as the configuration writes it.
+pub(super) fn address(ServerAddress { host, port }: &ServerAddress) -> String {
+    if host.contains(':') { format!("http://[{host}]:{port}") } else { format!("http://{host}:{port}") }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(servers: &str) -> Config {
+        let text = format!(
+            "[routing]\nplatform_domains = ['platform.com']\n[directory]\nurl = 'sqlite://x.db'\n\
+             [upstreams.default]\nservers = [{servers}]\n"
+        );
+        Config::parse(&text, "usher.toml", &|_| None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn servers_are_told_in_the_order_of_the_file() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = listener.local_addr().unwrap();
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let report = check_servers(&config(&format!("'http://{closed}', 'http://{open}'")), "usher.toml").await;
+        assert_eq!(report.good, [format!("upstreams.default: http://{open} accepts connections")]);
+        let values: Vec<_> = report.errors.iter().map(|problem| problem.value.clone()).collect();
+        assert_eq!(values, [Some(format!("http://{closed}"))]);
+        assert!(report.outcome().is_negative);
+    }
+
+    #[test]
+    fn warnings_alone_are_no_failure() {
+        let problem = unreachable("f", "default", &ServerAddress { host: "::1".into(), port: 1 }, "is odd".into());
+        let outcome = Report { warnings: vec![problem], ..Report::default() }.outcome();
+        assert!(!outcome.is_negative);
+        assert!(outcome.complaints.starts_with("warning: f: upstreams.default.servers = http://[::1]:1: is odd\n"));
+        assert_eq!(outcome.answer, "0 errors and 1 warning\n");
+    }
+}

@@ -1,0 +1,141 @@
+//! The database: connection, tables, columns and indexes.
+
+use usher::{
+    catalog::Catalog,
+    config::{Config, Problem},
+    database::{migrations, schema, session::Session},
+    routing::Rules,
+};
+
+use super::{Report, rows};
+use crate::cli::{Failure, database, failure::one_line};
+
+const NEEDED: &str = "the tables and columns that `usher migrate --print` shows";
+
+/// Columns that only some of the commands need.
+const OPTIONAL: [(&str, &str); 3] =
+    [("stores", "name"), ("store_domains", "is_primary"), ("store_domains", "verification_token")];
+
+pub(super) async fn check(config: &Config) -> Report {
+    let mut report = Report::default();
+    if let Err(failure) = look(config, &mut report).await {
+        report.errors.push(problem(
+            &config.database_origin,
+            one_line(&failure),
+            "a database that answers",
+            failure.remedy(),
+        ));
+    }
+    report
+}
+
+async fn look(config: &Config, report: &mut Report) -> Result<(), Failure> {
+    let session = database::session(config).await?;
+    report.good.push(format!("the database named by {} answers", config.database_origin));
+    look_at_columns(&session, report).await.map_err(usher::catalog::Error::from)?;
+    if !report.errors.is_empty() {
+        return Ok(());
+    }
+    let catalog = Catalog::open(session, Rules::new(config.routing.clone())).await?;
+    Ok(rows::look(&catalog, report).await?)
+}
+
+async fn look_at_columns(session: &Session, report: &mut Report) -> Result<(), usher::database::session::Error> {
+    for table in migrations::missing_tables(session).await? {
+        let remedy = "run `usher migrate`, which creates what is missing".into();
+        report.errors.push(problem(table, "there is no such table".into(), NEEDED, remedy));
+    }
+    for (table, column) in migrations::missing_columns(session).await? {
+        let remedy = format!("add the column to the app's table: ALTER TABLE {table} ADD COLUMN {column} …");
+        report.errors.push(problem(&format!("{table}.{column}"), "there is no such column".into(), NEEDED, remedy));
+    }
+    if !report.errors.is_empty() {
+        return Ok(());
+    }
+    for (table, column) in OPTIONAL {
+        if !schema::columns(session, table).await?.iter().any(|known| known.name == column) {
+            let cause = "there is no such column; requests do not need it, `usher store` and `usher domain` do".into();
+            let remedy = format!("leave it, or ALTER TABLE {table} ADD COLUMN {column} …");
+            report.warnings.push(problem(&format!("{table}.{column}"), cause, NEEDED, remedy));
+        }
+    }
+    for index in migrations::missing_indexes(session).await? {
+        let cause = "there is no such index, or it was left unfinished: every look-up reads the whole table".into();
+        let remedy = "run `usher migrate`, which creates what is missing".into();
+        report.warnings.push(problem(&format!("{}, index {}", index.table, index.name), cause, "both indexes", remedy));
+    }
+    Ok(())
+}
+
+/// A problem of the database.
+pub(super) fn problem(subject: &str, cause: String, accepted: &str, remedy: String) -> Problem {
+    Problem {
+        place: "database".into(),
+        subject: subject.to_owned(),
+        value: None,
+        cause,
+        accepted: accepted.to_owned(),
+        remedy,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use usher::database::sqlite::Database;
+
+    use super::*;
+
+    async fn check_over(sql: &str) -> Report {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("usher.db");
+        let session = Session::sqlite(&Database::create(&path).unwrap());
+        session.batch(sql).await.unwrap();
+        let text = format!(
+            "[routing]\nplatform_domains = ['platform.com']\n[directory]\nurl = 'sqlite://{}'\n\
+             [upstreams.default]\nservers = ['http://127.0.0.1:8000']\n",
+            path.display()
+        );
+        check(&Config::parse(&text, "usher.toml", &|_| None).unwrap()).await
+    }
+
+    fn subjects(problems: &[Problem]) -> Vec<&str> {
+        problems.iter().map(|problem| problem.subject.as_str()).collect()
+    }
+
+    #[tokio::test]
+    async fn missing_tables_and_columns_are_told_together() {
+        let report = check_over("CREATE TABLE stores (id INTEGER PRIMARY KEY)").await;
+        assert_eq!(subjects(&report.errors), ["store_domains", "stores.subdomain", "stores.is_active"]);
+    }
+
+    #[tokio::test]
+    async fn optional_columns_and_indexes_are_warnings() {
+        let report = check_over(
+            "CREATE TABLE stores (id INTEGER PRIMARY KEY, subdomain TEXT, name TEXT, is_active INT);
+             CREATE TABLE store_domains (id INTEGER PRIMARY KEY, store_id INT, domain TEXT, is_active INT, is_verified INT, is_primary INT)",
+        )
+        .await;
+        assert_eq!(subjects(&report.errors), Vec::<&str>::new());
+        assert_eq!(
+            subjects(&report.warnings),
+            [
+                "store_domains.verification_token",
+                "store_domains, index usher_store_domains_canonical",
+                "stores, index usher_stores_subdomain_canonical",
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn odd_rows_are_warnings_and_rows_that_contend_are_errors() {
+        let report = check_over(&format!(
+            "{} INSERT INTO stores (subdomain, name) VALUES ('a', 'A'), ('api', 'B');
+             INSERT INTO store_domains (store_id, domain) VALUES (1, 'X.com.'), (2, 'x.com'), (1, 'y.platform.com')",
+            migrations::sql(usher::database::session::Dialect::Sqlite).replace("BEGIN;", "").replace("COMMIT;", "")
+        ))
+        .await;
+        assert_eq!(subjects(&report.errors), ["store_domains.domain"]);
+        let values: Vec<_> = report.warnings.iter().filter_map(|problem| problem.value.as_deref()).collect();
+        assert_eq!(values, ["api", "X.com.", "y.platform.com"]);
+    }
+}

@@ -1,0 +1,58 @@
+//! The database that the configuration names, for commands.
+
+use usher::{
+    catalog::Catalog,
+    config::{Config, Database},
+    database::{
+        postgres::{self, Pool},
+        session::{Error, Session},
+        sqlite,
+    },
+    directory::{PostgresSource, SqliteSource, TenantSource},
+    routing::Rules,
+};
+
+use super::Failure;
+
+/// A session over what exists.
+pub(super) async fn session(config: &Config) -> Result<Session, Failure> {
+    let session = match &config.database {
+        Database::Postgres(settings) => over_postgres(settings.clone()).await,
+        Database::Sqlite(path) => sqlite::Database::open(path).map(|file| Session::sqlite(&file)).map_err(Error::from),
+    };
+    session.map_err(|error| unusable(config, error))
+}
+
+/// A session for `usher migrate`, which creates a file that is missing.
+pub(super) async fn session_for_migration(config: &Config) -> Result<Session, Failure> {
+    let Database::Sqlite(path) = &config.database else { return session(config).await };
+    let file = sqlite::Database::create(path).map_err(|error| unusable(config, error))?;
+    Ok(Session::sqlite(&file))
+}
+
+/// The stores and domains in it.
+pub(super) async fn catalog(config: &Config) -> Result<Catalog, Failure> {
+    Ok(Catalog::open(session(config).await?, Rules::new(config.routing.clone())).await?)
+}
+
+/// What the router itself would ask, without its caches.
+pub(super) fn source(config: &Config) -> Result<Box<dyn TenantSource>, Failure> {
+    match &config.database {
+        Database::Postgres(settings) => {
+            let pool = Pool::new(settings.clone()).map_err(|error| unusable(config, error))?;
+            Ok(Box::new(PostgresSource::new(pool)))
+        }
+        Database::Sqlite(path) => {
+            let file = sqlite::Database::open(path).map_err(|error| unusable(config, error))?;
+            Ok(Box::new(SqliteSource::new(file)))
+        }
+    }
+}
+
+async fn over_postgres(settings: postgres::Settings) -> Result<Session, Error> {
+    Session::postgres(&Pool::new(settings)?).await
+}
+
+fn unusable(config: &Config, error: impl Into<Error>) -> Failure {
+    Failure::Database { origin: config.database_origin.clone(), source: error.into() }
+}

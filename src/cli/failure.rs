@@ -1,0 +1,120 @@
+//! Why a command could not do its work: the cause in one line, what to do in another.
+
+use std::{error::Error, io};
+
+use usher::{app, catalog, config, database, demo, directory, routing};
+
+/// Why a command could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The configuration is wrong; shows itself, problem by problem.
+    #[error(transparent)]
+    Config(config::Problems),
+    /// The database could not be opened.
+    #[error("the database named by {origin} cannot be used")]
+    Database {
+        /// Who named it.
+        origin: String,
+        /// What is wrong with it.
+        source: database::session::Error,
+    },
+    /// The tables could not be created.
+    #[error("the tables could not be created")]
+    Migrate(#[source] database::session::Error),
+    /// A store or a domain.
+    #[error(transparent)]
+    Catalog(#[from] catalog::Error),
+    /// What was to be resolved names no host.
+    #[error("the host {written:?} {cause}")]
+    Host {
+        /// What was written.
+        written: String,
+        /// What is wrong with it.
+        cause: routing::HostnameError,
+    },
+    /// A look-up in the directory's tables.
+    #[error("the tenant could not be looked up")]
+    Lookup(#[source] directory::SourceError),
+    /// The router.
+    #[error("usher could not serve")]
+    Serve(#[source] app::Error),
+    /// The demo.
+    #[error("the demo could not run")]
+    Demo(#[source] demo::Error),
+    /// JSON.
+    #[error("the answer could not be written as JSON")]
+    Json(#[source] serde_json::Error),
+    /// stdout.
+    #[error("the answer could not be written")]
+    Output(#[source] io::Error),
+    /// Threads or descriptors are used up.
+    #[error("the runtime could not be started")]
+    Runtime(#[source] io::Error),
+}
+
+impl Failure {
+    /// What stands on stderr.
+    pub(super) fn report(&self) -> String {
+        match self {
+            Self::Config(problems) => format!("{problems}\n"),
+            _ => format!("error: {}\nremedy: {}\n", one_line(self), self.remedy()),
+        }
+    }
+
+    pub(super) fn remedy(&self) -> String {
+        use database::{session, sqlite};
+        match self {
+            Self::Database { source: session::Error::Sqlite(sqlite::Error::Missing(_)), .. } => {
+                "run `usher migrate`, which creates the file, or correct its path".into()
+            }
+            Self::Database { origin, .. } => format!("see that the database runs and that {origin} is right"),
+            Self::Migrate(error) if error.is_lack_of_privilege() => {
+                "run it as the owner of the tables, or give the owner what `usher migrate --print` shows".into()
+            }
+            Self::Migrate(_) => "see what the database says; running it again does no harm".into(),
+            Self::Catalog(error) => error.remedy(),
+            Self::Host { .. } => "write a host and perhaps a path, as in `shop.example.com/cart`".into(),
+            Self::Config(_) | Self::Lookup(_) | Self::Serve(_) | Self::Demo(_) => {
+                "see `usher check`, which tests everything that the configuration names".into()
+            }
+            Self::Json(_) | Self::Output(_) | Self::Runtime(_) => "see that the system has room left".into(),
+        }
+    }
+}
+
+/// An error and all of its causes.
+pub(super) fn one_line(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some errors already say what their cause says.
+        if !line.ends_with(&text) {
+            line = format!("{line}: {text}");
+        }
+        cause = error.source();
+    }
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_one_line_of_cause_and_one_of_remedy() {
+        let missing = database::sqlite::Error::Missing("usher.db".into());
+        let failure = Failure::Database { origin: "directory.url".into(), source: missing.into() };
+        assert_eq!(
+            failure.report(),
+            "error: the database named by directory.url cannot be used: there is no file usher.db\n\
+             remedy: run `usher migrate`, which creates the file, or correct its path\n"
+        );
+    }
+
+    #[test]
+    fn causes_follow_one_another_on_one_line() {
+        let failure = Failure::Output(io::Error::other("first\nsecond"));
+        assert_eq!(one_line(&failure), "the answer could not be written: first second");
+    }
+}

@@ -1,0 +1,48 @@
+//! `usher migrate`.
+
+use clap::Args;
+use usher::{
+    config::Database,
+    database::{migrations, session::Dialect},
+};
+
+use super::{ConfigFile, Failure, Outcome, database};
+
+/// Create the tables and indexes that are missing
+///
+/// Creates the tables `stores` and `store_domains` where they do not exist, the two indexes that usher's look-ups need, and
+/// usher's own record of this (schema `usher`). Tables that exist stay as they are, whatever their keys and further columns.
+/// Running it again changes nothing, and several instances may run it at the same time. An SQLite file is created where
+/// it is missing.
+///
+/// On PostgreSQL the indexes are built CONCURRENTLY, so that the app goes on writing meanwhile; connect to the server itself
+/// and not to a transaction-mode pooler. The role must own existing tables to add the indexes to them.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  usher migrate --config usher.toml
+  usher migrate --config usher.toml --print                shows the SQL; connects to nothing
+  usher migrate --config usher.toml --print | psql shop    runs it by other means")]
+pub(crate) struct Migrate {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Show the SQL for the configured database and run nothing
+    #[arg(long)]
+    print: bool,
+}
+
+impl Migrate {
+    pub(super) async fn run(self) -> Result<Outcome, Failure> {
+        let config = self.file.load()?;
+        if self.print {
+            let dialect = match config.database {
+                Database::Postgres(_) => Dialect::Postgres,
+                Database::Sqlite(_) => Dialect::Sqlite,
+            };
+            return Ok(Outcome::answer(migrations::sql(dialect)));
+        }
+        let session = database::session_for_migration(&config).await?;
+        migrations::run(&session).await.map_err(Failure::Migrate)?;
+        Ok(Outcome::answer("all tables and indexes are there\n"))
+    }
+}

@@ -1,0 +1,296 @@
+//! `usher resolve`: the way of a request, step by step, by the same rules and look-ups as the router's.
+
+use clap::Args;
+use serde::Serialize;
+use usher::{
+    config::Config,
+    directory::TenantSource,
+    routing::{
+        AmbiguousPath, Authority, Decision, Host, HostnameError, KeyRef, Match, Path, RequestFacts, Route, Rules,
+        Status, Subject, Tenant, decide,
+    },
+};
+
+use super::{ConfigFile, Failure, Outcome, database};
+
+/// Explain where a request would go, and why
+///
+/// Reads the host and the path as the router does, asks the configured database for the store, and shows every step. A host
+/// may be written in Unicode and with a port. localhost, 127.0.0.1 and [::1] are asked about as by a client on this machine.
+///
+/// Ends with 0 where the request would be forwarded or redirected, else with 1.
+///
+/// With --json: {"host": text, "path": text, "steps": [{"step": text, "result": text}], "decision": "forward", "redirect" or
+/// "refuse", "status": number or null (what usher itself answers), "match": text or null, "store_id": text or null,
+/// "location": text or null, "upstream": text or null, "servers": [text]}.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  usher resolve shop.example.com --config usher.toml
+  usher resolve store1.platform.com/cart --json --config usher.toml
+  usher resolve localhost/store/store1/cart --config usher.toml")]
+pub(crate) struct Resolve {
+    /// The host, and perhaps a path
+    #[arg(value_name = "HOST[/PATH]")]
+    request: String,
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is told in the end.
+#[derive(Debug, Default, Serialize)]
+struct Explanation {
+    host: String,
+    path: String,
+    steps: Vec<Step>,
+    decision: &'static str,
+    status: Option<u16>,
+    #[serde(rename = "match")]
+    matched: Option<&'static str>,
+    store_id: Option<String>,
+    location: Option<String>,
+    upstream: Option<String>,
+    servers: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Step {
+    step: &'static str,
+    result: String,
+}
+
+impl Resolve {
+    pub(super) async fn run(self) -> Result<Outcome, Failure> {
+        let config = self.file.load()?;
+        let (host, path) = read(&self.request)?;
+        let source = database::source(&config)?;
+        let explanation = explain(&config, &*source, &host, &path).await?;
+        let outcome = if self.json { Outcome::json(&explanation)? } else { Outcome::answer(explanation.text()) };
+        Ok(Outcome { is_negative: explanation.decision == "refuse", ..outcome })
+    }
+}
+
+impl Explanation {
+    fn step(&mut self, step: &'static str, result: impl ToString) {
+        self.steps.push(Step { step, result: result.to_string() });
+    }
+
+    fn text(&self) -> String {
+        let head = format!("{}{}\n", self.host, self.path);
+        self.steps.iter().fold(head, |text, Step { step, result }| format!("{text}  {step:8}  {result}\n"))
+    }
+}
+
+async fn explain(
+    config: &Config,
+    source: &dyn TenantSource,
+    host: &Host<'_>,
+    path: &str,
+) -> Result<Explanation, Failure> {
+    let rules = Rules::new(config.routing.clone());
+    let read_path = Path::read(path);
+    let facts = RequestFacts { host, path: &read_path, peer_is_loopback: is_this_machine(host) };
+    let mut told = Explanation { host: host.to_string(), path: path.to_owned(), ..Explanation::default() };
+    told.step("host", rules.place(&facts));
+    let route = match rules.route(&facts) {
+        Ok(route) => route,
+        Err(ambiguous) => return Ok(refuse_ambiguous(told, ambiguous)),
+    };
+    told.step("route", &route);
+    let subject = look_up(source, route, &mut told).await?;
+    conclude(config, decide(&rules, subject), &mut told);
+    Ok(told)
+}
+
+/// Asks as the router does: the name without `www.` only where the name itself is absent.
+async fn look_up<'a>(
+    source: &dyn TenantSource,
+    route: Route<'a>,
+    told: &mut Explanation,
+) -> Result<Subject<'a>, Failure> {
+    let (mut tenant, mut apex) = (None, None);
+    if let Route::Tenant { key, without_www, .. } = &route {
+        tenant = load(source, *key, told).await?;
+        if let (None, Some(key)) = (&tenant, without_www) {
+            apex = load(source, *key, told).await?;
+        }
+    }
+    Ok(Subject { route, tenant, apex })
+}
+
+async fn load(source: &dyn TenantSource, key: KeyRef<'_>, told: &mut Explanation) -> Result<Option<Tenant>, Failure> {
+    let tenant = source.load(&key.into()).await.map_err(Failure::Lookup)?;
+    let asked = match key {
+        KeyRef::CustomDomain(domain) => format!("store_domains.domain = '{domain}'"),
+        KeyRef::Label { label, .. } => format!("stores.subdomain = '{label}'"),
+    };
+    let answer = match &tenant {
+        None => "no row".to_owned(),
+        Some(Tenant { id, status: Status::Active }) => format!("store {}, active", id.as_str()),
+        Some(Tenant { id, status }) => format!("store {}, {status}", id.as_str()),
+    };
+    told.step("look-up", format!("{asked}: {answer}"));
+    Ok(tenant)
+}
+
+fn refuse_ambiguous(mut told: Explanation, ambiguous: AmbiguousPath) -> Explanation {
+    told.step("decision", format!("400: {ambiguous}"));
+    Explanation { decision: "refuse", status: Some(400), ..told }
+}
+
+fn conclude(config: &Config, decision: Decision<'_>, told: &mut Explanation) {
+    let shown = decision.to_string();
+    match decision {
+        Decision::Forward { matched, tenant, prefix } => {
+            told.decision = "forward";
+            told.matched = Some(matched.as_str());
+            told.store_id = tenant.map(|id| id.as_str().to_owned());
+            let stripped = prefix.and_then(|prefix| prefix.split(&told.path)).map(|(prefix, rest)| {
+                format!(", the app sees {} and X-Forwarded-Prefix: {prefix}", if rest.is_empty() { "/" } else { rest })
+            });
+            told.step("decision", shown + &stripped.unwrap_or_default());
+            tell_upstream(config, matched, told);
+        }
+        Decision::RedirectToHost(host) => redirect(format!("//{host}{}", told.path), shown, told),
+        Decision::RedirectToUrl(url) => redirect(String::from_utf8_lossy(url.as_bytes()).into_owned(), shown, told),
+        Decision::Refuse(_) => {
+            told.decision = "refuse";
+            told.status = Some(404);
+            told.step("decision", format!("404: {shown}"));
+        }
+    }
+}
+
+fn redirect(location: String, shown: String, told: &mut Explanation) {
+    told.decision = "redirect";
+    told.status = Some(308);
+    told.location = Some(location);
+    told.step("decision", format!("308: {shown}"));
+}
+
+fn tell_upstream(config: &Config, matched: Match, told: &mut Explanation) {
+    let index = match matched {
+        Match::CustomDomain | Match::Subdomain | Match::Path => config.tenant_upstream,
+        Match::Admin => config.admin_upstream,
+        Match::Homepage => config.homepage_upstream,
+    };
+    if let Some(upstream) = config.upstreams.get(index) {
+        told.servers = upstream.servers.iter().map(super::check::address).collect();
+        told.step("upstream", format!("{}: {}", upstream.name, told.servers.join(", ")));
+        told.upstream = Some(upstream.name.clone());
+    }
+}
+
+/// The host, and the path as a browser would send it.
+fn read(request: &str) -> Result<(Host<'static>, String), Failure> {
+    let rest = request.strip_prefix("http://").or_else(|| request.strip_prefix("https://")).unwrap_or(request);
+    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let host = read_host(host).map_err(|cause| Failure::Host { written: host.to_owned(), cause })?;
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    Ok((host, if path.is_empty() { "/".to_owned() } else { encode(path) }))
+}
+
+/// What the wire can carry is read as on the wire.
+fn read_host(written: &str) -> Result<Host<'static>, HostnameError> {
+    match Authority::parse(written) {
+        Ok(Authority { host, .. }) => Ok(host.into_owned()),
+        Err(HostnameError::NotAscii) => {
+            let (name, port) = written.rsplit_once(':').unwrap_or((written, ""));
+            let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
+            Host::parse_human(if is_port { name } else { written })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Browsers percent-encode what cannot stand in a request target.
+fn encode(path: &str) -> String {
+    let octet = |octet: u8| match octet {
+        b'!'..=b'~' => char::from(octet).to_string(),
+        _ => format!("%{octet:02X}"),
+    };
+    path.bytes().map(octet).collect()
+}
+
+/// These names lead to the machine of whoever writes them.
+fn is_this_machine(host: &Host<'_>) -> bool {
+    match host {
+        Host::Name(name) => name.as_str() == "localhost",
+        Host::Ip(address) => address.is_loopback(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use usher::database::{migrations, session::Session, sqlite::Database};
+    use usher::directory::SqliteSource;
+
+    use super::*;
+
+    const CONFIG: &str = "[routing]\nplatform_domains = ['platform.com']\n[directory]\nurl = 'sqlite://unused.db'\n\
+                          [upstreams.default]\nservers = ['http://127.0.0.1:8000']\n";
+
+    async fn resolve(request: &str) -> Explanation {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::create(&folder.path().join("usher.db")).unwrap();
+        let session = Session::sqlite(&database);
+        migrations::run(&session).await.unwrap();
+        session
+            .batch(
+                "INSERT INTO stores (subdomain, name) VALUES ('store1', 'Shop Alpha');
+                 INSERT INTO store_domains (store_id, domain, is_verified)
+                 VALUES (1, 'bücher.example', 1), (1, 'brand.com', 1), (1, 'new.com', 0), (1, 'xn--bcher-kva.example', 1)",
+            )
+            .await
+            .unwrap();
+        let config = Config::parse(CONFIG, "test", &|_| None).unwrap();
+        let (host, path) = read(request).unwrap();
+        explain(&config, &SqliteSource::new(database), &host, &path).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_step_of_a_custom_domain_is_told() {
+        let told = resolve("brand.com/p").await;
+        assert_eq!(
+            (told.decision, told.matched, told.store_id.as_deref()),
+            ("forward", Some("custom_domain"), Some("1"))
+        );
+        assert_eq!(told.servers, ["http://127.0.0.1:8000"]);
+        let steps: Vec<_> = told.steps.iter().map(|step| step.step).collect();
+        assert_eq!(steps, ["host", "route", "look-up", "decision", "upstream"]);
+        assert!(told.text().contains("store_domains.domain = 'brand.com': store 1, active"), "{}", told.text());
+    }
+
+    #[tokio::test]
+    async fn outcomes_are_those_of_the_router() {
+        for (request, decision, status) in [
+            ("https://Bücher.example:8443/p?q=/", "forward", None),
+            ("store1.platform.com", "forward", None),
+            ("localhost:8080/store/store1/p", "forward", None),
+            ("platform.com", "forward", None),
+            ("www.brand.com", "redirect", Some(308)),
+            ("new.com", "refuse", Some(404)),
+            ("unknown.example", "refuse", Some(404)),
+            ("brand.com//admin", "refuse", Some(400)),
+        ] {
+            let told = resolve(request).await;
+            assert_eq!((told.decision, told.status), (decision, status), "{request}: {}", told.text());
+        }
+    }
+
+    #[tokio::test]
+    async fn path_mode_tells_what_the_app_sees() {
+        let text = resolve("localhost/store/store1/ä b").await.text();
+        assert!(text.contains("the app sees /%C3%A4%20b and X-Forwarded-Prefix: /store/store1"), "{text}");
+    }
+
+    #[test]
+    fn what_names_no_host_is_refused() {
+        for request in ["", "/p", "a b", "user@brand.com", "brand.com:99999", "bücher.example:x"] {
+            assert!(matches!(read(request), Err(Failure::Host { .. })), "{request}");
+        }
+    }
+}
