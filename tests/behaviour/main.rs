@@ -13,6 +13,7 @@ mod decision_table;
 mod demo;
 mod directory;
 mod framing;
+mod harness;
 mod headers;
 mod hosts;
 mod lifecycle;

@@ -79,19 +79,23 @@ impl Cluster {
     }
 
     /// Makes the whole server hang: it keeps its connections and answers nothing, until [`Self::wake`].
+    ///
+    /// The parent is stopped first, and woken last: until then its children cannot vanish.
     pub(crate) fn freeze(&self) {
-        self.processes().into_iter().for_each(|process| signal("STOP", process));
+        let server = self.server();
+        signal("STOP", server);
+        children(server).into_iter().for_each(|child| signal("STOP", child));
     }
 
     /// Ends what [`Self::freeze`] began.
     pub(crate) fn wake(&self) {
-        self.processes().into_iter().for_each(|process| signal("CONT", process));
+        let server = self.server();
+        children(server).into_iter().for_each(|child| signal("CONT", child));
+        signal("CONT", server);
     }
 
-    fn processes(&self) -> Vec<u32> {
-        let server = self.running.lock().unwrap().server.id();
-        let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap();
-        std::iter::once(server).chain(children.split_whitespace().map(|child| child.parse().unwrap())).collect()
+    fn server(&self) -> u32 {
+        self.running.lock().unwrap().server.id()
     }
 
     /// How often the server ran a statement for `database_url` with `parameter` among its values.
@@ -111,12 +115,6 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.wake();
-    }
-}
-
 impl Running {
     fn retire_watchdog(&mut self) {
         let _ = self.watchdog.kill();
@@ -130,17 +128,35 @@ pub(crate) fn execute(url: &str, sql: &str) {
 }
 
 fn try_execute(url: &str, sql: &str) -> Result<(), tokio_postgres::Error> {
+    connected(url, async |client| client.batch_execute(sql).await)
+}
+
+/// Runs one statement with one value and counts its rows.
+pub(crate) fn query(url: &str, sql: &str, value: &str) -> usize {
+    connected(url, async |client| client.query(sql, &[&value]).await.map(|rows| rows.len())).unwrap()
+}
+
+/// Lets `work` use a connection of its own.
+fn connected<T>(
+    url: &str,
+    work: impl AsyncFnOnce(tokio_postgres::Client) -> Result<T, tokio_postgres::Error>,
+) -> Result<T, tokio_postgres::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
         tokio::spawn(connection);
-        client.batch_execute(sql).await
+        work(client).await
     })
 }
 
 /// Sends a signal by its name to one process.
 pub(crate) fn signal(name: &str, process: u32) {
     run(Command::new("kill").arg(format!("-{name}")).arg(process.to_string()));
+}
+
+fn children(process: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap();
+    children.split_whitespace().map(|child| child.parse().unwrap()).collect()
 }
 
 fn run(command: &mut Command) {
@@ -171,9 +187,9 @@ fn launch(directory: &Path, port: u16) -> Running {
 
 /// A child whose standard input ends with this process, however that ends; then it ends the server and removes its files.
 fn watch(server: u32, directory: &Path) -> Child {
-    let script = "read _; kill -CONT -$1; kill -QUIT $1
+    let script = "read _; kill -QUIT $1; kill -CONT $1
         for i in $(seq 100); do [ -e $2/data/postmaster.pid ] || break; sleep 0.05; done
-        kill -KILL -$1; rm -rf $2";
+        kill -KILL $1; rm -rf $2";
     let mut shell = Command::new("sh");
     shell.args(["-c", script, "watchdog", &server.to_string()]).arg(directory);
     shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap()

@@ -83,6 +83,11 @@ impl Tables {
         }
     }
 
+    /// Runs one statement of PostgreSQL with one value, as an application does, and counts its rows.
+    pub(crate) fn query_with_value(&self, sql: &str, value: &str) -> usize {
+        cluster::query(&self.url, sql, value)
+    }
+
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
