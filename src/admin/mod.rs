@@ -1,6 +1,30 @@
-//! The admin listener, on the control runtime.
+//! The admin listener, on the control runtime: is it alive, is it ready, what does it count?
+//!
+//! It answers people and programs inside the house. A page in somebody's browser is neither: there are no CORS headers,
+//! and `host` refuses names that only DNS leads here.
 
-use std::net::SocketAddr;
+mod host;
+mod listener;
+mod problem;
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::{
+    Json, Router,
+    extract::{ConnectInfo, State},
+    http::{Method, StatusCode, Uri, header},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use ipnet::IpNet;
+
+use crate::{
+    lifecycle::Readiness,
+    telemetry::metrics::{self, Metrics},
+};
+pub use listener::serve;
+use problem::Problem;
 
 /// What `[admin]` means.
 #[derive(Clone, Debug)]
@@ -8,5 +32,105 @@ pub struct Settings {
     /// Where it listens.
     pub listen: SocketAddr,
     /// Who may read `/metrics`; everybody may read `/live` and `/ready`.
-    pub allow: Vec<ipnet::IpNet>,
+    pub allow: Vec<IpNet>,
+}
+
+/// What the admin listener tells about.
+#[derive(Clone)]
+pub struct Parts {
+    /// Who may read `/metrics`.
+    pub allow: Vec<IpNet>,
+    /// What `/ready` answers by.
+    pub readiness: Readiness,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+}
+
+/// The pages of the admin listener. They need the peer's address as an `axum` `ConnectInfo<SocketAddr>`.
+pub fn router(parts: Parts) -> Router {
+    Router::new()
+        .route("/live", get(live))
+        .route("/ready", get(ready))
+        .route("/metrics", get(show_metrics))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(host::refuse_foreign_names))
+        .with_state(parts)
+}
+
+/// The process runs and its control runtime answers; nothing else, so that no outage elsewhere gets it restarted.
+async fn live() -> &'static str {
+    "live\n"
+}
+
+async fn ready(State(parts): State<Parts>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
+    readiness(&parts.readiness.reasons(), peer.ip())
+}
+
+/// The reasons name parts of the installation: they are for those who are on the machine.
+fn readiness(reasons: &[&'static str], peer: IpAddr) -> Response {
+    if reasons.is_empty() {
+        return "ready\n".into_response();
+    }
+    let shown = peer.to_canonical().is_loopback();
+    let body = if shown {
+        serde_json::json!({ "status": "not ready", "reasons": reasons })
+    } else {
+        serde_json::json!({ "status": "not ready" })
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+}
+
+async fn show_metrics(State(parts): State<Parts>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
+    let peer = peer.ip().to_canonical();
+    if !parts.allow.iter().any(|network| network.contains(&peer)) {
+        let detail = format!("{peer} may not read this; networks that may are listed in admin.allow");
+        return Problem::new(StatusCode::FORBIDDEN, detail).into_response();
+    }
+    match parts.metrics.encode() {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "metrics could not be formatted");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be formatted").into_response()
+        }
+    }
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no {}; there are /live, /ready and /metrics", uri.path()))
+}
+
+async fn method_not_allowed(method: Method) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not possible here"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn text(response: Response) -> String {
+        let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn reasons_are_told_to_peers_on_the_machine_only() {
+        for (peer, shown) in [("127.0.0.1", true), ("::1", true), ("::ffff:127.0.0.9", true), ("203.0.113.7", false)] {
+            let response = readiness(&["database"], peer.parse().unwrap());
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            let body: serde_json::Value = serde_json::from_str(&text(response).await).unwrap();
+            assert_eq!(body["status"], "not ready");
+            assert_eq!(body.get("reasons").is_some_and(|reasons| reasons[0] == "database"), shown, "{peer}");
+            assert_eq!(body.as_object().unwrap().len(), 1 + usize::from(shown), "{peer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn ready_is_the_same_for_all() {
+        for peer in ["127.0.0.1", "203.0.113.7"] {
+            let response = readiness(&[], peer.parse().unwrap());
+            assert_eq!(response.status(), StatusCode::OK);
+            assert_eq!(text(response).await, "ready\n");
+        }
+    }
 }

@@ -1,20 +1,51 @@
-//! From the file to each module's `Settings`.
+//! From the file to each module's `Settings`, in two layers: what was written (`file`), and what it means (this module and
+//! one module per section). Everything that is wrong is reported in one run, with place, value, what is accepted and what
+//! to do.
 
-use crate::{admin, database, directory, proxy, routing, telemetry, upstream};
+mod admin;
+mod convert;
+mod database;
+mod directory;
+mod domains;
+mod file;
+mod listen;
+mod log;
+mod problems;
+mod read;
+mod resolve;
+mod routing;
+mod schema;
+mod secrets;
+mod suggest;
+mod units;
+mod upstreams;
+mod written;
 
-/// What a configuration means: one `Settings` per module, always valid.
-#[derive(Clone)]
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+pub use problems::{Problem, Problems};
+pub use schema::schema;
+
+use crate::{proxy, telemetry, upstream};
+
+/// What a configuration means: one `Settings` per module, always valid. `Debug` shows no password.
+#[derive(Clone, Debug)]
 pub struct Config {
     /// `[listen]`.
     pub proxy: proxy::Settings,
     /// `[admin]`.
-    pub admin: admin::Settings,
+    pub admin: crate::admin::Settings,
     /// `[routing]`.
-    pub routing: routing::Settings,
+    pub routing: crate::routing::Settings,
     /// `[directory]`: look-ups.
-    pub directory: directory::Settings,
+    pub directory: crate::directory::Settings,
     /// `[directory]`: where the rows are.
     pub database: Database,
+    /// Who named the database: `directory.url`, `USHER_DATABASE_URL`, `directory.url_file /run/secrets/db`, …
+    pub database_origin: String,
     /// `[upstreams.*]`; `default` exists always.
     pub upstreams: Vec<upstream::Settings>,
     /// Index into `upstreams` for admin requests.
@@ -29,14 +60,20 @@ pub struct Config {
     pub access_log: telemetry::access_log::Settings,
     /// `[domains]`: what customers are told to set.
     pub domains: Domains,
+    /// What is accepted and hardly meant.
+    pub warnings: Vec<Problem>,
 }
 
+/// The variables of the environment, by name.
+type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
+
 /// Where the rows are.
-#[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one per process")]
+#[derive(Clone, Debug)]
 pub enum Database {
     /// A PostgreSQL server.
-    Postgres(database::postgres::Settings),
-    /// An SQLite file.
+    Postgres(crate::database::postgres::Settings),
+    /// An SQLite file; a relative path starts at the working directory.
     Sqlite(std::path::PathBuf),
 }
 
@@ -48,5 +85,27 @@ pub struct Domains {
     /// Addresses of this edge, for A and AAAA records.
     pub addresses: Vec<std::net::IpAddr>,
     /// A name of this edge, for CNAME records.
-    pub cname: Option<routing::Hostname<'static>>,
+    pub cname: Option<crate::routing::Hostname<'static>>,
+}
+
+impl Config {
+    /// Reads the file at `path`, with the variables of the process.
+    pub fn load(path: &Path) -> Result<Self, Problems> {
+        let origin = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| problems::unreadable(&origin, &error))?;
+        // Lossy: a variable that is no UTF-8 is refused as a wrong value and does not pass for unset.
+        Self::parse(&text, &origin, &|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))
+    }
+
+    /// Reads `text`. `origin` is its name in the problems, `env` the variables of the environment.
+    pub fn parse(text: &str, origin: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+        let mut report = problems::Report::new(origin, text);
+        let config = read::read(text, &mut report).and_then(|file| resolve::resolve(file, env, &mut report));
+        report.finish(config)
+    }
+}
+
+/// The commented file that shows every key at its default.
+pub fn default_text() -> &'static str {
+    include_str!("../../config/usher.toml")
 }

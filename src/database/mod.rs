@@ -2,5 +2,6 @@
 
 pub mod migrations;
 pub mod postgres;
+pub mod schema;
 pub mod session;
 pub mod sqlite;

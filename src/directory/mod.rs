@@ -6,20 +6,31 @@
 mod cache;
 mod flights;
 mod postgres;
+mod queries;
 mod recent;
 mod source;
 mod sqlite;
+mod stats;
+mod validity;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 pub use postgres::PostgresSource;
 pub use source::{BoxFuture, SourceError, TenantSource};
 pub use sqlite::SqliteSource;
+pub use stats::{Event, Snapshot, Stats};
 
-use crate::routing::{KeyRef, Tenant};
+use self::{
+    cache::{Cache, Entry},
+    flights::{Boarding, Departure, Flight, Flights, Outcome},
+    recent::Recent,
+    stats::Counters,
+    validity::Validity,
+};
+use crate::routing::{KeyRef, Tenant, TenantKey};
 
 /// What `[directory]` means for look-ups.
 #[derive(Clone, Debug)]
@@ -40,36 +51,207 @@ pub struct Settings {
     pub loads_max: usize,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            // 100,000 tenants with a domain and a subdomain each, in less than 100 MB.
+            found_max: 200_000,
+            // Enough for the names that scanners repeat; a longer list of them would be remembered for nothing.
+            absent_max: 100_000,
+            // What an operator is willing to wait for an edit, and one query a minute for each key in use.
+            fresh_for: Duration::from_secs(60),
+            // The database may be away for a night and the morning after.
+            usable_for: Duration::from_hours(24),
+            // Whoever adds a domain tries it at once, and again after a few seconds.
+            absent_for: Duration::from_secs(5),
+            // A thousand times what an indexed query takes; people wait a second without leaving.
+            lookup_timeout: Duration::from_secs(1),
+            // Thirty-two for each connection of the pool: at a millisecond per query the last is answered well in time.
+            loads_max: 256,
+        }
+    }
+}
+
 /// The directory, shared by all workers.
 #[derive(Clone)]
-pub struct Directory {}
+pub struct Directory {
+    shared: Arc<Shared>,
+}
 
 impl Directory {
     /// Builds the directory over `source`; loads run on `control`, never on a worker.
     pub fn new(settings: Settings, source: Arc<dyn TenantSource>, control: tokio::runtime::Handle) -> Self {
-        let _ = (settings, source, control);
-        todo!()
+        let cache = Cache::new(&settings);
+        let flights = Arc::new(Flights::new(settings.loads_max));
+        let lookup_timeout = settings.lookup_timeout;
+        let shared = Shared { cache, flights, source, control, lookup_timeout, stats: Stats::default() };
+        Self { shared: Arc::new(shared) }
     }
 
     /// A worker's own door to the directory, with a small first level of its own.
     pub fn reader(&self) -> Reader {
-        todo!()
+        Reader {
+            shared: Arc::clone(&self.shared),
+            recent: Mutex::new(Recent::new()),
+            counters: self.shared.stats.reader(),
+        }
+    }
+
+    /// Forgets what is held about `key`: no look-up that begins after this call is answered from what was read before it.
+    pub fn forget(&self, key: KeyRef<'_>) {
+        let key = TenantKey::from(key);
+        self.shared.flights.revoke(&key);
+        self.shared.cache.forget(&key);
     }
 
     /// What has been asked and answered so far; for the metrics.
     pub fn stats(&self) -> &Stats {
-        todo!()
+        &self.shared.stats
+    }
+
+    /// How much is held at the moment; for the metrics.
+    pub fn held(&self) -> Held {
+        let (found, absent) = self.shared.cache.sizes();
+        Held { found, absent, loads: self.shared.flights.count() }
     }
 }
 
+/// How much a directory holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Found keys, at most [`Settings::found_max`] but for what is being evicted.
+    pub found: u64,
+    /// Absent keys, at most [`Settings::absent_max`] but for what is being evicted.
+    pub absent: u64,
+    /// Loads in the air, at most [`Settings::loads_max`].
+    pub loads: usize,
+}
+
 /// One worker's door to the directory.
-pub struct Reader {}
+pub struct Reader {
+    shared: Arc<Shared>,
+    /// Only its own worker takes this lock.
+    recent: Mutex<Recent>,
+    counters: Arc<Counters>,
+}
 
 impl Reader {
-    /// Who is behind `key`; `None` where the database said that nobody is. A hit neither allocates nor waits.
+    /// Who is behind `key`; `None` where the database said that nobody is.
+    ///
+    /// A hit never waits, and allocates only when a key that comes again and again is copied to this worker's first level.
     pub async fn lookup(&self, key: KeyRef<'_>, now: Instant) -> Result<Option<Tenant>, CouldNotAsk> {
-        let _ = (key, now);
-        todo!()
+        if let Some(tenant) = self.recall(key, now) {
+            return Ok(Some(tenant));
+        }
+        match self.shared.cache.get(key, now) {
+            Some(entry) => Ok(self.answer(key, &entry, now)),
+            None => self.wait_for_load(key, now).await,
+        }
+    }
+
+    fn recall(&self, key: KeyRef<'_>, now: Instant) -> Option<Tenant> {
+        let hit = self.recent().get(key, now)?;
+        self.counters.count(Event::RecentHit);
+        if hit.touch {
+            self.shared.cache.touch(key);
+        }
+        Some(hit.tenant)
+    }
+
+    fn answer(&self, key: KeyRef<'_>, entry: &Entry, now: Instant) -> Option<Tenant> {
+        let event = match entry.tenant {
+            None => Event::AbsentHit,
+            Some(_) if entry.is_fresh(now) => Event::FoundHit,
+            Some(_) => Event::StaleServed,
+        };
+        self.counters.count(event);
+        if entry.claim_refresh(now) {
+            self.refresh(key, now);
+        }
+        self.recent().keep(key, entry);
+        entry.tenant.clone()
+    }
+
+    async fn wait_for_load(&self, key: KeyRef<'_>, now: Instant) -> Outcome {
+        let flight = match self.shared.flights.board(key.into()) {
+            Boarding::Joined(flight) => {
+                self.counters.count(Event::Joined);
+                flight
+            }
+            Boarding::Leading(departure) => self.lead(departure, now),
+            Boarding::Full => {
+                self.counters.count(Event::Shed);
+                return Err(CouldNotAsk::Overloaded);
+            }
+        };
+        match tokio::time::timeout(self.shared.lookup_timeout, flight.outcome.wait()).await {
+            Ok(outcome) => outcome.clone(),
+            Err(_) => {
+                self.counters.count(Event::TimedOut);
+                Err(CouldNotAsk::Timeout)
+            }
+        }
+    }
+
+    /// Starts the load, unless another has landed between the look into the cache and the boarding.
+    fn lead(&self, departure: Departure, now: Instant) -> Arc<Flight> {
+        let flight = Arc::clone(&departure.flight);
+        match self.shared.cache.get(departure.key.as_ref(), now) {
+            Some(entry) => departure.land(Ok(entry.tenant.clone())),
+            None => Shared::depart(&self.shared, departure, now),
+        }
+        flight
+    }
+
+    /// Asks again in the background; where that is impossible now, the entry is tried again later.
+    fn refresh(&self, key: KeyRef<'_>, now: Instant) {
+        match self.shared.flights.board(key.into()) {
+            Boarding::Leading(departure) => Shared::depart(&self.shared, departure, now),
+            Boarding::Joined(_) => {}
+            Boarding::Full => self.counters.count(Event::Shed),
+        }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What all readers and all loads share.
+struct Shared {
+    cache: Cache,
+    flights: Arc<Flights>,
+    source: Arc<dyn TenantSource>,
+    control: tokio::runtime::Handle,
+    lookup_timeout: Duration,
+    stats: Stats,
+}
+
+impl Shared {
+    /// Loads in a task of its own: whoever waits may go away without ending it for the others.
+    fn depart(shared: &Arc<Self>, departure: Departure, now: Instant) {
+        shared.stats.count(Event::LoadStarted);
+        let shared_by_task = Arc::clone(shared);
+        shared.control.spawn(async move {
+            let outcome = shared_by_task.load(&departure.key, &departure.flight.validity, now).await;
+            departure.land(outcome);
+        });
+    }
+
+    async fn load(&self, key: &TenantKey, validity: &Validity, read_at: Instant) -> Outcome {
+        match self.source.load(key).await {
+            Ok(answer) => {
+                self.stats.count(if answer.is_some() { Event::LoadFound } else { Event::LoadAbsent });
+                if validity.is_valid() {
+                    self.cache.store(key.clone(), answer.clone(), read_at, validity.clone());
+                }
+                Ok(answer)
+            }
+            Err(error) => {
+                self.stats.count(Event::LoadFailed);
+                Err(CouldNotAsk::Source(Arc::new(error)))
+            }
+        }
     }
 }
 
@@ -87,6 +269,5 @@ pub enum CouldNotAsk {
     Source(#[source] Arc<SourceError>),
 }
 
-/// Counters of the directory; read by the metrics, decided on by nobody.
-#[derive(Debug, Default)]
-pub struct Stats {}
+#[cfg(test)]
+mod tests;

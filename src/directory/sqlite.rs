@@ -1,10 +1,20 @@
 //! Tenants from an SQLite file.
 
-use super::{BoxFuture, SourceError, TenantSource};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, types::ValueRef};
+
+use super::{
+    BoxFuture, SourceError, TenantSource,
+    queries::{self, Row},
+};
 use crate::{
     database::sqlite::Database,
     routing::{Tenant, TenantKey},
 };
+
+/// For the turn on the connection and the query; as long as a request waits by default.
+const DEADLINE: Duration = Duration::from_secs(1);
 
 /// Reads `stores` and `store_domains` from a file.
 pub struct SqliteSource {
@@ -16,11 +26,162 @@ impl SqliteSource {
     pub fn new(database: Database) -> Self {
         Self { database }
     }
+
+    async fn find(&self, key: &TenantKey) -> Result<Option<Tenant>, SourceError> {
+        let (sql, name) = queries::statement(key);
+        let name = name.to_owned();
+        let query = self.database.run(move |connection| row(connection, sql, &name));
+        let row = tokio::time::timeout(DEADLINE, query)
+            .await
+            .map_err(|elapsed| SourceError { context: "SQLite did not answer in time", cause: elapsed.into() })?
+            .map_err(|error| SourceError { context: "SQLite could not be asked", cause: error.into() })?;
+        row.map(|row| row.tenant()).transpose()
+    }
 }
 
 impl TenantSource for SqliteSource {
     fn load<'a>(&'a self, key: &'a TenantKey) -> BoxFuture<'a, Result<Option<Tenant>, SourceError>> {
-        let _ = (key, &self.database);
-        todo!()
+        Box::pin(self.find(key))
+    }
+}
+
+fn row(connection: &Connection, sql: &str, name: &str) -> rusqlite::Result<Option<Row>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(Row {
+            id: row.get(0)?,
+            store_active: is_true(row.get_ref(1)?),
+            domain_active: is_true(row.get_ref(2)?),
+            domain_verified: is_true(row.get_ref(3)?),
+        })
+    };
+    statement.query_row([name], read).optional()
+}
+
+/// SQLite has no type for truth: programs write 1, `true` or `t`.
+fn is_true(value: ValueRef<'_>) -> bool {
+    match value {
+        ValueRef::Integer(number) => number != 0,
+        ValueRef::Real(number) => number != 0.0,
+        ValueRef::Text(text) => [&b"true"[..], b"t", b"1"].iter().any(|yes| text.eq_ignore_ascii_case(yes)),
+        ValueRef::Null | ValueRef::Blob(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::{KeyRef, Status};
+
+    const TABLES: &str = "
+        CREATE TABLE stores (id PRIMARY KEY, subdomain TEXT, is_active);
+        CREATE TABLE store_domains (id INTEGER PRIMARY KEY, store_id, domain TEXT, is_active, is_verified);
+        CREATE INDEX domain ON store_domains (lower(rtrim(domain, '.')));
+        CREATE INDEX label ON stores (lower(subdomain));";
+
+    struct Fixture {
+        source: SqliteSource,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Fixture {
+        async fn new(rows: &'static str) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let database = Database::create(&folder.path().join("usher.db")).unwrap();
+            database.run(move |connection| connection.execute_batch(&format!("{TABLES}{rows}"))).await.unwrap();
+            Self { source: SqliteSource::new(database), _folder: folder }
+        }
+
+        async fn load(&self, key: KeyRef<'_>) -> Result<Option<(String, Status)>, SourceError> {
+            let tenant = self.source.load(&key.into()).await?;
+            Ok(tenant.map(|tenant| (tenant.id.as_str().to_owned(), tenant.status)))
+        }
+
+        async fn domain(&self, name: &str) -> Option<(String, Status)> {
+            self.load(KeyRef::CustomDomain(name)).await.unwrap()
+        }
+    }
+
+    fn found(id: &str, status: Status) -> Option<(String, Status)> {
+        Some((id.to_owned(), status))
+    }
+
+    #[tokio::test]
+    async fn domains_and_labels_are_found_however_they_are_spelled() {
+        let tables = Fixture::new(
+            "INSERT INTO stores VALUES (1, 'Store1', 1);
+             INSERT INTO store_domains VALUES (1, 1, 'Shop.Alpha.com.', 1, 1);",
+        )
+        .await;
+        let label = KeyRef::Label { platform: None, label: "store1" };
+        assert_eq!(tables.domain("shop.alpha.com").await, found("1", Status::Active));
+        assert_eq!(tables.load(label).await.unwrap(), found("1", Status::Active));
+        assert_eq!(tables.domain("alpha.com").await, None);
+    }
+
+    #[tokio::test]
+    async fn the_exactly_spelled_row_counts_then_the_oldest() {
+        let tables = Fixture::new(
+            "INSERT INTO stores VALUES (1, 'a', 1), (2, 'b', 1), (3, 'c', 1);
+             INSERT INTO store_domains VALUES (1, 1, 'X.com', 1, 1), (2, 2, 'x.com', 1, 1), (3, 3, 'x.com.', 1, 1),
+                                              (4, 3, 'y.com.', 1, 1), (5, 1, 'Y.com', 1, 1);",
+        )
+        .await;
+        assert_eq!(tables.domain("x.com").await, found("2", Status::Active));
+        assert_eq!(tables.domain("y.com").await, found("3", Status::Active));
+    }
+
+    #[tokio::test]
+    async fn the_first_reason_against_a_tenant_is_its_status() {
+        let tables = Fixture::new(
+            "INSERT INTO stores VALUES (1, 'a', 1), (2, 'b', 0), (3, 'c', NULL);
+             INSERT INTO store_domains VALUES (1, 1, 'off.com', 0, 1), (2, 1, 'new.com', 1, NULL),
+                                              (3, 2, 'closed.com', 1, 1), (4, 3, 'null.com', 0, 0);",
+        )
+        .await;
+        assert_eq!(tables.domain("off.com").await, found("1", Status::DomainInactive));
+        assert_eq!(tables.domain("new.com").await, found("1", Status::DomainUnverified));
+        assert_eq!(tables.domain("closed.com").await, found("2", Status::StoreInactive));
+        assert_eq!(tables.domain("null.com").await, found("3", Status::StoreInactive));
+    }
+
+    #[tokio::test]
+    async fn ids_and_truth_values_of_other_types_are_read() {
+        let tables = Fixture::new(
+            "INSERT INTO stores VALUES ('0b6f3c1e-8f5b-4c53-9d5e-1f0f6f2a7a11', 'a', 'true');
+             INSERT INTO store_domains VALUES (1, '0b6f3c1e-8f5b-4c53-9d5e-1f0f6f2a7a11', 'x.com', 'T', '1');",
+        )
+        .await;
+        assert_eq!(tables.domain("x.com").await, found("0b6f3c1e-8f5b-4c53-9d5e-1f0f6f2a7a11", Status::Active));
+    }
+
+    #[tokio::test]
+    async fn an_id_that_no_header_can_carry_fails_for_its_key_alone() {
+        let tables = Fixture::new("INSERT INTO stores VALUES ('a b', 'bad', 1), ('ok', 'good', 1);").await;
+        assert!(tables.load(KeyRef::Label { platform: None, label: "bad" }).await.is_err());
+        let good = tables.load(KeyRef::Label { platform: None, label: "good" }).await;
+        assert_eq!(good.unwrap(), found("ok", Status::Active));
+    }
+
+    #[tokio::test]
+    async fn a_missing_table_is_an_error_and_no_absence() {
+        let tables = Fixture::new("DROP TABLE store_domains;").await;
+        assert!(tables.load(KeyRef::CustomDomain("x.com")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn every_query_is_answered_by_an_index() {
+        let tables = Fixture::new("").await;
+        for key in [KeyRef::CustomDomain("x"), KeyRef::Label { platform: None, label: "x" }] {
+            let (sql, _) = queries::statement(&key.into());
+            let plan = tables.source.database.run(move |connection| {
+                let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+                let rows = statement.query_map(["x"], |row| row.get::<_, String>(3))?;
+                rows.collect::<rusqlite::Result<Vec<_>>>()
+            });
+            let plan = plan.await.unwrap();
+            assert!(plan.iter().any(|step| step.starts_with("SEARCH")), "{plan:?}");
+            assert!(!plan.iter().any(|step| step.starts_with("SCAN")), "{plan:?}");
+        }
     }
 }

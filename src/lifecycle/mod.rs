@@ -5,7 +5,7 @@ mod readiness;
 mod signals;
 mod tasks;
 
-pub use drain::{Drain, DrainWatch};
+pub use drain::{Drain, DrainWatch, Drained};
 pub use readiness::{Readiness, ReadinessGuard};
 pub use signals::terminated;
 pub use tasks::Tasks;

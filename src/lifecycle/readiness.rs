@@ -1,21 +1,100 @@
 //! Ready means that no named reason is left.
 
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// How many guards hold each reason; no entry is ever 0.
+type Holds = BTreeMap<&'static str, usize>;
+
 /// The reasons for which the process is not ready; a cheap clone.
 #[derive(Clone, Default)]
-pub struct Readiness {}
+pub struct Readiness {
+    holds: Arc<Mutex<Holds>>,
+}
 
 impl Readiness {
-    /// Not ready until the guard is dropped, for this reason.
+    /// Not ready until the guard is dropped, for this reason. Several guards may share a reason; the last one releases it.
     pub fn hold(&self, reason: &'static str) -> ReadinessGuard {
-        let _ = reason;
-        todo!()
+        *self.lock().entry(reason).or_default() += 1;
+        ReadinessGuard { readiness: self.clone(), reason }
     }
 
     /// The reasons left, in alphabetical order; none: ready.
     pub fn reasons(&self) -> Vec<&'static str> {
-        todo!()
+        self.lock().keys().copied().collect()
+    }
+
+    fn release(&self, reason: &'static str) {
+        let mut holds = self.lock();
+        let left = holds.get(reason).map_or(0, |held| held - 1);
+        if left == 0 {
+            holds.remove(reason);
+        } else {
+            holds.insert(reason, left);
+        }
+    }
+
+    /// Each change is one complete step, so a panic elsewhere cannot have left the map half changed.
+    fn lock(&self) -> MutexGuard<'_, Holds> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Keeps the process from being ready until dropped.
-pub struct ReadinessGuard {}
+#[must_use = "the reason is released when the guard is dropped"]
+pub struct ReadinessGuard {
+    readiness: Readiness,
+    reason: &'static str,
+}
+
+impl Drop for ReadinessGuard {
+    fn drop(&mut self) {
+        self.readiness.release(self.reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_held_is_ready() {
+        assert!(Readiness::default().reasons().is_empty());
+    }
+
+    #[test]
+    fn reasons_are_listed_in_order_until_their_guards_are_dropped() {
+        let readiness = Readiness::default();
+        let workers = readiness.hold("workers");
+        let database = readiness.clone().hold("database");
+        assert_eq!(readiness.reasons(), ["database", "workers"]);
+        drop(workers);
+        assert_eq!(readiness.reasons(), ["database"]);
+        drop(database);
+        assert!(readiness.reasons().is_empty());
+    }
+
+    #[test]
+    fn a_reason_held_twice_is_released_by_the_last_guard() {
+        let readiness = Readiness::default();
+        let (first, second) = (readiness.hold("worker"), readiness.hold("worker"));
+        drop(first);
+        assert_eq!(readiness.reasons(), ["worker"]);
+        drop(second);
+        assert!(readiness.reasons().is_empty());
+    }
+
+    #[test]
+    fn a_guard_lost_in_a_panic_releases_its_reason() {
+        let readiness = Readiness::default();
+        let guard = readiness.hold("database");
+        let panicked = std::thread::spawn(move || {
+            let _guard = guard;
+            panic!("on purpose");
+        });
+        assert!(panicked.join().is_err());
+        assert!(readiness.reasons().is_empty());
+    }
+}

@@ -1,6 +1,29 @@
-//! The request path, read in this order: worker, connection, handler, forward, and then the steps that `forward` names.
+//! The request path, read in this order: `worker`, `connection`, `handler`, `forward`, and then the steps that `forward`
+//! names.
+
+mod answer;
+mod body;
+mod connection;
+mod error;
+mod exchange;
+mod facts;
+mod forward;
+mod handler;
+pub mod headers;
+mod ids;
+mod listener;
+mod look_up;
+mod request;
+mod response;
+mod retry;
+mod worker;
 
 use std::{net::SocketAddr, time::Duration};
+
+pub use facts::ForwardedHost;
+pub use ids::Ids;
+pub use listener::{BindError, Listeners};
+pub use worker::{Parts, Roles, Worker};
 
 /// What `[listen]` means.
 #[derive(Clone, Debug)]

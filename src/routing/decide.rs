@@ -1,6 +1,10 @@
 //! From what the directory said to what becomes of the request.
 
-use super::{KeyRef, Match, PathPrefix, Route, Rules, Status, Tenant, TenantId, UnroutableReason};
+use std::fmt;
+
+use super::{
+    KeyRef, Match, PathPrefix, Route, Rules, Status, Tenant, TenantId, UnknownHost, UnroutableReason, WwwPolicy,
+};
 
 /// A route together with what the directory said of it.
 #[derive(Clone, Debug)]
@@ -13,24 +17,68 @@ pub struct Subject<'a> {
     pub apex: Option<Tenant>,
 }
 
+impl Subject<'_> {
+    /// Why the host counts as unknown, whatever unknown hosts are answered; `None` where it is known.
+    ///
+    /// A key that is present but not active is never replaced by its apex: its owner switched it off.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match (&self.route, self.tenant.as_ref().or(self.apex.as_ref())) {
+            (Route::Admin | Route::Homepage, _) => None,
+            (Route::Unroutable(reason), _) => Some(Refusal::Unroutable(*reason)),
+            (Route::Tenant { .. }, None) => Some(Refusal::Absent),
+            (Route::Tenant { .. }, Some(Tenant { status: Status::Active, .. })) => None,
+            (Route::Tenant { .. }, Some(Tenant { status, .. })) => Some(Refusal::Inactive(*status)),
+        }
+    }
+}
+
 /// What becomes of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision<'a> {
     /// To the app servers.
-    Forward {
-        /// Goes out as `X-Store-Match`.
-        matched: Match,
-        /// Goes out as `X-Store-Id`; admin and homepage have none.
-        tenant: Option<TenantId>,
-        /// Cut from the path and sent as `X-Forwarded-Prefix`.
-        prefix: Option<PathPrefix>,
-    },
-    /// 308 to the same path and query on another host; scheme and port stay.
-    RedirectToHost(&'a str),
-    /// 308 to a fixed URL (`routing.unknown_host`).
-    RedirectToUrl(http::HeaderValue),
+    Forward(Destination),
+    /// 308 to another place.
+    Redirect(RedirectTarget<'a>),
     /// 404: unknown to the public; the reason is for the log.
     Refuse(Refusal),
+}
+
+/// Whom a request is forwarded for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Goes out as `X-Store-Match`.
+    pub matched: Match,
+    /// Goes out as `X-Store-Id`; admin and homepage have none.
+    pub tenant: Option<TenantId>,
+    /// Cut from the path and sent as `X-Forwarded-Prefix`.
+    pub prefix: Option<PathPrefix>,
+}
+
+/// Where a request is redirected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedirectTarget<'a> {
+    /// The same path and query on this host; scheme and port stay.
+    Host(&'a str),
+    /// This URL (`routing.unknown_host`).
+    Url(http::HeaderValue),
+}
+
+impl fmt::Display for Decision<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forward(Destination { matched, tenant: Some(id), .. }) => {
+                write!(f, "forward for store {id} ({matched})")
+            }
+            Self::Forward(Destination { matched, tenant: None, .. }) => {
+                write!(f, "forward without a store ({matched})")
+            }
+            Self::Redirect(RedirectTarget::Host(host)) => write!(f, "redirect to host {host}"),
+            Self::Redirect(RedirectTarget::Url(url)) => {
+                write!(f, "redirect to {}", String::from_utf8_lossy(url.as_bytes()))
+            }
+            Self::Refuse(refusal) => write!(f, "unknown: {refusal}"),
+        }
+    }
 }
 
 /// Why a host is answered as unknown.
@@ -44,9 +92,59 @@ pub enum Refusal {
     Inactive(Status),
 }
 
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unroutable(reason) => reason.fmt(f),
+            Self::Absent => f.write_str("not in the directory"),
+            Self::Inactive(status) => status.fmt(f),
+        }
+    }
+}
+
 /// Applies the rules to what is known.
 pub fn decide<'a>(rules: &Rules, subject: Subject<'a>) -> Decision<'a> {
-    let _: (&Rules, Option<KeyRef<'a>>) = (rules, None);
-    let _ = subject;
-    todo!()
+    if let Some(refusal) = subject.refusal() {
+        return refuse(rules, &subject.route, refusal);
+    }
+    let Subject { route, tenant, apex } = subject;
+    match route {
+        Route::Admin => without_tenant(Match::Admin),
+        Route::Homepage => without_tenant(Match::Homepage),
+        Route::Unroutable(reason) => refuse(rules, &route, Refusal::Unroutable(reason)),
+        Route::Tenant { without_www: Some(KeyRef::CustomDomain(host)), .. }
+            if tenant.is_none() && rules.settings().www == WwwPolicy::Redirect =>
+        {
+            Decision::Redirect(RedirectTarget::Host(host))
+        }
+        Route::Tenant { admin_path: true, .. } => without_tenant(Match::Admin),
+        Route::Tenant { matched, prefix, .. } => {
+            Decision::Forward(Destination { matched, tenant: tenant.or(apex).map(|found| found.id), prefix })
+        }
+    }
+}
+
+/// What an unknown host is answered. A path that names an unknown store, or the administration of a host that is not
+/// known, is never anything but 404: the app must not take it for its own.
+fn refuse<'a>(rules: &Rules, route: &Route<'a>, refusal: Refusal) -> Decision<'a> {
+    match &rules.settings().unknown_host {
+        UnknownHost::Homepage if may_be_homepage(route) => without_tenant(Match::Homepage),
+        UnknownHost::Redirect(url) if !is_path_mode(route) => Decision::Redirect(RedirectTarget::Url(url.clone())),
+        _ => Decision::Refuse(refusal),
+    }
+}
+
+fn may_be_homepage(route: &Route<'_>) -> bool {
+    let admin_path =
+        matches!(route, Route::Tenant { admin_path: true, .. } | Route::Unroutable(UnroutableReason::AdminPath));
+    !admin_path && !is_path_mode(route)
+}
+
+fn is_path_mode(route: &Route<'_>) -> bool {
+    use UnroutableReason::{BadPathLabel, ReservedPathLabel};
+    matches!(route, Route::Tenant { matched: Match::Path, .. } | Route::Unroutable(BadPathLabel | ReservedPathLabel))
+}
+
+fn without_tenant<'a>(matched: Match) -> Decision<'a> {
+    Decision::Forward(Destination { matched, tenant: None, prefix: None })
 }

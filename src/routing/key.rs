@@ -1,21 +1,13 @@
-//! From the facts of a request to the key of its tenant, in the documented order.
+//! What a request says about its tenant.
 
-use std::hash::{Hash, Hasher};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
-use super::{Host, Hostname};
+use http::HeaderValue;
 
-/// What the decision looks at; read from the request once, by `proxy::facts`.
-#[derive(Clone, Debug)]
-pub struct RequestFacts<'a> {
-    /// The one host the request is for.
-    pub host: &'a Host<'a>,
-    /// The path as sent, without the query; starts with `/`.
-    pub path: &'a str,
-    /// Whether the peer of the connection is on the loopback interface.
-    pub peer_is_loopback: bool,
-}
-
-/// Position of a platform domain in [`Settings::platform_domains`].
+/// Position of a platform domain in [`Settings::platform_domains`](super::Settings::platform_domains).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PlatformId(pub u16);
 
@@ -31,6 +23,19 @@ pub enum KeyRef<'a> {
         /// The label itself.
         label: &'a str,
     },
+}
+
+impl fmt::Display for KeyRef<'_> {
+    /// The domain as it is; a label with the position of its platform domain: `store1 under platform domain 0`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CustomDomain(name) => f.write_str(name),
+            Self::Label { platform: Some(PlatformId(position)), label } => {
+                write!(f, "{label} under platform domain {position}")
+            }
+            Self::Label { platform: None, label } => f.write_str(label),
+        }
+    }
 }
 
 /// An owned [`KeyRef`], for maps.
@@ -85,6 +90,12 @@ impl equivalent::Equivalent<TenantKey> for KeyRef<'_> {
     }
 }
 
+impl fmt::Display for TenantKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_ref().fmt(f)
+    }
+}
+
 /// How the tenant was recognised; the value of `X-Store-Match`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Match {
@@ -100,122 +111,66 @@ pub enum Match {
     Homepage,
 }
 
-/// How many bytes at the start of the raw path name the tenant (`/store/store1`); what follows is handed on byte for byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PathPrefix {
-    /// Length of the prefix in the raw path, in bytes, without the slash that follows.
-    pub length: usize,
-}
-
-/// What a request asks for, before the directory has been asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Route<'a> {
-    /// The administration, whoever the tenant may be.
-    Admin,
-    /// A platform domain itself, or a path host whose path names no tenant.
-    Homepage,
-    /// A tenant, if the directory knows the key.
-    Tenant {
-        /// Whom to look up.
-        key: KeyRef<'a>,
-        /// How it was recognised.
-        matched: Match,
-        /// The part of the path that named the tenant, in path mode.
-        prefix: Option<PathPrefix>,
-        /// The path is an admin path: where the key is found, the request belongs to the administration.
-        admin_path: bool,
-        /// The name without its `www.`, to be looked up where `key` is absent (see [`WwwPolicy`]); never with `WwwPolicy::Off`.
-        without_www: Option<KeyRef<'a>>,
-    },
-    /// Nothing that could be anybody's: no look-up is made.
-    Unroutable(UnroutableReason),
-}
-
-/// Why no look-up was made; for the log and for `usher resolve`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnroutableReason {
-    /// Two or more labels in front of a platform domain.
-    DeepSubdomain,
-    /// A reserved label.
-    ReservedLabel,
-    /// An address literal that is no path host.
-    IpLiteral,
-    /// `/store/` without a usable label.
-    BadPathLabel,
-}
-
-/// The two readings of the path disagree about admin or prefix; the app might read it the other way (400).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the path can be read in two ways")]
-pub struct AmbiguousPath;
-
-/// `routing.www`: what becomes of `www.d` without a row of its own where `d` is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WwwPolicy {
-    /// 308 to `d`.
-    Redirect,
-    /// Served as `d`.
-    Serve,
-    /// Unknown.
-    Off,
-}
-
-/// `routing.unknown_host`: what an unknown host is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UnknownHost {
-    /// 404.
-    NotFound,
-    /// The homepage.
-    Homepage,
-    /// A redirect to this absolute URL.
-    Redirect(http::HeaderValue),
-}
-
-/// `routing.path_hosts`: where the path prefix names a tenant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PathHosts {
-    /// Unset: localhost, 127.0.0.1 and [::1], and only for peers on the loopback interface.
-    Loopback,
-    /// Exactly these, for everybody.
-    Listed(Vec<Host<'static>>),
-}
-
-/// What `[routing]` means.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Domains of the SaaS itself.
-    pub platform_domains: Vec<Hostname<'static>>,
-    /// Hosts of the administration in full: `admin.*` is already expanded.
-    pub admin_hosts: Vec<Hostname<'static>>,
-    /// Paths of the administration, each starting with `/` and without a trailing one.
-    pub admin_paths: Vec<String>,
-    /// Labels that are never a tenant's, canonical.
-    pub reserved_labels: Vec<String>,
-    /// What becomes of `www.` names.
-    pub www: WwwPolicy,
-    /// The prefix of path mode: starts with `/`, does not end with one.
-    pub path_prefix: String,
-    /// Where the prefix counts.
-    pub path_hosts: PathHosts,
-    /// What an unknown host is answered.
-    pub unknown_host: UnknownHost,
-}
-
-/// The decision order, ready to be applied.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    settings: Settings,
-}
-
-impl Rules {
-    /// Prepares `settings` for the request path.
-    pub fn new(settings: Settings) -> Self {
-        Self { settings }
+impl Match {
+    /// The value of `X-Store-Match` as text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CustomDomain => "custom_domain",
+            Self::Subdomain => "subdomain",
+            Self::Path => "path",
+            Self::Admin => "admin",
+            Self::Homepage => "homepage",
+        }
     }
 
-    /// What `facts` ask for: admin, then path prefix, then platform domain, then subdomain, then custom domain.
-    pub fn route<'a>(&self, facts: &RequestFacts<'a>) -> Result<Route<'a>, AmbiguousPath> {
-        let _ = (facts, &self.settings);
-        todo!()
+    /// The value of `X-Store-Match`; static, so that neither making nor cloning it allocates.
+    pub fn header(self) -> HeaderValue {
+        HeaderValue::from_static(self.as_str())
+    }
+}
+
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::BuildHasher;
+
+    use equivalent::Equivalent;
+
+    use super::*;
+
+    const KEYS: [KeyRef<'static>; 4] = [
+        KeyRef::CustomDomain("store1"),
+        KeyRef::Label { platform: None, label: "store1" },
+        KeyRef::Label { platform: Some(PlatformId(0)), label: "store1" },
+        KeyRef::Label { platform: Some(PlatformId(1)), label: "store1" },
+    ];
+
+    #[test]
+    fn an_owned_key_is_found_by_its_borrowed_form_and_by_no_other() {
+        let hasher = foldhash::fast::FixedState::default();
+        for key in KEYS {
+            let owned = TenantKey::from(key);
+            assert_eq!(hasher.hash_one(key), hasher.hash_one(&owned));
+            assert_eq!(KEYS.iter().filter(|other| KeyRef::equivalent(other, &owned)).count(), 1, "{key:?}");
+            assert_eq!(KEYS.iter().filter(|other| TenantKey::from(**other) == owned).count(), 1, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_printed_for_the_log() {
+        assert_eq!(TenantKey::from(KEYS[0]).to_string(), "store1");
+        assert_eq!(TenantKey::from(KEYS[3]).to_string(), "store1 under platform domain 1");
+    }
+
+    #[test]
+    fn a_match_is_sent_as_it_is_documented() {
+        let all = [Match::CustomDomain, Match::Subdomain, Match::Path, Match::Admin, Match::Homepage];
+        let sent = all.map(|matched| matched.header().to_str().unwrap().to_owned());
+        assert_eq!(sent, ["custom_domain", "subdomain", "path", "admin", "homepage"]);
     }
 }

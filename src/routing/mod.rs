@@ -1,17 +1,31 @@
 //! Pure decisions: which tenant a request speaks of, and what becomes of it.
 //!
+//! In reading order: a [`Host`] and a [`Path`] are read once from the wire; [`Rules::route`] turns them into a [`Route`];
+//! the directory says who is behind the route's key; [`decide`] turns both into a [`Decision`].
+//!
 //! Nothing here touches a socket, a clock or a log, so that every rule can be tested as a table.
 
 mod decide;
+mod host;
 mod hostname;
 mod key;
 mod path;
+mod route;
+mod rules;
+mod settings;
 mod tenant;
 
-pub use decide::{Decision, Refusal, Subject, decide};
-pub use hostname::{Authority, Host, Hostname, HostnameError, Label};
-pub use key::{
-    AmbiguousPath, KeyRef, Match, PathHosts, PathPrefix, PlatformId, RequestFacts, Route, Rules, Settings, TenantKey,
-    UnknownHost, UnroutableReason, WwwPolicy,
-};
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod table;
+
+pub use decide::{Decision, Destination, RedirectTarget, Refusal, Subject, decide};
+pub use host::{Authority, Host};
+pub use hostname::{Hostname, HostnameError, Label};
+pub use key::{KeyRef, Match, PlatformId, TenantKey};
+pub use path::{AmbiguousPath, Path};
+pub use route::{PathPrefix, Place, RequestFacts, Route, UnroutableReason};
+pub use rules::Rules;
+pub use settings::{PathHosts, Settings, UnknownHost, WwwPolicy};
 pub use tenant::{Status, Tenant, TenantId, TenantIdError};

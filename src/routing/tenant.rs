@@ -1,5 +1,7 @@
 //! The store that a request belongs to.
 
+use std::fmt;
+
 use http::HeaderValue;
 
 /// The primary key of a store as text, whatever type its column has; kept ready to be sent as `X-Store-Id`.
@@ -9,8 +11,11 @@ pub struct TenantId(HeaderValue);
 impl TenantId {
     /// Takes an id of 1 to 255 visible ASCII characters; anything else cannot stand in a header.
     pub fn parse(text: &str) -> Result<Self, TenantIdError> {
-        let _ = text;
-        todo!()
+        let fits = (1..=255).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_graphic());
+        if !fits {
+            return Err(TenantIdError);
+        }
+        HeaderValue::from_str(text).map(|value| Self(counted(value))).map_err(|_| TenantIdError)
     }
 
     /// The id as the value of a header; cloning it allocates nothing.
@@ -25,8 +30,21 @@ impl TenantId {
 
     /// The same id in memory of its own, so that a worker's copy shares no counter with another core.
     pub fn detached(&self) -> Self {
-        todo!()
+        // What is a value already cannot fail to become one; the shared copy would only be slower.
+        HeaderValue::from_bytes(self.0.as_bytes()).map_or_else(|_| self.clone(), |value| Self(counted(value)))
     }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The bytes of a new value get their counter when they are first cloned, which allocates: let that be now.
+fn counted(value: HeaderValue) -> HeaderValue {
+    drop(value.clone());
+    value
 }
 
 /// An id that cannot be sent in a header.
@@ -47,6 +65,17 @@ pub enum Status {
     DomainUnverified,
 }
 
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "active",
+            Self::StoreInactive => "store is inactive",
+            Self::DomainInactive => "domain is inactive",
+            Self::DomainUnverified => "domain is not verified",
+        })
+    }
+}
+
 /// A store as the directory knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
@@ -54,4 +83,28 @@ pub struct Tenant {
     pub id: TenantId,
     /// Whether it may be served under the key that found it.
     pub status: Status,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_visible_ascii() {
+        for text in ["1", "018f6f5e-0000-7000-8000-000000000000", "shop_alpha!", &"x".repeat(255)] {
+            assert_eq!(TenantId::parse(text).unwrap().as_str(), text);
+        }
+        for text in ["", " ", "a b", "a\r\nX-Store-Id: 2", "a\t", "ä", "\x7f", &"x".repeat(256)] {
+            assert_eq!(TenantId::parse(text), Err(TenantIdError), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_detached_id_is_equal_and_lies_elsewhere() {
+        let id = TenantId::parse("shop-alpha").unwrap();
+        let (shared, detached) = (id.clone(), id.detached());
+        assert_eq!(detached, id);
+        assert_eq!(shared.header().as_bytes().as_ptr(), id.header().as_bytes().as_ptr());
+        assert_ne!(detached.header().as_bytes().as_ptr(), id.header().as_bytes().as_ptr());
+    }
 }

@@ -1,6 +1,18 @@
-//! From a request to a healthy app server to the head of its response.
+//! App servers: named groups, the choice among them, and each worker's own connections to them.
+//!
+//! What always holds: a connection goes back to the pool only after an exchange that ended cleanly, and every request in
+//! flight is counted at its endpoint until its guard drops.
 
-use std::time::Duration;
+mod balancer;
+mod connection;
+mod endpoint;
+mod pool;
+
+use std::{sync::Arc, time::Duration};
+
+pub use balancer::Tried;
+pub use connection::{ConnectError, Connection, Connector};
+pub use endpoint::{Endpoint, InFlight, ServerAddress};
 
 /// What `[upstreams.NAME]` means.
 #[derive(Clone, Debug)]
@@ -19,11 +31,23 @@ pub struct Settings {
     pub idle_max: usize,
 }
 
-/// `http://host:port` of one app server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerAddress {
-    /// Host name or address literal (IPv6 without brackets).
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
+/// A named group of app servers, shared by all workers.
+#[derive(Debug)]
+pub struct Upstream {
+    /// What was asked for.
+    pub settings: Settings,
+    endpoints: Vec<Arc<Endpoint>>,
+}
+
+impl Upstream {
+    /// Prepares the group; connects nothing.
+    pub fn new(settings: Settings) -> Self {
+        let endpoints = settings.servers.iter().cloned().map(Endpoint::new).map(Arc::new).collect();
+        Self { settings, endpoints }
+    }
+
+    /// The addresses of the group, in the order of the configuration.
+    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
+        &self.endpoints
+    }
 }

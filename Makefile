@@ -1,0 +1,35 @@
+# `make` alone lists the targets.
+
+SHELL := /bin/bash
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+.DEFAULT_GOAL := help
+.PHONY: help run test bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Start the demo: router, two sample app servers and example stores, nothing to install
+	cargo run --locked -- demo
+
+test: ## Check formatting, lints, documentation and dependencies, then run all tests
+	@tests/install.sh
+	@echo "== formatting"
+	@cargo fmt --check
+	@echo "== lints"
+	@cargo clippy --locked --all-targets -- -D warnings
+	@echo "== documentation"
+	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	@echo "== dependencies"
+	@cargo deny --log-level error --locked check bans licenses sources
+	@echo "== tests"
+	@cargo test --locked
+
+bench: ## Measure single operations, then usher beside nginx and HAProxy
+	@echo "== single operations"
+	@cargo bench --locked
+	@echo "== side by side"
+	@command -v python3 >/dev/null || $(SUDO) sh -c 'apt-get update -qq && apt-get install -qq -y python3'
+	@benches/edge/run
+
+clean: ## Remove what was built
+	cargo clean

@@ -1,0 +1,120 @@
+"""What was measured, as raw figures, as a table and as a plot."""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import datetime, timezone
+from statistics import median
+
+from measure import WORKS
+from peers import PEERS, first_line
+from plot import plot
+
+REFERENCES = ["nginx", "haproxy"]
+
+
+class Report:
+    """The figures of one run and the circumstances they were taken under."""
+
+    def __init__(self, peers, logging, options):
+        self.peers = [PEERS[name] for name in peers]
+        self.logging = logging
+        self.figures = []
+        self.options = options
+        self.circumstances = circumstances(peers)
+
+    def add(self, figure):
+        self.figures.append(figure)
+
+    def write(self, directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        stem = "edge" if self.logging else "edge-no-log"
+        raw = {"circumstances": self.circumstances, "options": self.options,
+               "figures": [figure.raw() for figure in self.figures]}
+        (directory / f"{stem}.json").write_text(json.dumps(raw, indent=1) + "\n")
+        (directory / f"{stem}.md").write_text(self.markdown(stem))
+        (directory / f"{stem}.svg").write_text(plot(self.subtitle(), self.bars()))
+        return directory / f"{stem}.md"
+
+    def markdown(self, stem):
+        return "\n".join([
+            "# CPU time per request, side by side", "", f"![CPU time per request]({stem}.svg)", "",
+            self.subtitle() + ".", "", *self.table(), "",
+            "Ratios are taken within each round (in their order) and the last figure is their median; below 1 the proxy "
+            "of the row is cheaper. Requests per second and p99 are medians for orientation only: they depend on the "
+            "load generator, which shares its core with the app server. RSS is the largest seen.", "",
+            *[f"- {name}: {value}" for name, value in self.circumstances.items()],
+            f"- raw figures: [{stem}.json]({stem}.json)", "",
+        ])
+
+    def subtitle(self):
+        log = "access log on" if self.logging else "no access log"
+        return (f"HTTP/1.1, {self.options['connections']} keep-alive connections, {log}, "
+                f"{self.options['rounds']} rounds of {self.options['seconds']} s, median")
+
+    def table(self):
+        references = [name for name in REFERENCES if any(peer.name == name for peer in self.peers)]
+        head = ["work", "proxy", "CPU µs/request", *[f"ratio to {PEERS[name].title}" for name in references],
+                "requests/s", "p99 ms", "RSS MiB"]
+        rows = [self.row(work, peer, references) for work in WORKS for peer in self.peers]
+        return [line(head), line(["---", "---"] + ["---:"] * (len(head) - 2)), *map(line, rows)]
+
+    def row(self, work, peer, references):
+        mine = self.of(work, peer.name)
+        return [
+            work.title, peer.title, f"**{median(f.cpu_us_per_request for f in mine):.1f}**",
+            *[self.ratio(work, peer.name, reference) for reference in references],
+            f"{median(f.requests_per_second for f in mine):,.0f}",
+            f"{median(f.p99_us for f in mine) / 1000:.1f}",
+            f"{max(f.rss_bytes for f in mine) / 2**20:.1f}",
+        ]
+
+    def ratio(self, work, name, reference):
+        if name == reference:
+            return "1"
+        pairs = zip(self.of(work, name), self.of(work, reference), strict=True)
+        ratios = [mine.cpu_us_per_request / theirs.cpu_us_per_request for mine, theirs in pairs]
+        return " ".join(f"{ratio:.2f}" for ratio in ratios) + f" → **{median(ratios):.2f}**"
+
+    def bars(self):
+        return [(work.title, [(peer.title, [f.cpu_us_per_request for f in self.of(work, peer.name)])
+                              for peer in self.peers]) for work in WORKS]
+
+    def of(self, work, name):
+        return sorted((f for f in self.figures if (f.work, f.peer) == (work.name, name)), key=lambda f: f.round)
+
+
+def line(cells):
+    return "| " + " | ".join(cells) + " |"
+
+
+def circumstances(peers):
+    versions = {PEERS[name].title: PEERS[name].version() for name in peers}
+    return {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "command": shlex.join(["benches/edge/run", *sys.argv[1:]]),
+        "commit": commit(),
+        "machine": f"{cpu_model()}, {os.cpu_count()} cores, {memory_gib():.0f} GiB",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "cores": "the proxy alone on one, load generator and app server on the other",
+        **versions,
+        "wrk": first_line(["wrk", "-v"]),
+    }
+
+
+def cpu_model():
+    with open("/proc/cpuinfo") as info:
+        models = [text.partition(":")[2].strip() for text in info if text.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+def memory_gib():
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+
+
+def commit():
+    described = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True)
+    return described.stdout.strip() or "not a git checkout"

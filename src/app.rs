@@ -1,1 +1,0 @@
-//! Composition root: settings -> parts -> addresses bound -> run. No decisions.

@@ -1,0 +1,36 @@
+//! What parts that know nothing of metrics have counted, under the names that the metrics give it.
+
+use crate::{
+    directory::{Directory, Event},
+    telemetry::{
+        access_log::AccessLog,
+        metrics::{AccessLogCounts, DirectoryCounts, Metrics},
+    },
+};
+
+/// Makes the series of directory and access log readable for a scrape.
+pub(super) fn register(metrics: &Metrics, directory: &Directory, access_log: &AccessLog) {
+    let directory = directory.clone();
+    metrics.register_directory(move || directory_counts(&directory));
+    let dropped = access_log.dropped_counter();
+    metrics.register_access_log(move || AccessLogCounts { dropped: dropped() });
+}
+
+fn directory_counts(directory: &Directory) -> DirectoryCounts {
+    let events = directory.stats().snapshot();
+    let held = directory.held();
+    DirectoryCounts {
+        recent_hit: events.count(Event::RecentHit),
+        found_hit: events.count(Event::FoundHit),
+        absent_hit: events.count(Event::AbsentHit),
+        stale: events.count(Event::StaleServed),
+        loaded: events.count(Event::LoadFound),
+        absent: events.count(Event::LoadAbsent),
+        timeout: events.count(Event::TimedOut),
+        overloaded: events.count(Event::Shed),
+        failed: events.count(Event::LoadFailed),
+        entries_found: held.found,
+        entries_absent: held.absent,
+        loads_in_flight: held.loads as u64,
+    }
+}

@@ -1,0 +1,188 @@
+//! Composition root: settings -> parts -> addresses bound -> run. No decisions.
+//!
+//! Two planes: one thread with a runtime of its own per worker for requests, and the runtime that calls [`App::bind`] for
+//! everything else (database, admin listener, signals).
+
+mod counts;
+mod rows;
+mod threads;
+
+use std::{
+    future::Future,
+    io,
+    net::{SocketAddr, TcpListener as StdListener},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore, task::spawn_blocking};
+
+use self::{rows::Rows, threads::Threads};
+use crate::{
+    admin,
+    config::Config,
+    database::{postgres, sqlite},
+    directory::Directory,
+    lifecycle::{self, Drain, Readiness, Tasks},
+    proxy::{self, BindError, Listeners, Roles},
+    routing::Rules,
+    telemetry::{access_log::AccessLog, metrics::Metrics},
+    upstream::Upstream,
+};
+
+/// What the workers get on top of the drain deadline to write their last log lines before the process goes on without them.
+const DRAIN_GRACE: Duration = Duration::from_secs(2);
+
+/// For the last answers of the admin listener.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Runs usher until SIGTERM or SIGINT, then drains.
+pub async fn serve(config: Config) -> Result<(), Error> {
+    let app = App::bind(config).await?;
+    app.run(async {
+        if let Err(error) = lifecycle::terminated().await {
+            tracing::error!(%error, "cannot listen for signals");
+        }
+    })
+    .await
+}
+
+/// Where usher listens.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// Plain HTTP, in the order of the configuration.
+    pub http: Vec<SocketAddr>,
+    /// The admin listener.
+    pub admin: SocketAddr,
+}
+
+/// All parts, bound and connected with each other, not yet running.
+pub struct App {
+    addresses: Addresses,
+    sockets: Vec<Vec<StdListener>>,
+    workers: Vec<proxy::Parts>,
+    admin: (TcpListener, admin::Parts),
+    rows: Rows,
+    readiness: Readiness,
+    access_log: AccessLog,
+    drain_timeout: Duration,
+}
+
+impl App {
+    /// Binds every socket and builds the parts; serves nothing yet.
+    pub async fn bind(config: Config) -> Result<Self, Error> {
+        let listeners = Listeners::bind(&config.proxy.http, config.proxy.workers)?;
+        let admin_listener = bind_admin(config.admin.listen).await?;
+        let addresses = Addresses { http: listeners.addresses().to_vec(), admin: admin_listener.local_addr()? };
+        let rows = Rows::open(&config.database)?;
+        let directory = Directory::new(config.directory.clone(), rows.source(), Handle::current());
+        let metrics = Metrics::new(config.upstreams.iter().map(|upstream| upstream.name.clone()).collect());
+        let access_log = AccessLog::start(config.access_log.clone()).map_err(Error::AccessLog)?;
+        counts::register(&metrics, &directory, &access_log);
+        let readiness = Readiness::default();
+        Ok(Self {
+            addresses,
+            sockets: listeners.into_workers(),
+            workers: workers(&config, &directory, &metrics, &access_log),
+            admin: (admin_listener, admin::Parts { allow: config.admin.allow, readiness: readiness.clone(), metrics }),
+            rows,
+            readiness,
+            access_log,
+            drain_timeout: config.proxy.drain_timeout,
+        })
+    }
+
+    /// The addresses really bound.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Serves until `end`, then drains.
+    pub async fn run(self, end: impl Future<Output = ()>) -> Result<(), Error> {
+        announce(&self.addresses);
+        let drain = Drain::new();
+        let mut tasks = Tasks::new(Handle::current());
+        let (listener, parts) = self.admin;
+        // The admin listener tells about the drain of the workers, and so outlives it.
+        let farewell = Drain::new();
+        tasks.spawn("admin", admin::serve(listener, parts, farewell.watch()));
+        let mut threads = Threads::start(self.workers, self.sockets, &drain)?;
+        let ended = tokio::select! {
+            () = end => Ok(()),
+            service = tasks.failed() => Err(Error::Service(service)),
+            worker = threads.failed() => Err(Error::Service(worker)),
+            error = self.rows.watch(self.readiness.hold("database")) => Err(error),
+        };
+        let _draining = self.readiness.hold("draining");
+        tracing::info!(deadline = ?self.drain_timeout, "draining");
+        let drained = drain.run(self.drain_timeout + DRAIN_GRACE).await;
+        tracing::info!(workers_left = drained.left, "drained");
+        farewell.run(FAREWELL).await;
+        let _written = spawn_blocking(|| self.access_log.finish()).await;
+        ended
+    }
+}
+
+async fn bind_admin(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|cause| BindError { address, cause }.into())
+}
+
+/// One line per listener; with port 0 in the configuration this is where the port is told.
+fn announce(addresses: &Addresses) {
+    for address in &addresses.http {
+        tracing::info!(name = "http", %address, "listening");
+    }
+    tracing::info!(name = "admin", address = %addresses.admin, "listening");
+}
+
+fn workers(config: &Config, directory: &Directory, metrics: &Metrics, access_log: &AccessLog) -> Vec<proxy::Parts> {
+    let rules = Arc::new(Rules::new(config.routing.clone()));
+    let upstreams: Vec<_> = config.upstreams.iter().cloned().map(Upstream::new).map(Arc::new).collect();
+    let connections = Arc::new(Semaphore::new(config.proxy.connections_max));
+    let roles =
+        Roles { tenant: config.tenant_upstream, admin: config.admin_upstream, homepage: config.homepage_upstream };
+    let worker = |_number| proxy::Parts {
+        settings: config.proxy.clone(),
+        rules: Arc::clone(&rules),
+        directory: directory.reader(),
+        upstreams: upstreams.clone(),
+        roles,
+        metrics: metrics.worker(),
+        access_log: access_log.writer(),
+        connections: Arc::clone(&connections),
+    };
+    (0..config.proxy.workers).map(worker).collect()
+}
+
+/// Why usher cannot start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address is taken or not ours.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The database settings cannot be used.
+    #[error("the database cannot be used")]
+    Postgres(#[from] postgres::Error),
+    /// The SQLite file cannot be used.
+    #[error("the database {} cannot be opened", path.display())]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: sqlite::Error,
+    },
+    /// The database answers, but has not what routing reads.
+    #[error("the database lacks: {0}; create what is missing with `usher migrate`")]
+    MissingTables(String),
+    /// The access log cannot be written.
+    #[error("the access log cannot be opened")]
+    AccessLog(#[source] io::Error),
+    /// A part that runs as long as the process has ended.
+    #[error("{0} has stopped; the log says why")]
+    Service(&'static str),
+    /// The system refused a thread or a socket.
+    #[error("the system refused a thread or a socket")]
+    System(#[from] io::Error),
+}

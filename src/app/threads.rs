@@ -1,0 +1,58 @@
+//! The worker threads, one runtime each.
+
+use std::{io, net::TcpListener, thread};
+
+use tokio::{
+    runtime::Builder,
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+};
+
+use crate::{
+    lifecycle::{Drain, DrainWatch},
+    proxy::{Parts, Worker},
+};
+
+/// The running workers. Each holds a watch of the drain until its thread is about to end.
+pub(super) struct Threads {
+    ended: UnboundedReceiver<()>,
+}
+
+impl Threads {
+    /// Starts one thread per worker.
+    pub(super) fn start(workers: Vec<Parts>, sockets: Vec<Vec<TcpListener>>, drain: &Drain) -> io::Result<Self> {
+        let (sender, ended) = unbounded_channel();
+        for (number, (parts, sockets)) in workers.into_iter().zip(sockets).enumerate() {
+            let (end, watch) = (End(sender.clone()), drain.watch());
+            thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                let _end = end;
+                if let Err(error) = run(parts, sockets, watch) {
+                    tracing::error!(%error, "a worker cannot run");
+                }
+            })?;
+        }
+        Ok(Self { ended })
+    }
+
+    /// Waits until a worker ends, which before a drain is a fault.
+    pub(super) async fn failed(&mut self) -> &'static str {
+        self.ended.recv().await;
+        "worker"
+    }
+}
+
+/// Told when a thread ends, even by a panic.
+struct End(UnboundedSender<()>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let _nobody_waits_any_more = self.0.send(());
+    }
+}
+
+/// `watch` outlives the runtime, so that the drain waits for the log lines of what the deadline cut off.
+fn run(parts: Parts, sockets: Vec<TcpListener>, watch: DrainWatch) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let served = runtime.block_on(Worker::new(parts).run(sockets, watch.clone()));
+    drop(runtime);
+    served
+}

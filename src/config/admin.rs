@@ -1,0 +1,38 @@
+//! `[admin]`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ipnet::IpNet;
+
+use super::{
+    convert::{listen_address, plain},
+    file,
+    problems::{Refusal, Report},
+};
+use crate::admin;
+
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);
+
+/// `public` are the addresses of `[listen]`, which the admin listener must not share.
+pub(super) fn resolve(written: file::Admin, public: &[SocketAddr], report: &mut Report<'_>) -> admin::Settings {
+    let span = written.listen.span();
+    let listen = report.convert("admin.listen", written.listen, "127.0.0.1:9900", listen_address).unwrap_or(LISTEN);
+    if listen.port() != 0 && public.contains(&listen) {
+        let refusal = Refusal::new(
+            "is an address of listen.http as well",
+            "an address and port of its own",
+            "choose another port: the admin listener must not be reachable from outside",
+        );
+        report.refuse("admin.listen", span.unwrap_or_default(), refusal);
+    }
+    let allow = report.convert_list("admin.allow", written.allow, &["127.0.0.0/8", "::1/128"], network);
+    admin::Settings { listen, allow: plain(allow) }
+}
+
+fn network(text: &str) -> Result<IpNet, Refusal> {
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map(|network| network.trunc()).map_err(|_| {
+        let accepted = "a network or an address: \"10.0.0.0/8\", \"192.0.2.7\", \"fd00::/8\"";
+        Refusal::new("is no network", accepted, "correct the address or the length of the prefix")
+    })
+}

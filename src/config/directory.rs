@@ -1,0 +1,94 @@
+//! `[directory]`: how long an answer is believed, and where the rows are.
+
+use std::{ops::Range, time::Duration};
+
+use super::{
+    Database, Env,
+    database::{self, Located, Location},
+    file,
+    problems::{Refusal, Report},
+    units::{Count, Timespan},
+    written::Written,
+};
+use crate::{database::postgres, directory::Settings};
+
+/// The look-ups, and the database where it is known.
+pub(super) fn resolve(written: file::Directory, env: Env<'_>, report: &mut Report<'_>) -> (Settings, Option<Located>) {
+    let location = Location { url: written.url, url_env: written.url_env, url_file: written.url_file };
+    let limits = Limits {
+        connections_max: written.connections_max,
+        connect_timeout: written.connect_timeout,
+        wait_timeout: written.wait_timeout,
+        query_timeout: written.query_timeout,
+    };
+    let lookup_span = written.lookup_timeout.span();
+    let (fresh_for, usable_for) = lifetimes(written.fresh_for, written.usable_for, report);
+    let settings = Settings {
+        found_max: written.found_max.or(200_000),
+        absent_max: written.absent_max.or(100_000),
+        fresh_for,
+        usable_for,
+        absent_for: written.absent_for.or(Duration::from_secs(5)),
+        lookup_timeout: written.lookup_timeout.or(Duration::from_secs(1)),
+        loads_max: written.loads_max.or(256),
+    };
+    let mut located = database::locate(location, env, report);
+    if let Some(Located { database: Database::Postgres(server), .. }) = &mut located {
+        limits.apply(server);
+        warn_of_idle_wait(settings.lookup_timeout, lookup_span, server, report);
+    }
+    (settings, located)
+}
+
+/// The keys that concern PostgreSQL alone. What they leave open is as the URL says, or the pool's own default.
+struct Limits {
+    connections_max: Written<Count<1, 1000>>,
+    connect_timeout: Written<Timespan<1>>,
+    wait_timeout: Written<Timespan<1>>,
+    query_timeout: Written<Timespan<1>>,
+}
+
+impl Limits {
+    fn apply(self, server: &mut postgres::Settings) {
+        server.connections_max = self.connections_max.or(server.connections_max);
+        server.connect_timeout = self.connect_timeout.or(server.connect_timeout);
+        server.wait_timeout = self.wait_timeout.or(server.wait_timeout);
+        server.query_timeout = self.query_timeout.or(server.query_timeout);
+    }
+}
+
+fn lifetimes(
+    fresh: Written<Timespan<1>>,
+    usable: Written<Timespan<1>>,
+    report: &mut Report<'_>,
+) -> (Duration, Duration) {
+    let span = usable.span().or(fresh.span()).unwrap_or_default();
+    let fresh_for = fresh.or(Duration::from_secs(60));
+    let usable_for = usable.or(Duration::from_secs(24 * 60 * 60));
+    if usable_for < fresh_for {
+        let cause = "a tenant would stop being usable while it is still fresh";
+        let accepted = "usable_for of at least fresh_for";
+        report.refuse(
+            "directory.usable_for",
+            span,
+            Refusal::new(cause, accepted, "raise usable_for or lower fresh_for"),
+        );
+    }
+    (fresh_for, usable_for)
+}
+
+/// A wait that is longer than a load can take never ends by its own deadline.
+fn warn_of_idle_wait(
+    lookup: Duration,
+    span: Option<Range<usize>>,
+    server: &postgres::Settings,
+    report: &mut Report<'_>,
+) {
+    let load = server.wait_timeout.saturating_add(server.connect_timeout).saturating_add(server.query_timeout);
+    if lookup > load {
+        let cause = "is never reached: connecting, waiting and querying together end sooner";
+        let accepted = format!("at most {}ms, the sum of the other deadlines", load.as_millis());
+        let refusal = Refusal::new(cause, accepted, "lower lookup_timeout, or raise the deadline you meant");
+        report.warn("directory.lookup_timeout", span, refusal);
+    }
+}

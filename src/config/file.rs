@@ -1,0 +1,208 @@
+//! What was written: every key of the file, each optional, with the place where it stood. What it means is decided by the
+//! modules beside this one. The comments of the fields are the descriptions of the JSON schema.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{
+    secrets::Secret,
+    units::{Count, Size, Timespan},
+    written::{List, Section, Written},
+};
+
+/// The configuration of usher.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct File {
+    /// Where usher listens, and what one client may take of it.
+    pub(super) listen: Section<Listen>,
+    /// The listener for health and metrics.
+    pub(super) admin: Section<Admin>,
+    /// Which request belongs to whom.
+    pub(super) routing: Section<Routing>,
+    /// Where the tenants are looked up, and how long an answer is believed.
+    pub(super) directory: Section<Directory>,
+    /// Named groups of app servers; `default` must exist.
+    #[schemars(with = "BTreeMap<String, Upstream>")]
+    pub(super) upstreams: BTreeMap<Spanned<String>, Section<Upstream>>,
+    /// The process's own log and the access log.
+    pub(super) log: Section<Log>,
+    /// What customers are told to set in their DNS.
+    pub(super) domains: Section<Domains>,
+}
+
+/// `[listen]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Listen {
+    /// Addresses for plain HTTP; port 0 lets the system choose.
+    pub(super) http: Written<List<String>>,
+    /// Worker threads; 0: one per core.
+    pub(super) workers: Written<Count<0, 1024>>,
+    /// Client connections at once in the whole process; further ones wait in the system's queue.
+    pub(super) connections_max: Written<Count<1, 1_000_000>>,
+    /// For a complete request head; also how long an idle connection is kept. Then the connection is closed.
+    pub(super) header_timeout: Written<Timespan<1>>,
+    /// Bytes of a request head; beyond it 431.
+    pub(super) header_max_bytes: Written<Size<8192, 1_048_576>>,
+    /// Fields of a request head; beyond it 431.
+    pub(super) header_max_count: Written<Count<16, 1000>>,
+    /// How long running requests may finish after SIGTERM; then they are cut off.
+    pub(super) drain_timeout: Written<Timespan<0>>,
+    /// Further header names that clients may never send to the app.
+    pub(super) owned_headers: Written<List<String>>,
+    /// Whether header names with underscores are dropped, which some app servers read as hyphens.
+    pub(super) drop_underscores: Written<bool>,
+}
+
+/// `[admin]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Admin {
+    /// Address of the admin listener; port 0 lets the system choose.
+    pub(super) listen: Written<String>,
+    /// Networks that may read the metrics; everybody else gets 403.
+    pub(super) allow: Written<List<String>>,
+}
+
+/// `[routing]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Routing {
+    /// Domains of the SaaS itself; their first-level subdomains are tenants. Required.
+    pub(super) platform_domains: Written<List<String>>,
+    /// Hosts of the administration; in `admin.*` the star stands for the platform domains.
+    pub(super) admin_hosts: Written<List<String>>,
+    /// Paths of the administration, each with everything below it.
+    pub(super) admin_paths: Written<List<String>>,
+    /// Labels that are never a tenant's subdomain.
+    pub(super) reserved_labels: Written<List<String>>,
+    /// What becomes of `www.d` without a row of its own where `d` is known.
+    pub(super) www: Written<Www>,
+    /// The path under which a label names a tenant.
+    pub(super) path_prefix: Written<String>,
+    /// The only hosts on which the path prefix counts; unset: localhost, for peers on the loopback interface.
+    pub(super) path_hosts: Written<List<String>>,
+    /// What a host that nobody knows is answered.
+    pub(super) unknown_host: Written<UnknownHost>,
+    /// The upstream that serves the administration.
+    pub(super) admin_upstream: Written<String>,
+    /// The upstream that serves the homepage.
+    pub(super) homepage_upstream: Written<String>,
+}
+
+/// `routing.www`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum Www {
+    /// 308 to the name without `www.`.
+    Redirect,
+    /// Served as the name without `www.`.
+    Serve,
+    /// Unknown.
+    Off,
+}
+
+/// `routing.unknown_host`.
+#[derive(Clone, Debug)]
+pub(super) enum UnknownHost {
+    /// 404.
+    NotFound,
+    /// The homepage.
+    Homepage,
+    /// A redirect to this URL; `None` where the table has none.
+    Redirect(Option<Spanned<String>>),
+}
+
+/// `[directory]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Directory {
+    /// The database: `postgres://…` or `sqlite://…`; exactly one of `url`, `url_env` and `url_file`.
+    pub(super) url: Written<Secret>,
+    /// The name of an environment variable that holds the URL.
+    pub(super) url_env: Written<String>,
+    /// A file that holds the URL.
+    pub(super) url_file: Written<String>,
+    /// Connections to PostgreSQL; further queries wait for `wait_timeout`.
+    pub(super) connections_max: Written<Count<1, 1000>>,
+    /// For a connection to PostgreSQL to be opened, TLS and authentication included.
+    pub(super) connect_timeout: Written<Timespan<1>>,
+    /// For a free connection to PostgreSQL.
+    pub(super) wait_timeout: Written<Timespan<1>>,
+    /// For one query.
+    pub(super) query_timeout: Written<Timespan<1>>,
+    /// Tenant keys remembered as found; beyond it the least used are forgotten.
+    pub(super) found_max: Written<Count<1, 100_000_000>>,
+    /// Tenant keys remembered as absent; beyond it the least used are forgotten.
+    pub(super) absent_max: Written<Count<1, 100_000_000>>,
+    /// How long a found key is served without asking again.
+    pub(super) fresh_for: Written<Timespan<1>>,
+    /// How long a found key is served at all while the database cannot be asked.
+    pub(super) usable_for: Written<Timespan<1>>,
+    /// How long an absence is believed.
+    pub(super) absent_for: Written<Timespan<0>>,
+    /// How long a request waits for a look-up; then 503.
+    pub(super) lookup_timeout: Written<Timespan<1>>,
+    /// Look-ups in the database at once; beyond it 503.
+    pub(super) loads_max: Written<Count<1, 100_000>>,
+}
+
+/// `[upstreams.NAME]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Upstream {
+    /// The app servers, each `http://host:port`. Required.
+    pub(super) servers: Written<List<String>>,
+    /// For a connection to one app server; then the next one is tried.
+    pub(super) connect_timeout: Written<Timespan<1>>,
+    /// From the request sent to the head of the response; then 504.
+    pub(super) head_timeout: Written<Timespan<1>>,
+    /// How long an unused connection is kept; must be below the app's own keep-alive.
+    pub(super) idle_timeout: Written<Timespan<0>>,
+    /// Unused connections kept per worker and app server; further ones are closed.
+    pub(super) idle_max: Written<Count<0, 100_000>>,
+}
+
+/// `[log]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Log {
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or per module, `info,usher::directory=debug`.
+    pub(super) filter: Written<String>,
+    /// Lines for people or for machines.
+    pub(super) format: Written<LogFormat>,
+    /// Where the access log goes: `stdout`, `off`, or the path of a file.
+    pub(super) access: Written<String>,
+    /// Memory for access lines that wait to be written; beyond it lines are dropped and counted.
+    pub(super) access_buffer: Written<Size<4096, 1_073_741_824>>,
+    /// How long an access line waits at most before it is written.
+    pub(super) access_flush: Written<Timespan<1>>,
+}
+
+/// `log.format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// JSON lines.
+    Json,
+}
+
+/// `[domains]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Domains {
+    /// The label in front of a customer's domain under which the TXT record with the token is looked for.
+    pub(super) verification_prefix: Written<String>,
+    /// Addresses of this edge, for the customers' A and AAAA records.
+    pub(super) addresses: Written<List<String>>,
+    /// A name of this edge, for the customers' CNAME records.
+    pub(super) cname: Written<String>,
+}

@@ -1,0 +1,42 @@
+//! What the file means, section by section.
+
+use std::mem;
+
+use super::{
+    Config, Env, admin, database::Located, directory, domains, file::File, listen, log, problems::Report, routing,
+    upstreams,
+};
+
+/// What `file` means; `None` where the database is not known. It counts only where `report` has found nothing.
+pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> Option<Config> {
+    let admin_upstream = mem::take(&mut file.routing.0.admin_upstream);
+    let homepage_upstream = mem::take(&mut file.routing.0.homepage_upstream);
+    let proxy = listen::resolve(file.listen.0, report);
+    let admin = admin::resolve(file.admin.0, &proxy.http, report);
+    let routing = routing::resolve(file.routing.0, report);
+    let (directory, located) = directory::resolve(file.directory.0, env, report);
+    let upstreams = upstreams::resolve(file.upstreams, report);
+    let (log, access_log) = log::resolve(file.log.0, report);
+    let domains = domains::resolve(file.domains.0, report);
+    let mut serving = |path, name| upstreams::named(path, name, &upstreams, report);
+    let [admin_upstream, homepage_upstream] =
+        [serving("routing.admin_upstream", admin_upstream), serving("routing.homepage_upstream", homepage_upstream)];
+    let tenant_upstream = upstreams::position(upstreams::DEFAULT, &upstreams).unwrap_or_default();
+    let Located { database, origin: database_origin } = located?;
+    Some(Config {
+        proxy,
+        admin,
+        routing,
+        directory,
+        database,
+        database_origin,
+        upstreams,
+        admin_upstream,
+        homepage_upstream,
+        tenant_upstream,
+        log,
+        access_log,
+        domains,
+        warnings: Vec::new(),
+    })
+}

@@ -1,0 +1,89 @@
+//! The shown defaults are the real ones, and every key is shown.
+
+use serde_json::Value;
+
+use super::{MINIMAL, parse};
+use crate::config::{default_text, schema};
+
+#[test]
+fn the_shown_defaults_are_the_built_in_ones() {
+    let [shown, built_in] =
+        [default_text(), MINIMAL].map(|text| parse(text).unwrap_or_else(|problems| panic!("{problems}")));
+    let sections = |config: &crate::config::Config| {
+        [
+            format!("{:#?}", config.proxy),
+            format!("{:#?}", config.admin),
+            format!("{:#?}", config.routing),
+            format!("{:#?}", config.directory),
+            format!("{:#?}", config.database),
+            format!("{:#?}", config.upstreams),
+            format!("{:#?}", config.log),
+            format!("{:#?}", config.access_log),
+            format!("{:#?}", config.domains),
+        ]
+    };
+    for (shown, built_in) in sections(&shown).iter().zip(sections(&built_in)) {
+        assert_eq!(*shown, built_in);
+    }
+    assert_eq!(shown.warnings, []);
+}
+
+/// The keys without a default, which the file shows commented out.
+const UNSET: [&str; 4] = ["routing.path_hosts", "directory.url_env", "directory.url_file", "domains.cname"];
+
+#[test]
+fn every_key_of_the_schema_is_shown() {
+    let shown = toml::from_str::<Value>(default_text()).unwrap();
+    let keys = schema_keys(&schema());
+    assert!(keys.len() > 40, "{keys:?}");
+    for key in keys {
+        let pointer = format!("/{}", key.replace('.', "/"));
+        assert_ne!(shown.pointer(&pointer).is_some(), UNSET.contains(&key.as_str()), "{key}");
+    }
+}
+
+#[test]
+fn keys_without_a_default_can_be_uncommented() {
+    for key in UNSET {
+        let (section, name) = key.split_once('.').unwrap();
+        let (before, after) = default_text().split_once(&format!("[{section}]\n")).unwrap();
+        let commented = format!("# {name} = ");
+        assert!(after.split("\n[").next().unwrap().contains(&commented), "{key}");
+        let text = format!("{before}[{section}]\n{}", after.replacen(&commented, &format!("{name} = "), 1));
+        let located = key.starts_with("directory.");
+        let problems = parse(&text).err().map(|problems| problems.to_string()).unwrap_or_default();
+        let named_twice = problems.contains("the database is named twice") && problems.matches("error: ").count() == 1;
+        assert!(if located { named_twice } else { problems.is_empty() }, "{key}: {problems}");
+    }
+}
+
+#[test]
+fn the_schema_refuses_unknown_keys_and_describes_known_ones() {
+    let schema = schema();
+    assert_eq!(schema["additionalProperties"], false);
+    let listen = resolved(&schema, &schema["properties"]["listen"]);
+    assert_eq!(listen["additionalProperties"], false);
+    assert_eq!(listen["properties"]["connections_max"]["minimum"], 1);
+    assert!(listen["properties"]["workers"]["description"].as_str().unwrap().starts_with("Worker threads"));
+}
+
+/// Dotted paths of all keys; `default` stands for the names of upstreams.
+fn schema_keys(schema: &Value) -> Vec<String> {
+    let mut keys = Vec::new();
+    for (section, reference) in schema["properties"].as_object().unwrap() {
+        let (prefix, table) = match section.as_str() {
+            "upstreams" => ("upstreams.default", &reference["additionalProperties"]),
+            section => (section, reference),
+        };
+        let properties = resolved(schema, table)["properties"].as_object().unwrap();
+        keys.extend(properties.keys().map(|key| format!("{prefix}.{key}")));
+    }
+    keys
+}
+
+fn resolved<'s>(schema: &'s Value, reference: &'s Value) -> &'s Value {
+    match reference["$ref"].as_str() {
+        Some(pointer) => schema.pointer(pointer.trim_start_matches('#')).unwrap(),
+        None => reference,
+    }
+}

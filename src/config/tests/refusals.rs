@@ -1,0 +1,303 @@
+//! One test per way of being wrong.
+
+use super::{accepted, problem, problems, with};
+use crate::{
+    routing::{Host, PathHosts, UnknownHost, WwwPolicy},
+    telemetry::access_log::Target,
+};
+
+/// The cause of each refusal, for values of one key.
+fn causes<const N: usize>(section: &str, key: &str, values: [&str; N]) -> [String; N] {
+    values.map(|value| {
+        let problem = problem(section, &format!("{key} = {value}"));
+        assert_eq!(problem.subject, format!("{section}.{key}"), "{problem}");
+        problem.cause
+    })
+}
+
+fn all_refused(section: &str, key: &str, values: &[&str]) {
+    for value in values {
+        let problem = problem(section, &format!("{key} = {value}"));
+        assert_eq!(problem.subject, format!("{section}.{key}"), "{problem}");
+    }
+}
+
+#[test]
+fn listen_addresses_have_an_address_and_a_port() {
+    let values = [r#"["localhost:80"]"#, r#"[":80"]"#, r#"["127.0.0.1"]"#, r#"["::1:80"]"#];
+    assert_eq!(causes("listen", "http", values), ["is no address to listen on"; 4].map(String::from));
+    let remedy = problem("listen", "http = [\":80\"]").remedy;
+    assert_eq!(remedy, "put 0.0.0.0 in front for all IPv4 addresses, [::] for IPv6 too");
+}
+
+#[test]
+fn somebody_must_be_able_to_reach_usher() {
+    assert_eq!(causes("listen", "http", ["[]"]), ["is empty: nobody could reach usher"]);
+}
+
+#[test]
+fn an_address_is_listened_on_once_and_port_0_as_often_as_wanted() {
+    assert_eq!(causes("listen", "http", [r#"["127.0.0.1:80", "127.0.0.1:80"]"#]), ["is listed twice"]);
+    assert_eq!(accepted("listen", r#"http = ["127.0.0.1:0", "127.0.0.1:0"]"#).proxy.http.len(), 2);
+}
+
+#[test]
+fn the_admin_listener_has_an_address_of_its_own() {
+    assert_eq!(causes("admin", "listen", [r#""127.0.0.1:8080""#]), ["is an address of listen.http as well"]);
+    let default = problem("listen", r#"http = ["127.0.0.1:9900"]"#);
+    assert_eq!((default.subject.as_str(), default.value), ("admin.listen", None));
+}
+
+#[test]
+fn admin_networks_may_be_single_addresses() {
+    let allow = accepted("admin", r#"allow = ["192.0.2.7", "10.1.2.3/8"]"#).admin.allow;
+    assert_eq!(allow.iter().map(ToString::to_string).collect::<Vec<_>>(), ["192.0.2.7/32", "10.0.0.0/8"]);
+    all_refused("admin", "allow", &[r#"["localhost"]"#, r#"["10.0.0.0/33"]"#]);
+}
+
+#[test]
+fn numbers_keep_their_bounds() {
+    all_refused("listen", "connections_max", &["0", "-1", "1.5", "\"100\"", "1000001"]);
+    all_refused("listen", "header_max_bytes", &["\"8191B\"", "\"2MiB\"", "32768"]);
+    all_refused("listen", "header_timeout", &["\"0s\"", "30", "\"30\"", "\"366d\""]);
+    all_refused("directory", "loads_max", &["0"]);
+    all_refused("upstreams.default", "connect_timeout", &["\"0ms\""]);
+}
+
+#[test]
+fn headers_that_frame_a_message_cannot_be_owned() {
+    for name in super::super::listen::FRAMING_HEADERS {
+        let line = format!("owned_headers = [\"{}\"]", name.to_ascii_uppercase());
+        assert_eq!(problem("listen", &line).cause, "frames the message; usher handles it itself");
+    }
+    all_refused("listen", "owned_headers", &[r#"["X Plan"]"#, r#"[""]"#, r#"["X-Plan", "x-plan"]"#]);
+    assert_eq!(accepted("listen", r#"owned_headers = ["X-Plan"]"#).proxy.owned_headers, ["x-plan"]);
+}
+
+fn with_platforms(domains: &str, lines: &str) -> String {
+    with("routing", lines).replace(r#"["platform.com"]"#, domains)
+}
+
+#[test]
+fn platform_domains_are_names_and_each_stands_once() {
+    let refused = [
+        (r#"["platform.com", "PLATFORM.com."]"#, "is listed twice"),
+        (r#"["*.platform.com"]"#, "has a star"),
+        (r#"["https://platform.com"]"#, "is a URL"),
+        (r#"["192.0.2.7"]"#, "is an address and no name"),
+        ("[]", "names no domain"),
+    ];
+    for (domains, cause) in refused {
+        let found = problems(&with_platforms(domains, ""));
+        let causes: Vec<_> = found.iter().map(|problem| problem.cause.as_str()).collect();
+        assert_eq!(causes, [cause], "{domains}");
+        assert_eq!(found[0].subject, "routing.platform_domains");
+    }
+    assert_eq!(problems(&with_platforms(r#"["plat form.com"]"#, "")).len(), 1);
+}
+
+#[test]
+fn platform_domains_may_be_written_as_people_write_them() {
+    let routing = super::parse(&with_platforms(r#"["Bücher.example", "b.Example."]"#, "")).unwrap().routing;
+    let names: Vec<_> = routing.platform_domains.iter().map(|name| name.as_str()).collect();
+    assert_eq!(names, ["xn--bcher-kva.example", "b.example"]);
+}
+
+#[test]
+fn no_label_fits_before_a_platform_domain_of_full_length() {
+    let longest = format!("{}.{}", vec!["a".repeat(61); 4].join("."), "abcd");
+    let found = problems(&with_platforms(&format!("[\"{longest}\"]"), ""));
+    assert_eq!((found.len(), found[0].subject.as_str()), (1, "routing.admin_hosts"), "{found:#?}");
+}
+
+#[test]
+fn the_star_of_an_admin_host_stands_for_each_platform_domain() {
+    let text = with_platforms(r#"["Platform.com", "shops.example"]"#, r#"admin_hosts = ["Backend.*", "hq.example"]"#);
+    let routing = super::parse(&text).unwrap().routing;
+    let hosts: Vec<_> = routing.admin_hosts.iter().map(|host| host.as_str()).collect();
+    assert_eq!(hosts, ["backend.platform.com", "backend.shops.example", "hq.example"]);
+    assert_eq!(routing.admin_labels, ["backend"]);
+}
+
+#[test]
+fn a_star_stands_at_the_end_behind_one_label() {
+    all_refused("routing", "admin_hosts", &[r#"["*.platform.com"]"#, r#"["*"]"#, r#"["a.b.*"]"#, r#"["admin*"]"#]);
+}
+
+#[test]
+fn a_platform_domain_cannot_be_the_administration() {
+    let cause = "makes platform.com the administration, which is a platform domain";
+    assert_eq!(causes("routing", "admin_hosts", [r#"["platform.com"]"#]), [cause]);
+    let nested = problems(&with_platforms(r#"["platform.com", "admin.platform.com"]"#, r#"admin_hosts = ["admin.*"]"#));
+    assert_eq!(nested[0].subject, "routing.admin_hosts");
+}
+
+#[test]
+fn paths_have_one_spelling() {
+    let odd = [
+        r#"["admin"]"#,
+        r#"["/"]"#,
+        r#"["/admin/"]"#,
+        r#"["//admin"]"#,
+        r#"["/x/../admin"]"#,
+        r#"["/%61dmin"]"#,
+        r#"["/admin?x"]"#,
+        r#"["/admin;x"]"#,
+        r#"["/ädmin"]"#,
+    ];
+    all_refused("routing", "admin_paths", &odd);
+    all_refused("routing", "path_prefix", &odd.map(|list| list.trim_matches(['[', ']'])));
+    assert_eq!(accepted("routing", r#"path_prefix = "/s/v1""#).routing.path_prefix, "/s/v1");
+}
+
+#[test]
+fn a_prefix_that_is_never_reached_is_refused() {
+    let cause = "is never reached: routing.admin_paths has \"/admin\"";
+    assert_eq!(causes("routing", "path_prefix", [r#""/admin""#, r#""/admin/store""#]), [cause, cause]);
+    assert_eq!(accepted("routing", r#"path_prefix = "/administrator""#).routing.path_prefix, "/administrator");
+    assert_eq!(problem("routing", r#"admin_paths = ["/store"]"#).subject, "routing.path_prefix");
+}
+
+#[test]
+fn path_hosts_are_names_or_addresses_without_a_port() {
+    let hosts = accepted("routing", r#"path_hosts = ["localhost", "127.0.0.1", "[::1]"]"#).routing.path_hosts;
+    let PathHosts::Listed(hosts) = hosts else { panic!("{hosts:?}") };
+    assert!(matches!(&hosts[..], [Host::Name(_), Host::Ip(v4), Host::Ip(v6)] if v4.is_ipv4() && v6.is_ipv6()));
+    all_refused("routing", "path_hosts", &[r#"["localhost:8080"]"#, r#"["http://localhost"]"#]);
+}
+
+#[test]
+fn reserved_labels_are_single_labels() {
+    assert_eq!(accepted("routing", r#"reserved_labels = ["WWW"]"#).routing.reserved_labels, ["www"]);
+    all_refused("routing", "reserved_labels", &[r#"["a.b"]"#, r#"[""]"#]);
+}
+
+#[test]
+fn an_unknown_host_is_refused_sent_home_or_redirected() {
+    let unknown = |value: &str| accepted("routing", &format!("unknown_host = {value}")).routing.unknown_host;
+    assert_eq!(unknown(r#""not_found""#), UnknownHost::NotFound);
+    assert_eq!(unknown(r#""homepage""#), UnknownHost::Homepage);
+    let url = "https://platform.com/start";
+    assert_eq!(unknown(&format!("{{ redirect = \"{url}\" }}")), UnknownHost::Redirect(url.parse().unwrap()));
+}
+
+#[test]
+fn a_redirect_goes_to_an_absolute_url_without_a_password() {
+    for url in ["/start", "platform.com", "ftp://platform.com", "https://u:p@platform.com/", "https://a b/"] {
+        let problem = problem("routing", &format!("unknown_host = {{ redirect = \"{url}\" }}"));
+        assert_eq!(problem.subject, "routing.unknown_host.redirect", "{problem}");
+        assert!(!problem.to_string().contains("u:p"), "{problem}");
+    }
+    all_refused("routing", "unknown_host", &["\"404\"", "5", "[]"]);
+    assert_eq!(problem("routing", "unknown_host = {}").subject, "routing.unknown_host.redirect");
+}
+
+#[test]
+fn www_is_one_of_three() {
+    assert_eq!(accepted("routing", "www = \"serve\"").routing.www, WwwPolicy::Serve);
+    assert_eq!(causes("routing", "www", ["\"maybe\"", "5"]), ["there is no such choice", "this is of the wrong type"]);
+}
+
+#[test]
+fn named_upstreams_exist() {
+    let config = accepted("upstreams.admin", "servers = [\"http://a:1\"]");
+    assert_eq!((config.admin_upstream, config.tenant_upstream), (1, 1), "admin sorts before default");
+    let missing = problem("routing", "homepage_upstream = \"defalt\"");
+    assert_eq!(
+        (missing.subject.as_str(), missing.remedy.as_str()),
+        ("routing.homepage_upstream", "did you mean \"default\"?")
+    );
+}
+
+#[test]
+fn routing_names_the_upstream_of_administration_and_homepage() {
+    let text = with("routing", "admin_upstream = \"back\"\nhomepage_upstream = \"site\"");
+    let text =
+        format!("{text}[upstreams.back]\nservers = [\"http://a:1\"]\n[upstreams.site]\nservers = [\"http://b:1\"]\n");
+    let config = super::parse(&text).unwrap();
+    let name = |index: usize| config.upstreams[index].name.as_str();
+    let roles = [config.tenant_upstream, config.admin_upstream, config.homepage_upstream].map(name);
+    assert_eq!(roles, ["default", "back", "site"]);
+}
+
+#[test]
+fn names_of_upstreams_are_plain() {
+    for name in ["\"a.b\"", "Back", "\"\"", "\"ä\""] {
+        let text = format!("{}\n[upstreams.{name}]\nservers = [\"http://a:1\"]\n", super::MINIMAL);
+        assert_eq!(problems(&text)[0].cause, "this name cannot be used: it is a label of the metrics");
+    }
+}
+
+#[test]
+fn the_default_upstream_and_its_servers_are_required() {
+    let text = super::MINIMAL.replace("[upstreams.default]", "[upstreams.other]");
+    assert_eq!(problems(&text)[0].subject, "upstreams.default");
+    let text = super::MINIMAL.replace("servers = [\"http://127.0.0.1:8000\"]", "");
+    let found = problems(&text);
+    assert_eq!(
+        (found[0].subject.as_str(), found[0].cause.as_str()),
+        ("upstreams.default.servers", "names no app server")
+    );
+}
+
+#[test]
+fn a_server_is_scheme_host_and_port() {
+    let refused = [
+        ("127.0.0.1:8000", "is not an http:// URL"),
+        ("https://app:8000", "usher does not speak TLS to app servers"),
+        ("http://app", "has no port from 1 to 65535"),
+        ("http://app:0", "has no port from 1 to 65535"),
+        ("http://u:p@app:8000", "has a user name, which would be sent to nobody"),
+        ("http://app:8000/base", "has a path or a query; a request keeps its own"),
+        ("http://app:8000/?x", "has a path or a query; a request keeps its own"),
+        ("http://app:99999", "has no port from 1 to 65535"),
+        ("http://app :80", "is no URL"),
+    ];
+    for (server, cause) in refused {
+        let text = super::MINIMAL.replace("http://127.0.0.1:8000", server);
+        let found = problems(&text);
+        assert_eq!((found.len(), found[0].cause.as_str()), (1, cause), "{server}");
+        assert!(!found[0].to_string().contains("u:p"));
+    }
+}
+
+#[test]
+fn a_server_may_be_a_name_or_an_address() {
+    let text = super::MINIMAL
+        .replace("\"http://127.0.0.1:8000\"", r#""http://App_1:8000/", "http://[::1]:8001", "http://127.0.0.1:8002""#);
+    let servers = super::parse(&text).unwrap().upstreams.remove(0).servers;
+    let hosts: Vec<_> = servers.iter().map(|server| (server.host.as_str(), server.port)).collect();
+    assert_eq!(hosts, [("app_1", 8000), ("::1", 8001), ("127.0.0.1", 8002)]);
+}
+
+#[test]
+fn a_tenant_is_usable_at_least_as_long_as_fresh() {
+    let problem = problem("directory", "usable_for = \"30s\"");
+    assert_eq!(problem.cause, "a tenant would stop being usable while it is still fresh");
+}
+
+#[test]
+fn the_access_log_goes_to_a_path_or_a_known_target() {
+    let target = |value: &str| accepted("log", &format!("access = \"{value}\"")).access_log.target;
+    assert_eq!(
+        [target("off"), target("stdout"), target("./a.log")],
+        [Target::Off, Target::Stdout, Target::File("./a.log".into())]
+    );
+    let slip = problem("log", "access = \"stdot\"");
+    assert_eq!((slip.subject.as_str(), slip.remedy.as_str()), ("log.access", "did you mean \"stdout\"?"));
+    all_refused("log", "access", &["\"\"", "\"/var/log/\""]);
+}
+
+#[test]
+fn log_filter_and_format_are_checked() {
+    all_refused("log", "filter", &["\"\"", "\"usher=loud\""]);
+    all_refused("log", "format", &["\"xml\""]);
+    assert!(accepted("log", "format = \"json\"").log.json);
+}
+
+#[test]
+fn dns_records_are_checked() {
+    all_refused("domains", "verification_prefix", &["\"\"", "\"a.b\""]);
+    all_refused("domains", "addresses", &[r#"["edge.platform.com"]"#]);
+    all_refused("domains", "cname", &["\"192.0.2.7\"", "\"\""]);
+}

@@ -1,0 +1,122 @@
+//! `[upstreams.NAME]`.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use http::Uri;
+use toml::Spanned;
+
+use super::{
+    convert::plain,
+    file,
+    problems::{Refusal, Report},
+    suggest::closest,
+    written::{Section, Written},
+};
+use crate::{
+    routing::Hostname,
+    upstream::{ServerAddress, Settings},
+};
+
+const SERVER: &str = "\"http://host:port\", such as \"http://127.0.0.1:8000\"";
+
+/// The upstream that serves tenants, and everything for which no other one is named.
+pub(super) const DEFAULT: &str = "default";
+
+/// All upstreams in the order of their names.
+pub(super) fn resolve(
+    written: BTreeMap<Spanned<String>, Section<file::Upstream>>,
+    report: &mut Report<'_>,
+) -> Vec<Settings> {
+    if !written.keys().any(|name| name.get_ref() == DEFAULT) {
+        let remedy = "add [upstreams.default] with servers = [\"http://127.0.0.1:8000\"]";
+        let refusal = Refusal::new("is missing: tenants are forwarded to it", "a group of app servers", remedy);
+        report.refuse_absence("upstreams.default", None, refusal);
+    }
+    written.into_iter().map(|(name, upstream)| group(name, upstream.0, report)).collect()
+}
+
+/// The position of the upstream called `name`.
+pub(super) fn position(name: &str, upstreams: &[Settings]) -> Option<usize> {
+    upstreams.iter().position(|upstream| upstream.name == name)
+}
+
+/// The position of the upstream that is named at `path`, by default of [`DEFAULT`].
+pub(super) fn named(path: &str, name: Written<String>, upstreams: &[Settings], report: &mut Report<'_>) -> usize {
+    let span = name.span().unwrap_or_default();
+    let name = name.or(DEFAULT.to_owned());
+    let position = position(&name, upstreams);
+    if position.is_none() && !span.is_empty() && !upstreams.is_empty() {
+        report.refuse(path, span, unknown_upstream(&name, upstreams));
+    }
+    position.unwrap_or_default()
+}
+
+fn unknown_upstream(name: &str, upstreams: &[Settings]) -> Refusal {
+    let known: Vec<_> = upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+    let remedy = match closest(name, &known) {
+        Some(meant) => format!("did you mean \"{meant}\"?"),
+        None => "add this upstream, or name one that exists".to_owned(),
+    };
+    let accepted: Vec<_> = known.iter().map(|name| format!("\"{name}\"")).collect();
+    Refusal::new("there is no such upstream", accepted.join(", "), remedy)
+}
+
+fn group(name: Spanned<String>, written: file::Upstream, report: &mut Report<'_>) -> Settings {
+    let path = format!("upstreams.{}", name.get_ref());
+    check_name(&path, &name, report);
+    let servers_path = format!("{path}.servers");
+    if written.servers.is_empty() {
+        let refusal = Refusal::new("names no app server", SERVER, "add servers = [\"http://127.0.0.1:8000\"]");
+        report.refuse_absence(&servers_path, Some(written.servers.span().unwrap_or(name.span())), refusal);
+    }
+    Settings {
+        name: name.into_inner(),
+        servers: plain(report.convert_list(&servers_path, written.servers, &[], server)),
+        connect_timeout: written.connect_timeout.or(Duration::from_secs(1)),
+        head_timeout: written.head_timeout.or(Duration::from_secs(60)),
+        idle_timeout: written.idle_timeout.or(Duration::from_secs(4)),
+        idle_max: written.idle_max.or(256),
+    }
+}
+
+fn check_name(path: &str, name: &Spanned<String>, report: &mut Report<'_>) {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    let text = name.get_ref();
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
+        let accepted = "1 to 64 characters of a-z, 0-9, - and _";
+        let refusal = Refusal::new("this name cannot be used: it is a label of the metrics", accepted, "rename it");
+        report.refuse_key(path, name.span(), refusal);
+    }
+}
+
+fn server(text: &str) -> Result<ServerAddress, Refusal> {
+    let refusal = |cause: &str, remedy: &str| Refusal::new(cause, SERVER, remedy);
+    let url: Uri = text.parse().map_err(|_| refusal("is no URL", "write scheme, host and port"))?;
+    let authority = match (url.scheme_str(), url.authority()) {
+        (Some("http"), Some(authority)) => authority,
+        (Some("https"), _) => return Err(refusal("usher does not speak TLS to app servers", "use http:// inside")),
+        _ => return Err(refusal("is not an http:// URL", "put http:// in front of host and port")),
+    };
+    if authority.as_str().contains('@') {
+        return Err(refusal("has a user name, which would be sent to nobody", "remove what stands before the @"));
+    }
+    if url.path() != "/" || text.contains(['?', '#']) {
+        let cause = "has a path or a query; a request keeps its own";
+        return Err(refusal(cause, "end the URL after the port"));
+    }
+    match authority.port_u16().filter(|port| *port != 0) {
+        Some(port) => Ok(ServerAddress { host: server_host(authority.host())?, port }),
+        None => Err(refusal("has no port from 1 to 65535", "add the port of the app server, such as :8000")),
+    }
+}
+
+/// A name or an address; IPv6 without its brackets.
+fn server_host(text: &str) -> Result<String, Refusal> {
+    let unbracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    if let Ok(address) = unbracketed.unwrap_or(text).parse::<IpAddr>() {
+        return Ok(address.to_string());
+    }
+    let name = Hostname::parse_human(text);
+    name.map(|name| name.as_str().to_owned())
+        .map_err(|error| Refusal::new(error.to_string(), SERVER, "correct the host"))
+}

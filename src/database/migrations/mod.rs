@@ -1,0 +1,273 @@
+//! The tables that usher needs, as numbered SQL. What the app owns is never altered, whatever its keys and further columns.
+
+use std::time::Duration;
+
+use super::{
+    schema::{self, IndexState},
+    session::{Dialect, Error, Session, Value},
+};
+
+/// How often a run asks whether another one has finished its index. It must not wait inside a statement: building an index
+/// `CONCURRENTLY` waits for every older statement, and the two would wait for each other.
+const TURN_POLL: Duration = Duration::from_millis(200);
+
+/// Held while the tables are looked for and created, since two instances that start together would both find nothing.
+/// Other locks are waited for briefly: behind a statement that waits for a table, all of the app's queries wait too.
+const POSTGRES_PRELUDE: &str = "SELECT pg_advisory_xact_lock(hashtextextended('usher migrate', 0));
+SET LOCAL lock_timeout = '10s';
+";
+
+/// One numbered step; written so that running it again changes nothing.
+struct Migration {
+    version: i64,
+    sql: &'static str,
+    work: Work,
+}
+
+/// How a step is run.
+enum Work {
+    /// Statements in one transaction.
+    Tables,
+    /// One index; on PostgreSQL without a transaction.
+    Index(Index),
+}
+
+/// An index that the directory's look-ups need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// Its table.
+    pub table: &'static str,
+    /// Its name.
+    pub name: &'static str,
+}
+
+const DOMAINS_INDEX: Index = Index { table: "store_domains", name: "usher_store_domains_canonical" };
+const STORES_INDEX: Index = Index { table: "stores", name: "usher_stores_subdomain_canonical" };
+
+const POSTGRES: [Migration; 3] = [
+    Migration { version: 1, sql: include_str!("postgres_1_tables.sql"), work: Work::Tables },
+    Migration { version: 2, sql: include_str!("postgres_2_domains_index.sql"), work: Work::Index(DOMAINS_INDEX) },
+    Migration { version: 3, sql: include_str!("postgres_3_stores_index.sql"), work: Work::Index(STORES_INDEX) },
+];
+
+const SQLITE: [Migration; 3] = [
+    Migration { version: 1, sql: include_str!("sqlite_1_tables.sql"), work: Work::Tables },
+    Migration { version: 2, sql: include_str!("sqlite_2_domains_index.sql"), work: Work::Index(DOMAINS_INDEX) },
+    Migration { version: 3, sql: include_str!("sqlite_3_stores_index.sql"), work: Work::Index(STORES_INDEX) },
+];
+
+/// What the default look-ups read, by table.
+const NEEDED: [(&str, &[&str]); 2] = [
+    ("stores", &["id", "subdomain", "is_active"]),
+    ("store_domains", &["id", "store_id", "domain", "is_active", "is_verified"]),
+];
+
+/// All statements for `dialect`, in order, as `usher migrate --print` shows them: a script for `psql` or `sqlite3`.
+///
+/// On PostgreSQL each statement has to be sent by itself, as `psql` does: indexes are built outside a transaction.
+pub fn sql(dialect: Dialect) -> String {
+    of(dialect).iter().map(|migration| printed(migration, dialect)).collect::<Vec<_>>().join("\n")
+}
+
+/// Creates or upgrades what is missing; running it again changes nothing.
+///
+/// Several instances may run it at the same time. On PostgreSQL its session must be one server session throughout, so not
+/// one behind a transaction-mode pooler.
+pub async fn run(session: &Session) -> Result<(), Error> {
+    for migration in of(session.dialect()) {
+        match &migration.work {
+            Work::Tables => session.batch(&transaction_body(migration, session.dialect())).await?,
+            Work::Index(index) => build(session, migration, *index).await?,
+        }
+    }
+    Ok(())
+}
+
+/// The tables of the default routing queries that do not exist, for `serve` and `check` to name.
+pub async fn missing_tables(session: &Session) -> Result<Vec<&'static str>, Error> {
+    let mut missing = Vec::new();
+    for (table, _) in NEEDED {
+        if schema::columns(session, table).await?.is_empty() {
+            missing.push(table);
+        }
+    }
+    Ok(missing)
+}
+
+/// The columns of the default routing queries that existing tables lack, as (table, column).
+pub async fn missing_columns(session: &Session) -> Result<Vec<(&'static str, &'static str)>, Error> {
+    let mut missing = Vec::new();
+    for (table, needed) in NEEDED {
+        let columns = schema::columns(session, table).await?;
+        let lacks = |name: &&&str| !columns.is_empty() && !columns.iter().any(|column| column.name == **name);
+        missing.extend(needed.iter().filter(lacks).map(|name| (table, *name)));
+    }
+    Ok(missing)
+}
+
+/// The indexes that are missing or were left unfinished; without them every look-up reads its whole table.
+pub async fn missing_indexes(session: &Session) -> Result<Vec<Index>, Error> {
+    let mut missing = Vec::new();
+    for index in [DOMAINS_INDEX, STORES_INDEX] {
+        if schema::index(session, index.table, index.name).await? != IndexState::Usable {
+            missing.push(index);
+        }
+    }
+    Ok(missing)
+}
+
+fn of(dialect: Dialect) -> &'static [Migration] {
+    match dialect {
+        Dialect::Postgres => &POSTGRES,
+        Dialect::Sqlite => &SQLITE,
+    }
+}
+
+/// Builds the index where it is missing, one run after another.
+async fn build(session: &Session, migration: &Migration, index: Index) -> Result<(), Error> {
+    take_turn(session).await?;
+    let built = build_in_turn(session, migration, index).await;
+    end_turn(session).await?;
+    built
+}
+
+async fn build_in_turn(session: &Session, migration: &Migration, index: Index) -> Result<(), Error> {
+    match schema::index(session, index.table, index.name).await? {
+        IndexState::Usable => return session.batch(&record(migration, session.dialect())).await,
+        // What is left of a build that was broken off: it costs every write and serves no query.
+        IndexState::Unfinished { quoted } => session.batch(&format!("DROP INDEX CONCURRENTLY {quoted}")).await?,
+        IndexState::Missing => {}
+    }
+    session.batch(migration.sql).await?;
+    session.batch(&record(migration, session.dialect())).await
+}
+
+async fn take_turn(session: &Session) -> Result<(), Error> {
+    if session.dialect() == Dialect::Sqlite {
+        return Ok(());
+    }
+    let ask = "SELECT pg_try_advisory_lock(hashtextextended('usher migrate index', 0))";
+    while session.query(ask, &[]).await? != [[Value::Bool(true)]] {
+        tokio::time::sleep(TURN_POLL).await;
+    }
+    Ok(())
+}
+
+async fn end_turn(session: &Session) -> Result<(), Error> {
+    match session.dialect() {
+        Dialect::Postgres => {
+            session.batch("SELECT pg_advisory_unlock(hashtextextended('usher migrate index', 0))").await
+        }
+        Dialect::Sqlite => Ok(()),
+    }
+}
+
+fn transaction_body(migration: &Migration, dialect: Dialect) -> String {
+    let prelude = match dialect {
+        Dialect::Postgres => POSTGRES_PRELUDE,
+        Dialect::Sqlite => "",
+    };
+    format!("{prelude}{}{}", migration.sql, record(migration, dialect))
+}
+
+fn record(Migration { version, .. }: &Migration, dialect: Dialect) -> String {
+    let table = match dialect {
+        Dialect::Postgres => "usher.migrations",
+        Dialect::Sqlite => "usher_migrations",
+    };
+    format!("INSERT INTO {table} (version) VALUES ({version}) ON CONFLICT (version) DO NOTHING;\n")
+}
+
+fn printed(migration: &Migration, dialect: Dialect) -> String {
+    let version = migration.version;
+    match migration.work {
+        Work::Tables => format!("-- Migration {version}\nBEGIN;\n{}COMMIT;\n", transaction_body(migration, dialect)),
+        Work::Index(_) => format!("-- Migration {version}\n{}{}", migration.sql, record(migration, dialect)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::sqlite::Database;
+
+    fn temporary() -> (tempfile::TempDir, Session) {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::create(&folder.path().join("usher.db")).unwrap();
+        (folder, Session::sqlite(&database))
+    }
+
+    async fn schema_of(session: &Session) -> Vec<Vec<Value>> {
+        session.query("SELECT name, sql FROM sqlite_master ORDER BY name", &[]).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn everything_is_missing_before_and_nothing_after() {
+        let (_folder, session) = temporary();
+        assert_eq!(missing_tables(&session).await.unwrap(), ["stores", "store_domains"]);
+        assert_eq!(missing_columns(&session).await.unwrap(), []);
+        assert_eq!(missing_indexes(&session).await.unwrap(), [DOMAINS_INDEX, STORES_INDEX]);
+        run(&session).await.unwrap();
+        assert_eq!(missing_tables(&session).await.unwrap(), Vec::<&str>::new());
+        assert_eq!(missing_columns(&session).await.unwrap(), []);
+        assert_eq!(missing_indexes(&session).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn running_again_changes_nothing() {
+        let (_folder, session) = temporary();
+        run(&session).await.unwrap();
+        session.batch("INSERT INTO stores (subdomain, name) VALUES ('a', 'A')").await.unwrap();
+        let before = schema_of(&session).await;
+        run(&session).await.unwrap();
+        assert_eq!(schema_of(&session).await, before);
+        assert_eq!(
+            session.query("SELECT id, is_active FROM stores", &[]).await.unwrap(),
+            [[Value::Int(1), Value::Int(1)]]
+        );
+        let applied = session.query("SELECT count(*) FROM usher_migrations", &[]).await.unwrap();
+        assert_eq!(applied, [[Value::Int(3)]]);
+    }
+
+    #[tokio::test]
+    async fn tables_of_the_app_stay_as_they_are() {
+        let (_folder, session) = temporary();
+        let stores = "CREATE TABLE stores (id CHAR(36) PRIMARY KEY, subdomain TEXT, is_active INT, colour TEXT)";
+        session.batch(stores).await.unwrap();
+        run(&session).await.unwrap();
+        let sql = session.query("SELECT sql FROM sqlite_master WHERE name = 'stores'", &[]).await.unwrap();
+        assert_eq!(sql, [[Value::Text(stores.into())]]);
+        session
+            .batch("INSERT INTO stores VALUES ('0012', 'a', 1, 'red'); INSERT INTO store_domains (store_id, domain) VALUES ('0012', 'a.com')")
+            .await
+            .unwrap();
+        let key = session.query("SELECT s.colour FROM stores s JOIN store_domains d ON d.store_id = s.id", &[]).await;
+        assert_eq!(key.unwrap(), [[Value::Text("red".into())]]);
+    }
+
+    #[tokio::test]
+    async fn a_column_that_the_app_lacks_is_named() {
+        let (_folder, session) = temporary();
+        session.batch("CREATE TABLE stores (id INTEGER PRIMARY KEY, subdomain TEXT)").await.unwrap();
+        assert_eq!(missing_tables(&session).await.unwrap(), ["store_domains"]);
+        assert_eq!(missing_columns(&session).await.unwrap(), [("stores", "is_active")]);
+    }
+
+    #[tokio::test]
+    async fn what_is_printed_does_the_same() {
+        let (_folder, by_run) = temporary();
+        run(&by_run).await.unwrap();
+        let (folder, by_hand) = temporary();
+        let printed = sql(Dialect::Sqlite);
+        rusqlite::Connection::open(folder.path().join("usher.db")).unwrap().execute_batch(&printed).unwrap();
+        assert_eq!(schema_of(&by_hand).await, schema_of(&by_run).await);
+    }
+
+    #[test]
+    fn versions_count_up_in_both_dialects() {
+        for dialect in [Dialect::Postgres, Dialect::Sqlite] {
+            let versions: Vec<i64> = of(dialect).iter().map(|migration| migration.version).collect();
+            assert_eq!(versions, [1, 2, 3]);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Connections to a PostgreSQL server: where it is, how far its identity is checked, and a pool whose every wait has a deadline.
+
+mod pool;
+mod tls;
+mod url;
+
+use std::{path::PathBuf, time::Duration};
+
+pub use pool::{Client, Error, Pool, PoolStats};
+pub use tls::TlsError;
+pub use url::UrlError;
+
+/// Enough for the cold keys of one instance, and few enough that twenty instances fit under PostgreSQL's default of 100
+/// connections with room for the app only if each really needs them: connections are opened on demand.
+pub const CONNECTIONS_MAX: usize = 8;
+
+/// A distant server with TLS and SCRAM answers within a second; five leave room for one lost SYN and its retransmissions.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// As long as a request waits for its look-up by default: whoever waits longer for a connection has nobody left to tell.
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// An indexed query takes about a millisecond; a second means that the server is in trouble.
+pub const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What `[directory]` means for a PostgreSQL server.
+///
+/// `Debug` shows no password: [`tokio_postgres::Config`] leaves it out.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Hosts, user, password, database and options, without the TLS parts.
+    pub server: tokio_postgres::Config,
+    /// How far TLS goes, from `sslmode`.
+    pub tls: TlsMode,
+    /// The CA certificates to trust instead of the system's, from `sslrootcert` (PEM).
+    pub tls_root: Option<PathBuf>,
+    /// Connections at most; further queries wait for one of them.
+    pub connections_max: usize,
+    /// For a connection to be opened, TLS and authentication included, whichever of the hosts it is that answers.
+    pub connect_timeout: Duration,
+    /// For a free connection of the pool.
+    pub wait_timeout: Duration,
+    /// For one query.
+    pub query_timeout: Duration,
+}
+
+impl Settings {
+    /// Reads a `postgres://` or `postgresql://` URL; driver suffixes (`postgresql+asyncpg://`) are accepted.
+    ///
+    /// The query may hold what [`tokio_postgres::Config`] documents, and `sslmode` (or `ssl`) and `sslrootcert` as libpq
+    /// has them.
+    pub fn parse(url: &str) -> Result<Self, UrlError> {
+        url::parse(url)
+    }
+}
+
+/// `sslmode`, as libpq defines it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// No TLS.
+    Disable,
+    /// TLS where the server offers it; the certificate is not checked.
+    Prefer,
+    /// TLS or nothing; the certificate is not checked.
+    Require,
+    /// TLS, the certificate's chain is checked.
+    VerifyCa,
+    /// TLS, chain and name are checked.
+    VerifyFull,
+}

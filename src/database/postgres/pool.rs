@@ -1,0 +1,175 @@
+//! A pool of connections.
+
+use std::time::Duration;
+
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, Timeouts,
+    tokio_postgres::{self, NoTls, Row, config::SslMode, types::ToSql, types::Type},
+};
+
+use super::{Settings, TlsMode, tls};
+
+/// A connection on loan from the pool; goes back on drop.
+pub type Client = Object;
+
+/// A pool of connections; a cheap clone.
+///
+/// Connections are opened by tasks of the runtime that asks, and belong to it.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    pool: deadpool_postgres::Pool,
+    query_timeout: Duration,
+}
+
+/// How full a pool is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolStats {
+    /// Connections that are open.
+    pub open: usize,
+    /// Of these, the ones that nobody is using.
+    pub idle: usize,
+}
+
+impl Pool {
+    /// Prepares the pool; connects nothing yet.
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        let timeouts = Timeouts {
+            wait: Some(settings.wait_timeout),
+            create: Some(settings.connect_timeout),
+            recycle: Some(settings.query_timeout),
+        };
+        let pool = deadpool_postgres::Pool::builder(manager(&settings)?)
+            .max_size(settings.connections_max)
+            .timeouts(timeouts)
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| Error::Pool(error.into()))?;
+        Ok(Self { pool, query_timeout: settings.query_timeout })
+    }
+
+    /// A free connection, or a new one; waits and connects under the deadlines of [`Settings`].
+    pub async fn client(&self) -> Result<Client, Error> {
+        Ok(self.pool.get().await?)
+    }
+
+    /// Runs one query under [`Settings::query_timeout`], without a named statement: the next query of the same connection may
+    /// reach another server process behind a transaction-mode pooler.
+    ///
+    /// Await it to its end: a future dropped in the middle leaves its query running on a connection that goes back to the pool.
+    pub async fn query(&self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Error> {
+        let client = self.client().await?;
+        match tokio::time::timeout(self.query_timeout, client.query_typed(sql, values)).await {
+            Ok(answer) => answer.map_err(Error::Query),
+            Err(_) => {
+                close(client);
+                Err(Error::QueryTimeout)
+            }
+        }
+    }
+
+    /// How full the pool is; for the metrics.
+    pub fn stats(&self) -> PoolStats {
+        let status = self.pool.status();
+        PoolStats { open: status.size, idle: status.available }
+    }
+}
+
+fn manager(settings: &Settings) -> Result<Manager, Error> {
+    let mut server = settings.server.clone();
+    // A closed connection is known as such without asking; a question per loan would double the time of every query.
+    let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    server.ssl_mode(match settings.tls {
+        TlsMode::Disable => SslMode::Disable,
+        TlsMode::Prefer => SslMode::Prefer,
+        TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
+    });
+    match settings.tls {
+        TlsMode::Disable => Ok(Manager::from_config(server, NoTls, config)),
+        mode => {
+            let connector = tls::connector(mode, settings.tls_root.as_deref())?;
+            Ok(Manager::from_config(server, connector, config))
+        }
+    }
+}
+
+/// Closes a connection that still waits for an answer: whoever got it next would wait for somebody else's question.
+fn close(client: Client) {
+    drop(Object::take(client));
+}
+
+/// What can go wrong with the server, named by phase.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// TLS could not be prepared.
+    #[error("TLS to the database cannot be set up")]
+    TlsSetup(#[from] tls::TlsError),
+    /// The pool could not be built, or is closed.
+    #[error("the pool of database connections cannot be used")]
+    Pool(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// No free connection in time.
+    #[error("no free database connection within the deadline")]
+    PoolTimeout,
+    /// No new connection in time.
+    #[error("the database was not connected to within the deadline")]
+    ConnectTimeout,
+    /// Connecting, TLS or authentication failed.
+    #[error("the database could not be connected to")]
+    Connect(#[source] tokio_postgres::Error),
+    /// The server did not answer a query in time.
+    #[error("the database did not answer within the deadline")]
+    QueryTimeout,
+    /// The server refused a query, or the connection broke while it ran.
+    #[error("the query failed")]
+    Query(#[source] tokio_postgres::Error),
+}
+
+impl From<PoolError> for Error {
+    fn from(error: PoolError) -> Self {
+        use deadpool_postgres::TimeoutType;
+        match error {
+            PoolError::Timeout(TimeoutType::Create) => Self::ConnectTimeout,
+            PoolError::Timeout(TimeoutType::Wait | TimeoutType::Recycle) => Self::PoolTimeout,
+            PoolError::Backend(cause) => Self::Connect(cause),
+            other => Self::Pool(other.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(port: u16) -> Settings {
+        Settings::parse(&format!("postgres://app:secret@127.0.0.1:{port}/x")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_is_an_error_of_connecting() {
+        let port = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap().port()
+        };
+        let pool = Pool::new(settings(port)).unwrap();
+        assert!(matches!(pool.client().await, Err(Error::Connect(_))));
+        assert_eq!(pool.stats(), PoolStats { open: 0, idle: 0 });
+    }
+
+    #[tokio::test]
+    async fn a_server_that_accepts_and_says_nothing_meets_the_deadlines() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut settings = settings(listener.local_addr().unwrap().port());
+        settings.connections_max = 1;
+        settings.connect_timeout = Duration::from_millis(200);
+        settings.wait_timeout = Duration::from_millis(50);
+        let pool = Pool::new(settings).unwrap();
+        let (first, second) = tokio::join!(pool.client(), pool.client());
+        assert!(matches!(first, Err(Error::ConnectTimeout)));
+        assert!(matches!(second, Err(Error::PoolTimeout)));
+    }
+
+    #[test]
+    fn errors_do_not_show_the_password() {
+        let pool = Pool::new(settings(1)).unwrap();
+        assert!(!format!("{pool:?}").contains("secret"));
+    }
+}

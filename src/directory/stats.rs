@@ -1,0 +1,151 @@
+//! What the directory was asked and how it answered.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// What is counted: the first six are the ways a look-up can go, the others happen along them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Event {
+    /// Answered by the worker's own first level.
+    RecentHit,
+    /// Answered by a fresh entry of the shared cache.
+    FoundHit,
+    /// Answered by an entry that is past its freshness.
+    StaleServed,
+    /// Answered by a remembered absence.
+    AbsentHit,
+    /// Waited for a load that was in the air already.
+    Joined,
+    /// Refused, since too many loads were in the air; a refresh that was put off for it counts as well.
+    Shed,
+    /// A wait that ended at its deadline.
+    TimedOut,
+    /// A load began, for a waiting request or as a refresh.
+    LoadStarted,
+    /// A load found the tenant.
+    LoadFound,
+    /// A load found that there is none.
+    LoadAbsent,
+    /// A load could not ask the database.
+    LoadFailed,
+}
+
+impl Event {
+    /// Every event, in order of declaration.
+    pub const ALL: [Self; 11] = [
+        Self::RecentHit,
+        Self::FoundHit,
+        Self::StaleServed,
+        Self::AbsentHit,
+        Self::Joined,
+        Self::Shed,
+        Self::TimedOut,
+        Self::LoadStarted,
+        Self::LoadFound,
+        Self::LoadAbsent,
+        Self::LoadFailed,
+    ];
+
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RecentHit => "recent_hit",
+            Self::FoundHit => "found_hit",
+            Self::StaleServed => "stale_served",
+            Self::AbsentHit => "absent_hit",
+            Self::Joined => "joined",
+            Self::Shed => "shed",
+            Self::TimedOut => "timed_out",
+            Self::LoadStarted => "load_started",
+            Self::LoadFound => "load_found",
+            Self::LoadAbsent => "load_absent",
+            Self::LoadFailed => "load_failed",
+        }
+    }
+}
+
+/// Counters of the directory; read by the metrics, decided on by nobody.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Of the loads, which run on the control runtime.
+    loads: Counters,
+    /// Of every reader there ever was, so that no sum goes down.
+    readers: Mutex<Vec<Arc<Counters>>>,
+}
+
+impl Stats {
+    /// The sums at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut sums = Snapshot([0; Event::ALL.len()]);
+        sums.add(&self.loads);
+        for reader in self.readers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            sums.add(reader);
+        }
+        sums
+    }
+
+    pub(super) fn reader(&self) -> Arc<Counters> {
+        let counters = Arc::<Counters>::default();
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
+        counters
+    }
+
+    pub(super) fn count(&self, event: Event) {
+        self.loads.count(event);
+    }
+}
+
+/// How often each event has happened since the directory was built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot([u64; Event::ALL.len()]);
+
+impl Snapshot {
+    /// How often `event` has happened.
+    pub fn count(&self, event: Event) -> u64 {
+        self.0[event as usize]
+    }
+
+    fn add(&mut self, counters: &Counters) {
+        for (sum, counter) in self.0.iter_mut().zip(&counters.0) {
+            *sum += counter.load(Ordering::Relaxed);
+        }
+    }
+}
+
+/// One writer's counters, in cache lines of their own (two: processors fetch them in pairs).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Counters([AtomicU64; Event::ALL.len()]);
+
+impl Counters {
+    pub(super) fn count(&self, event: Event) {
+        self.0[event as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_events_follows_their_declaration() {
+        for (position, event) in Event::ALL.into_iter().enumerate() {
+            assert_eq!(event as usize, position);
+        }
+    }
+
+    #[test]
+    fn the_counts_of_a_reader_outlive_it() {
+        let stats = Stats::default();
+        let reader = stats.reader();
+        reader.count(Event::RecentHit);
+        drop(reader);
+        stats.reader().count(Event::RecentHit);
+        stats.count(Event::LoadFound);
+        assert_eq!(stats.snapshot().count(Event::RecentHit), 2);
+        assert_eq!(stats.snapshot().count(Event::LoadFound), 1);
+    }
+}

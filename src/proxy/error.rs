@@ -1,0 +1,112 @@
+//! What ends an exchange without an answer of the app: one table of what the client may read and what the operator needs.
+
+use http::StatusCode;
+
+use crate::{
+    directory::CouldNotAsk,
+    routing::{AmbiguousPath, HostnameError, Refusal},
+    telemetry::outcome::Outcome,
+    upstream::ConnectError,
+};
+
+/// Why usher answers itself. The text is for the log.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("method is not served")]
+    MethodRefused,
+    #[error("target names no path")]
+    BadTarget,
+    #[error("body framing is ambiguous")]
+    BadFraming,
+    #[error("unknown transfer coding")]
+    UnknownCoding,
+    #[error("no host")]
+    NoHost,
+    #[error("several hosts")]
+    SeveralHosts,
+    #[error("host is not ASCII")]
+    HostNotAscii,
+    #[error("host {0}")]
+    BadHost(HostnameError),
+    #[error("host and target disagree")]
+    HostsDisagree,
+    #[error(transparent)]
+    AmbiguousPath(#[from] AmbiguousPath),
+    #[error("{0}")]
+    Unknown(Refusal),
+    #[error(transparent)]
+    CouldNotAsk(#[from] CouldNotAsk),
+    #[error("no app server could be reached")]
+    NotConnected(#[source] ConnectError),
+    #[error("app server sent no response head in time")]
+    HeadTimeout,
+    #[error("app server broke off before the response head")]
+    HeadBroken(#[source] hyper::Error),
+    #[error("app server switched protocols unasked")]
+    UnaskedUpgrade,
+    #[error("client broke off in its request body")]
+    RequestBroken(#[source] hyper::Error),
+    #[error("the exchange panicked")]
+    Panicked,
+}
+
+impl Failure {
+    /// The status to answer with.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::BadTarget
+            | Self::BadFraming
+            | Self::NoHost
+            | Self::SeveralHosts
+            | Self::HostNotAscii
+            | Self::BadHost(_)
+            | Self::HostsDisagree
+            | Self::AmbiguousPath(_)
+            | Self::RequestBroken(_) => StatusCode::BAD_REQUEST,
+            Self::Unknown(_) => StatusCode::NOT_FOUND,
+            Self::CouldNotAsk(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotConnected(ConnectError::Timeout) | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::NotConnected(_) | Self::HeadBroken(_) | Self::UnaskedUpgrade => StatusCode::BAD_GATEWAY,
+            Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// How the exchange counts.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Self::MethodRefused => Outcome::MethodRefused,
+            Self::Unknown(_) => Outcome::UnknownHost,
+            Self::CouldNotAsk(_) => Outcome::DirectoryUnavailable,
+            Self::NotConnected(ConnectError::Timeout) => Outcome::ConnectTimeout,
+            Self::NotConnected(_) => Outcome::ConnectFailed,
+            Self::HeadTimeout => Outcome::HeadTimeout,
+            Self::HeadBroken(_) | Self::UnaskedUpgrade => Outcome::HeadBroken,
+            Self::RequestBroken(_) => Outcome::RequestBroken,
+            Self::Panicked => Outcome::Panicked,
+            _ => Outcome::BadRequest,
+        }
+    }
+
+    /// Whether the client should try again soon: the reason passes by itself.
+    pub(super) fn passes(&self) -> bool {
+        matches!(self, Self::CouldNotAsk(_))
+    }
+
+    /// One sentence for whoever sees the answer; never an internal.
+    pub(super) fn public(&self) -> &'static str {
+        match self.status() {
+            StatusCode::METHOD_NOT_ALLOWED => "This method is not allowed here.",
+            StatusCode::NOT_IMPLEMENTED => "The request uses a transfer coding that is not supported.",
+            StatusCode::NOT_FOUND => "There is no shop at this address.",
+            StatusCode::SERVICE_UNAVAILABLE => {
+                "This address cannot be looked up at the moment. Please try again shortly."
+            }
+            StatusCode::GATEWAY_TIMEOUT => "The shop takes too long to answer. Please try again.",
+            StatusCode::BAD_GATEWAY => "The shop cannot be reached at the moment. Please try again.",
+            StatusCode::INTERNAL_SERVER_ERROR => "Something went wrong. Please try again.",
+            _ => "The request could not be understood.",
+        }
+    }
+}

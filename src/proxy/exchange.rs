@@ -1,0 +1,205 @@
+//! One request with its response, as one record. Its drop writes one access-log line and one set of metrics, however the
+//! exchange ended. What stands here is for people; nothing decides by it.
+
+use std::{
+    error::Error,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use hyper::body::Incoming;
+
+use super::{body::Tally, connection::Client, facts::Facts, ids::Ids, worker::Worker};
+use crate::{
+    routing::{Host, Match, TenantId},
+    telemetry::{access_log::Line, outcome::Outcome},
+    upstream::Endpoint,
+};
+
+/// The record of one exchange.
+pub(super) struct Exchange {
+    worker: Arc<Worker>,
+    client: IpAddr,
+    started: Instant,
+    time_ms: u64,
+    method: Method,
+    target: Uri,
+    version: Version,
+    /// What the client accepts; decides the form of an answer of our own.
+    pub(super) accept: Option<HeaderValue>,
+    pub(super) ids: Ids,
+    /// The host that was looked up; empty where none could be read or it is an address literal.
+    host: LoggedHost,
+    pub(super) tenant: Option<TenantId>,
+    pub(super) matched: Option<Match>,
+    pub(super) endpoint: Option<Arc<Endpoint>>,
+    pub(super) attempts: u32,
+    pub(super) upstream_wait: Duration,
+    pub(super) request_tally: Option<Arc<Tally>>,
+    pub(super) bytes_out: u64,
+    /// The status of the answer, once there is one.
+    pub(super) status: Option<StatusCode>,
+    finished: Option<Instant>,
+    /// How it ended; the client counts as gone until something else is known.
+    pub(super) outcome: Outcome,
+    /// Why, in words for the operator.
+    pub(super) reason: Option<String>,
+}
+
+impl Exchange {
+    /// Begins the record when the head of a request is complete.
+    pub(super) fn open(client: &Client, request: &Request<Incoming>) -> Box<Self> {
+        Box::new(Self {
+            worker: Arc::clone(&client.worker),
+            client: client.address,
+            started: Instant::now(),
+            time_ms: unix_time_ms(),
+            method: request.method().clone(),
+            target: request.uri().clone(),
+            version: request.version(),
+            accept: request.headers().get(header::ACCEPT).cloned(),
+            ids: Ids::make(),
+            host: LoggedHost::None,
+            tenant: None,
+            matched: None,
+            endpoint: None,
+            attempts: 0,
+            upstream_wait: Duration::ZERO,
+            request_tally: None,
+            bytes_out: 0,
+            status: None,
+            finished: None,
+            outcome: Outcome::ClientGone,
+            reason: None,
+        })
+    }
+
+    /// Remembers the host that is looked up.
+    pub(super) fn remember_host(&mut self, facts: &Facts<'_>) {
+        if let Host::Name(name) = &facts.authority.host {
+            self.host = LoggedHost::remember(facts.written, name.as_str());
+        }
+    }
+
+    /// When the head of the request was complete.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The answer was delivered whole, at `now`.
+    pub(super) fn finish(&mut self, now: Instant) {
+        self.outcome = Outcome::Ok;
+        self.finished = Some(now);
+    }
+
+    /// The exchange fails with `outcome`, because of `error` and its causes.
+    pub(super) fn fail(&mut self, outcome: Outcome, error: &(dyn Error + 'static)) {
+        self.outcome = outcome;
+        self.reason = Some(with_causes(error));
+    }
+
+    fn line<'a>(&'a self, duration: Duration, bytes_in: u64) -> Line<'a> {
+        Line {
+            time_ms: self.time_ms,
+            request_id: self.ids.request_id_str(),
+            client: self.client,
+            method: self.method.as_str(),
+            host: self.host.as_str(),
+            target: self.target.path_and_query().map_or("", http::uri::PathAndQuery::as_str),
+            version: if self.version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            store: self.tenant.as_ref().map_or("", TenantId::as_str),
+            matched: self.matched.map_or("", Match::as_str),
+            status: self.status.map_or(0, |status| status.as_u16()),
+            bytes_in,
+            bytes_out: self.bytes_out,
+            duration_us: micros(duration),
+            upstream_us: micros(self.upstream_wait),
+            endpoint: self.endpoint.as_ref().map_or("", |endpoint| endpoint.label()),
+            attempts: self.attempts,
+            outcome: self.outcome.as_str(),
+            reason: self.reason.as_deref().unwrap_or(""),
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let duration = self.finished.unwrap_or_else(Instant::now).saturating_duration_since(self.started);
+        let bytes_in = self.request_tally.as_ref().map_or(0, |tally| tally.bytes());
+        self.worker.metrics.exchange(self.outcome, self.status.map_or(0, |status| status.as_u16()), duration);
+        self.worker.access_log.write(&self.line(duration, bytes_in));
+    }
+}
+
+/// The canonical host of an exchange, without a copy where the client wrote it canonically.
+enum LoggedHost {
+    /// No host could be read.
+    None,
+    /// The first bytes of the `Host` value.
+    Start(HeaderValue, usize),
+    /// Written another way by the client.
+    Canonical(Box<str>),
+}
+
+impl LoggedHost {
+    /// Remembers `canonical`, read from `written`.
+    fn remember(written: &HeaderValue, canonical: &str) -> Self {
+        if written.as_bytes().starts_with(canonical.as_bytes()) {
+            Self::Start(written.clone(), canonical.len())
+        } else {
+            Self::Canonical(canonical.into())
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Self::None => "",
+            Self::Start(written, length) => written.to_str().ok().and_then(|text| text.get(..*length)).unwrap_or(""),
+            Self::Canonical(text) => text,
+        }
+    }
+}
+
+fn unix_time_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_logged_host_is_the_canonical_one_however_it_was_written() {
+        for written in ["shop.alpha.com", "shop.alpha.com:8080", "shop.alpha.com.", "SHOP.alpha.com"] {
+            let host = LoggedHost::remember(&HeaderValue::from_static(written), "shop.alpha.com");
+            assert_eq!(host.as_str(), "shop.alpha.com");
+        }
+    }
+
+    #[test]
+    fn a_reason_names_its_causes() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot connect")]
+        struct Outer(#[source] std::io::Error);
+        let error = Outer(std::io::Error::other("no route"));
+        assert_eq!(with_causes(&error), "cannot connect: no route");
+    }
+}

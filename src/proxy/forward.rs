@@ -1,0 +1,33 @@
+//! The table of contents of usher: what happens to a request, one named step per line.
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::{
+    answer, body::Source, connection::Client, error::Failure, exchange::Exchange, facts::Facts, look_up::look_up,
+    request, response, retry,
+};
+use crate::routing::{Decision, decide};
+
+/// Takes a request to the app server of its tenant, or says why not.
+pub(super) async fn forward(
+    client: &Client,
+    exchange: &mut Exchange,
+    request: Request<Incoming>,
+) -> Result<Response<Source>, Failure> {
+    let worker = &client.worker;
+    request::check(&request)?;
+    let facts = Facts::read(&request, client)?;
+    exchange.remember_host(&facts);
+    let route = worker.rules.route(&facts.routing())?;
+    let subject = look_up(&worker.directory, route, exchange.started()).await?;
+    let destination = match decide(&worker.rules, subject) {
+        Decision::Forward(destination) => destination,
+        Decision::Redirect(to) => return answer::redirect(to, &facts, &request, exchange),
+        Decision::Refuse(refusal) => return Err(Failure::Unknown(refusal)),
+    };
+    let host = facts.forwarded();
+    let outgoing = request::prepare(request, host, &destination, client, exchange)?;
+    let answered = retry::send(worker, worker.roles.upstream_for(destination.matched), outgoing, exchange).await?;
+    response::relay(answered)
+}

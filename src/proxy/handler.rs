@@ -1,0 +1,62 @@
+//! The shell around one exchange: it cannot fail, whatever happens inside.
+
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::{
+    answer,
+    body::{ResponseBody, Source},
+    connection::Client,
+    error::Failure,
+    exchange::Exchange,
+    forward::forward,
+};
+
+/// Serves one request: opens its record, forwards it, and answers what went wrong.
+pub(super) async fn handle(
+    client: Arc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let mut exchange = Exchange::open(&client, &request);
+    let response = match caught(forward(&client, &mut exchange, request)).await {
+        Ok(response) => response,
+        Err(failure) => answer::to_failure(failure, &mut exchange),
+    };
+    Ok(finish(response, exchange))
+}
+
+fn finish(response: Response<Source>, mut exchange: Box<Exchange>) -> Response<ResponseBody> {
+    exchange.status = Some(response.status());
+    response.map(|source| ResponseBody::new(source, exchange))
+}
+
+/// A panic is a bug; it ends the exchange it happened in, and no other.
+async fn caught<T>(exchange: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let mut exchange = pin!(exchange);
+    poll_fn(|context| {
+        catch_unwind(AssertUnwindSafe(|| exchange.as_mut().poll(context)))
+            .unwrap_or_else(|_panic| Poll::Ready(Err(Failure::Panicked)))
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_becomes_a_failure_of_its_own_exchange() {
+        #[allow(clippy::panic, reason = "the panic is what is tested")]
+        let outcome = caught::<()>(async { panic!("a bug") }).await;
+        assert!(matches!(outcome, Err(Failure::Panicked)));
+    }
+}

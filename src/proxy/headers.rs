@@ -1,0 +1,244 @@
+//! Header hygiene. First everything goes that concerns one hop only (RFC 9110 §7.6.1), then every spelling of the names
+//! that usher owns, and last come our own: nothing that a client nominates or sets can touch them.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::{
+    facts::ForwardedHost,
+    ids::{Ids, is_traceparent},
+};
+use crate::routing::{Match, TenantId};
+
+const X_STORE_ID: HeaderName = HeaderName::from_static("x-store-id");
+const X_STORE_MATCH: HeaderName = HeaderName::from_static("x-store-match");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Headers that are added at most: space for them is made once.
+const ADDED_MAX: usize = 11;
+
+/// Which names no client may send to the app.
+#[derive(Debug)]
+pub struct HeaderRules {
+    also_owned: Vec<HeaderName>,
+    drop_underscores: bool,
+}
+
+impl HeaderRules {
+    /// Beside the names that usher owns, `also_owned` are refused, and all with an underscore if `drop_underscores`.
+    pub fn new(also_owned: Vec<HeaderName>, drop_underscores: bool) -> Self {
+        Self { also_owned, drop_underscores }
+    }
+
+    /// Leaves what the client says to the app.
+    pub fn strip_request(&self, headers: &mut HeaderMap) {
+        remove_hop_by_hop(headers);
+        self.remove_owned(headers);
+        if !headers.get(TRACEPARENT).is_some_and(|value| is_alone(headers, &TRACEPARENT) && is_traceparent(value)) {
+            headers.remove(TRACEPARENT);
+            headers.remove(TRACESTATE);
+        }
+    }
+
+    /// Leaves what the client says to the app after a body: a trailer is a header to many apps (RFC 9110 §6.5.1).
+    pub fn strip_trailers(&self, trailers: &mut HeaderMap) {
+        remove_hop_by_hop(trailers);
+        self.remove_owned(trailers);
+        trailers.remove(TRACEPARENT);
+    }
+
+    fn remove_owned(&self, headers: &mut HeaderMap) {
+        // Usually there is nothing to remove, and then nothing is allocated.
+        let refused: Vec<HeaderName> = headers.keys().filter(|name| self.is_refused(name)).cloned().collect();
+        for name in refused {
+            headers.remove(name);
+        }
+    }
+
+    /// CGI and WSGI servers read `X_Store_Id` as `X-Store-Id`: an underscore counts as a hyphen.
+    fn is_refused(&self, name: &HeaderName) -> bool {
+        if name.as_str().contains('_') {
+            return self.drop_underscores || self.is_owned(&name.as_str().replace('_', "-"));
+        }
+        self.is_owned(name.as_str())
+    }
+
+    fn is_owned(&self, name: &str) -> bool {
+        match name.as_bytes().first() {
+            Some(b'x' | b'f' | b'v') if is_ours(name) => true,
+            _ => self.also_owned.iter().any(|owned| owned.as_str() == name),
+        }
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    matches!(
+        name,
+        "x-store-id"
+            | "x-store-match"
+            | "x-real-ip"
+            | "x-request-id"
+            | "x-original-url"
+            | "x-rewrite-url"
+            | "forwarded"
+            | "via"
+    ) || name.starts_with("x-forwarded-")
+}
+
+fn is_alone(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.get_all(name).iter().nth(1).is_none()
+}
+
+/// Removes what is meant for the next hop only, and what `Connection` nominates, from a request, a response or trailers.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        for name in nominated(headers) {
+            headers.remove(name);
+        }
+        headers.remove(header::CONNECTION);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, header::TE, header::TRANSFER_ENCODING, header::UPGRADE] {
+        headers.remove(name);
+    }
+}
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// The fields that `Connection` nominates. Host and length of a message are its meaning, not options of a hop, and stay
+/// whatever is nominated (RFC 9110 §7.6.1 forbids to nominate them).
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let options = headers.get_all(header::CONNECTION).iter();
+    options
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|option| !option.eq_ignore_ascii_case(b"keep-alive") && !option.eq_ignore_ascii_case(b"close"))
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
+        .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
+        .collect()
+}
+
+/// What usher tells the app about a request.
+pub struct Forwarding<'a> {
+    /// The client's address.
+    pub client: &'a HeaderValue,
+    /// The marks of the exchange.
+    pub ids: &'a Ids,
+    /// The host as the client sent it.
+    pub host: ForwardedHost,
+    /// How the request was recognised.
+    pub matched: Match,
+    /// The tenant; admin and homepage have none.
+    pub tenant: Option<&'a TenantId>,
+    /// The part of the path that was cut off.
+    pub prefix: Option<HeaderValue>,
+}
+
+/// Adds our own headers to a request that has been stripped.
+pub fn add_forwarding(headers: &mut HeaderMap, forwarding: Forwarding<'_>) {
+    headers.reserve(ADDED_MAX);
+    if let Some(tenant) = forwarding.tenant {
+        headers.insert(X_STORE_ID, tenant.header().clone());
+    }
+    headers.insert(X_STORE_MATCH, forwarding.matched.header());
+    if let Some(prefix) = forwarding.prefix {
+        headers.insert(X_FORWARDED_PREFIX, prefix);
+    }
+    headers.insert(X_FORWARDED_FOR, forwarding.client.clone());
+    headers.insert(X_REAL_IP, forwarding.client.clone());
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(X_FORWARDED_PORT, forwarding.host.port.map_or(HeaderValue::from_static("80"), HeaderValue::from));
+    headers.insert(X_FORWARDED_HOST, forwarding.host.value);
+    headers.insert(X_REQUEST_ID, forwarding.ids.request_id.clone());
+    headers.insert(header::VIA, HeaderValue::from_static("1.1 usher"));
+    if !headers.contains_key(TRACEPARENT) {
+        headers.insert(TRACEPARENT, forwarding.ids.traceparent.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(drop_underscores: bool) -> HeaderRules {
+        HeaderRules { also_owned: vec![HeaderName::from_static("x-internal-user")], drop_underscores }
+    }
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        let parsed = |(name, value): &(&str, &str)| -> (HeaderName, HeaderValue) {
+            (name.parse().unwrap(), value.parse().unwrap())
+        };
+        lines.iter().map(parsed).collect()
+    }
+
+    fn left(rules: &HeaderRules, lines: &[(&str, &str)]) -> Vec<String> {
+        let mut headers = headers(lines);
+        rules.strip_request(&mut headers);
+        headers.keys().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_spelling_of_an_owned_name_is_removed() {
+        for name in ["X-Store-Id", "x-store-id", "X_Store_Id", "x-store_id", "X-Forwarded-Anything", "Forwarded", "Via"]
+        {
+            for drop_underscores in [true, false] {
+                assert_eq!(left(&rules(drop_underscores), &[(name, "9"), ("accept", "*/*")]), ["accept"], "{name}");
+            }
+        }
+        assert!(left(&rules(true), &[("x-internal-user", "root")]).is_empty());
+        assert!(left(&rules(false), &[("x_internal_user", "root")]).is_empty());
+    }
+
+    #[test]
+    fn other_underscores_are_dropped_by_default_and_kept_on_request() {
+        assert!(left(&rules(true), &[("my_header", "1")]).is_empty());
+        assert_eq!(left(&rules(false), &[("my_header", "1")]), ["my_header"]);
+    }
+
+    #[test]
+    fn what_connection_nominates_goes_with_it_and_host_and_length_stay() {
+        let lines = [
+            ("connection", "close, X-Hop"),
+            ("connection", "x-store-id, host,content-length"),
+            ("x-hop", "1"),
+            ("x-store-id", "9"),
+            ("host", "shop.example"),
+            ("content-length", "3"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+        ];
+        assert_eq!(left(&rules(true), &lines), ["host", "content-length"]);
+    }
+
+    #[test]
+    fn a_valid_traceparent_is_kept_with_its_state_and_any_other_is_not() {
+        let good = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        let state = ("tracestate", "vendor=1");
+        assert_eq!(left(&rules(true), &[good, state]), ["traceparent", "tracestate"]);
+        assert!(left(&rules(true), &[("traceparent", "garbage"), state]).is_empty());
+        assert!(left(&rules(true), &[good, good, state]).is_empty());
+        assert!(left(&rules(true), &[state]).is_empty());
+    }
+
+    #[test]
+    fn a_trailer_cannot_set_what_a_header_cannot() {
+        let mut trailers = headers(&[("x-store-id", "9"), ("x_store_id", "9"), ("checksum", "abc")]);
+        rules(true).strip_trailers(&mut trailers);
+        assert_eq!(trailers, headers(&[("checksum", "abc")]));
+    }
+
+    #[test]
+    fn the_order_of_the_values_of_one_name_is_kept() {
+        let mut headers = headers(&[("set-cookie", "a=1"), ("connection", "x"), ("x", "1"), ("set-cookie", "b=2")]);
+        remove_hop_by_hop(&mut headers);
+        let cookies: Vec<_> = headers.get_all("set-cookie").iter().collect();
+        assert_eq!(cookies, ["a=1", "b=2"]);
+    }
+}

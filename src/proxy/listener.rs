@@ -1,0 +1,105 @@
+//! Listening sockets: one per address and worker, so that the kernel spreads connections and no worker waits for another.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that the kernel completes ahead of `accept`; capped by `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// The bound sockets of all workers.
+#[derive(Debug)]
+pub struct Listeners {
+    addresses: Vec<SocketAddr>,
+    per_worker: Vec<Vec<TcpListener>>,
+}
+
+impl Listeners {
+    /// Binds every address once per worker. A port 0 becomes the same free port for all workers.
+    pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Self, BindError> {
+        let mut listeners =
+            Self { addresses: Vec::new(), per_worker: (0..workers.max(1)).map(|_| Vec::new()).collect() };
+        for &address in addresses {
+            listeners.add(address).map_err(|cause| BindError { address, cause })?;
+        }
+        Ok(listeners)
+    }
+
+    fn add(&mut self, address: SocketAddr) -> io::Result<()> {
+        refuse_taken(address)?;
+        let mut bound = address;
+        for sockets in &mut self.per_worker {
+            let socket = listen(bound)?;
+            bound = socket.local_addr()?;
+            sockets.push(socket);
+        }
+        self.addresses.push(bound);
+        Ok(())
+    }
+
+    /// The addresses really bound, in the order asked for.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The sockets, worker by worker.
+    pub fn into_workers(self) -> Vec<Vec<TcpListener>> {
+        self.per_worker
+    }
+}
+
+/// `SO_REUSEPORT` would let a second process share the port in silence; binding once without it finds that out.
+fn refuse_taken(address: SocketAddr) -> io::Result<()> {
+    TcpListener::bind(address).map(drop)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}")]
+pub struct BindError {
+    /// The address asked for.
+    pub address: SocketAddr,
+    /// What the system said.
+    #[source]
+    pub cause: io::Error,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any() -> SocketAddr {
+        "127.0.0.1:0".parse().unwrap()
+    }
+
+    #[test]
+    fn port_0_becomes_one_free_port_for_all_workers() {
+        let listeners = Listeners::bind(&[any()], 3).unwrap();
+        let address = listeners.addresses()[0];
+        assert_ne!(address.port(), 0);
+        for sockets in listeners.into_workers() {
+            assert_eq!(sockets[0].local_addr().unwrap(), address);
+        }
+    }
+
+    #[test]
+    fn an_address_that_somebody_shares_already_is_refused() {
+        let first = Listeners::bind(&[any()], 1).unwrap();
+        let taken = first.addresses()[0];
+        let error = Listeners::bind(&[taken], 1).unwrap_err();
+        assert_eq!((error.address, error.cause.kind()), (taken, io::ErrorKind::AddrInUse));
+    }
+}

@@ -1,0 +1,118 @@
+//! What a request must be before anybody asks whose it is, and what it is when the app receives it.
+
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, uri::PathAndQuery};
+use hyper::body::Incoming;
+
+use super::{
+    body::RequestBody,
+    connection::Client,
+    error::Failure,
+    exchange::Exchange,
+    facts::ForwardedHost,
+    headers::{Forwarding, add_forwarding},
+};
+use crate::routing::Destination;
+
+/// Refuses methods that a tenant router has no use for and targets that name no resource of an app.
+pub(super) fn check<B>(request: &Request<B>) -> Result<(), Failure> {
+    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+        return Err(Failure::MethodRefused);
+    }
+    if !request.uri().path().starts_with('/') {
+        return Err(Failure::BadTarget);
+    }
+    check_coding(request.headers(), request.version())
+}
+
+/// One `Transfer-Encoding` that says `chunked` and nothing else, from a client that can mean it (RFC 9112 §6.1, §7).
+fn check_coding(headers: &HeaderMap, version: Version) -> Result<(), Failure> {
+    let Some(coding) = headers.get(header::TRANSFER_ENCODING) else { return Ok(()) };
+    if version < Version::HTTP_11 || headers.get_all(header::TRANSFER_ENCODING).iter().count() > 1 {
+        return Err(Failure::BadFraming);
+    }
+    if coding.as_bytes().eq_ignore_ascii_case(b"chunked") { Ok(()) } else { Err(Failure::UnknownCoding) }
+}
+
+/// The target for the app: origin-form (RFC 9112 §3.2.1), without the first `prefix` bytes of the path, the rest as sent.
+pub(super) fn origin_form(target: &Uri, prefix: usize) -> Option<Uri> {
+    if prefix == 0 && target.authority().is_none() {
+        return Some(target.clone());
+    }
+    let sent = target.path_and_query().map_or("/", PathAndQuery::as_str);
+    let rest = sent.get(prefix..)?;
+    let rest = if rest.starts_with('/') { rest.parse() } else { format!("/{rest}").parse() };
+    rest.ok().map(|target: PathAndQuery| Uri::from(target))
+}
+
+/// The request as the app receives it: who it is for is written into it, and into the record.
+pub(super) fn prepare(
+    request: Request<Incoming>,
+    host: ForwardedHost,
+    destination: &Destination,
+    client: &Client,
+    exchange: &mut Exchange,
+) -> Result<Request<RequestBody>, Failure> {
+    let rules = &client.worker.headers;
+    let (mut head, incoming) = request.into_parts();
+    let cut = destination.prefix.map_or(0, |prefix| prefix.length);
+    let prefix = head.uri.path().get(..cut).filter(|prefix| !prefix.is_empty());
+    let prefix = prefix.map(HeaderValue::from_str).transpose().map_err(|_| Failure::BadTarget)?;
+    head.uri = origin_form(&head.uri, cut).ok_or(Failure::BadTarget)?;
+    head.version = Version::HTTP_11;
+    let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
+    rules.strip_request(&mut head.headers);
+    if chunked {
+        head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    let ids = &exchange.ids;
+    let Destination { matched, tenant, .. } = destination;
+    add_forwarding(
+        &mut head.headers,
+        Forwarding { client: &client.address_header, ids, host, matched: *matched, tenant: tenant.as_ref(), prefix },
+    );
+    exchange.matched = Some(*matched);
+    exchange.tenant = tenant.clone();
+    let (body, tally) = RequestBody::new(incoming, rules);
+    exchange.request_tally = tally;
+    Ok(Request::from_parts(head, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, target: &str) -> http::request::Builder {
+        Request::builder().method(method).uri(target)
+    }
+
+    #[test]
+    fn connect_trace_and_targets_without_a_path_are_refused() {
+        let refused = |method, target| check(&request(method, target).body(()).unwrap()).unwrap_err();
+        assert!(matches!(refused("CONNECT", "shop.example:443"), Failure::MethodRefused));
+        assert!(matches!(refused("TRACE", "/"), Failure::MethodRefused));
+        assert!(matches!(refused("OPTIONS", "*"), Failure::BadTarget));
+        assert!(check(&request("OPTIONS", "/").body(()).unwrap()).is_ok());
+    }
+
+    #[test]
+    fn only_a_single_chunked_is_a_coding() {
+        let coded = |codings: &[&str]| {
+            let builder = codings.iter().fold(request("POST", "/"), |b, c| b.header("transfer-encoding", *c));
+            check(&builder.body(()).unwrap())
+        };
+        assert!(coded(&["chunked"]).is_ok());
+        assert!(coded(&["Chunked"]).is_ok());
+        assert!(matches!(coded(&["gzip, chunked"]), Err(Failure::UnknownCoding)));
+        assert!(matches!(coded(&["chunked", "chunked"]), Err(Failure::BadFraming)));
+    }
+
+    #[test]
+    fn the_target_goes_on_in_origin_form_byte_for_byte() {
+        let sent = |target: &str, prefix| origin_form(&target.parse().unwrap(), prefix).unwrap().to_string();
+        assert_eq!(sent("/a%2Fb//c?q=%20&r", 0), "/a%2Fb//c?q=%20&r");
+        assert_eq!(sent("http://shop.example/a?b", 0), "/a?b");
+        assert_eq!(sent("/store/store1/a%2Fb?q", 13), "/a%2Fb?q");
+        assert_eq!(sent("/store/store1", 13), "/");
+        assert_eq!(sent("/store/store1?q", 13), "/?q");
+    }
+}

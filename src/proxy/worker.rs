@@ -1,0 +1,183 @@
+//! One core: a single-threaded runtime, its own listening sockets, its own connections to the app servers.
+//!
+//! The accept loop outlives bad clients and exhausted descriptors; it ends only when the drain is announced.
+
+use std::{
+    io,
+    net::TcpListener as StdListener,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{interval, sleep},
+};
+
+use tokio_util::task::TaskTracker;
+
+use super::{Settings, body::RequestBody, connection, headers::HeaderRules};
+use crate::{
+    directory::Reader,
+    lifecycle::DrainWatch,
+    routing::{Match, Rules},
+    telemetry::{access_log::Writer, metrics::WorkerMetrics},
+    upstream::{Connector, Upstream},
+};
+
+/// How long accepting pauses when the process or the machine is out of descriptors or memory: long enough for running
+/// exchanges to end, short enough that nobody notices.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often unused upstream connections are looked through.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Everything a request needs, one copy per core.
+pub struct Worker {
+    pub(super) settings: Settings,
+    pub(super) rules: Arc<Rules>,
+    pub(super) directory: Reader,
+    pub(super) headers: Arc<HeaderRules>,
+    pub(super) upstreams: Vec<Connector<RequestBody>>,
+    pub(super) roles: Roles,
+    pub(super) metrics: Arc<WorkerMetrics>,
+    pub(super) access_log: Writer,
+    connections: Arc<Semaphore>,
+}
+
+/// What a worker is made of.
+pub struct Parts {
+    /// `[listen]`.
+    pub settings: Settings,
+    /// The decision order.
+    pub rules: Arc<Rules>,
+    /// This worker's door to the directory.
+    pub directory: Reader,
+    /// All upstreams, in the order of the configuration.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// Who is served by which of them.
+    pub roles: Roles,
+    /// This worker's counters.
+    pub metrics: Arc<WorkerMetrics>,
+    /// This worker's buffer of the access log.
+    pub access_log: Writer,
+    /// Permits for connections, of the whole process.
+    pub connections: Arc<Semaphore>,
+}
+
+/// Which upstream serves whom, by position.
+#[derive(Clone, Copy, Debug)]
+pub struct Roles {
+    /// Tenants.
+    pub tenant: usize,
+    /// The administration.
+    pub admin: usize,
+    /// The homepage.
+    pub homepage: usize,
+}
+
+impl Roles {
+    /// The upstream for requests that were recognised as `matched`.
+    pub(super) fn upstream_for(self, matched: Match) -> usize {
+        match matched {
+            Match::CustomDomain | Match::Subdomain | Match::Path => self.tenant,
+            Match::Admin => self.admin,
+            Match::Homepage => self.homepage,
+        }
+    }
+}
+
+impl Worker {
+    /// A worker that has accepted nothing yet.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            headers: Arc::new(HeaderRules::new(parts.settings.owned_headers.clone(), parts.settings.drop_underscores)),
+            settings: parts.settings,
+            rules: parts.rules,
+            directory: parts.directory,
+            upstreams: parts.upstreams.into_iter().map(Connector::new).collect(),
+            roles: parts.roles,
+            metrics: parts.metrics,
+            access_log: parts.access_log,
+            connections: parts.connections,
+        }
+    }
+
+    /// Serves `sockets` until the drain is announced and every connection has ended.
+    pub async fn run(self, sockets: Vec<StdListener>, drain: DrainWatch) -> io::Result<()> {
+        let worker = Arc::new(self);
+        let open = TaskTracker::new();
+        let sweeper = tokio::spawn(sweep(Arc::clone(&worker)));
+        for socket in sockets {
+            let listener = TcpListener::from_std(socket)?;
+            tokio::spawn(accept(Arc::clone(&worker), listener, drain.clone(), open.clone()));
+        }
+        drain.draining().await;
+        open.close();
+        open.wait().await;
+        sweeper.abort();
+        Ok(())
+    }
+}
+
+async fn sweep(worker: Arc<Worker>) {
+    let mut tick = interval(SWEEP_INTERVAL);
+    loop {
+        tick.tick().await;
+        let now = Instant::now();
+        worker.upstreams.iter().for_each(|upstream| upstream.sweep(now));
+    }
+}
+
+async fn accept(worker: Arc<Worker>, listener: TcpListener, drain: DrainWatch, open: TaskTracker) {
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = drain.draining() => return,
+            next = next_connection(&worker, &listener) => next,
+        };
+        if let Some((stream, permit)) = next {
+            open.spawn(connection::serve(Arc::clone(&worker), stream, drain.clone(), permit));
+        }
+    }
+}
+
+/// The next client under a permit, or `None` where accepting failed, after a pause if the failure will last.
+async fn next_connection(worker: &Worker, listener: &TcpListener) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(&worker.connections).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _peer)) => Some((stream, permit)),
+        Err(error) => {
+            worker.metrics.accept_failed();
+            pause_if_exhausted(&error).await;
+            None
+        }
+    }
+}
+
+async fn pause_if_exhausted(error: &io::Error) {
+    if !is_the_clients(error) {
+        tracing::warn!(%error, "cannot accept connections for the moment");
+        sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// Errors of one client that went away between the handshake and `accept` (accept(2)); the next may be fine at once.
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, WouldBlock};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | WouldBlock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_failures_of_the_process_pause_the_accept_loop() {
+        const EMFILE: i32 = 24;
+        const ECONNABORTED: i32 = 103;
+        assert!(!is_the_clients(&io::Error::from_raw_os_error(EMFILE)));
+        assert!(is_the_clients(&io::Error::from_raw_os_error(ECONNABORTED)));
+    }
+}

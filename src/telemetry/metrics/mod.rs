@@ -1,0 +1,243 @@
+//! Every series of usher, in one place. Hot counters are per-worker atomics, added up when scraped.
+//!
+//! `series` is the list. Labels come from closed sets and from the configuration, so that no client can invent one.
+
+mod histogram;
+mod process;
+mod series;
+mod worker;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, encoding::text, registry::Registry};
+
+use process::Process;
+pub use worker::WorkerMetrics;
+
+/// The media type of what [`Metrics::encode`] returns.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All series of the process; a cheap clone.
+#[derive(Clone)]
+pub struct Metrics {
+    workers: Arc<Workers>,
+    registry: Arc<Mutex<Registry>>,
+}
+
+/// What the directory counts; all since the start but for the last three, which are as of now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DirectoryCounts {
+    /// Answered by a worker's own first level.
+    pub recent_hit: u64,
+    /// Answered by the cache of tenants.
+    pub found_hit: u64,
+    /// Answered by the cache of absences.
+    pub absent_hit: u64,
+    /// Answered by an entry past its time, while a new load runs or because none was possible.
+    pub stale: u64,
+    /// Loaded from the database and found.
+    pub loaded: u64,
+    /// Asked the database, which does not know the key.
+    pub absent: u64,
+    /// The load took longer than a request may wait.
+    pub timeout: u64,
+    /// Too many loads under way for another one.
+    pub overloaded: u64,
+    /// The database could not be asked.
+    pub failed: u64,
+    /// Tenants held.
+    pub entries_found: u64,
+    /// Absences held.
+    pub entries_absent: u64,
+    /// Loads under way.
+    pub loads_in_flight: u64,
+}
+
+/// What the access log counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccessLogCounts {
+    /// Lines dropped since the start.
+    pub dropped: u64,
+}
+
+impl Metrics {
+    /// The registry with the series of workers and process in it. The names of the `upstreams` become labels; counters
+    /// refer to them by their position.
+    pub fn new(upstreams: Vec<String>) -> Self {
+        let workers = Arc::new(Workers { upstreams, workers: Mutex::default() });
+        let metrics = Self { workers: workers.clone(), registry: Arc::new(Mutex::new(Registry::with_prefix("usher"))) };
+        metrics.register(move |encoder| series::workers(encoder, &workers.upstreams, &workers.lock()));
+        let process = Process::starting();
+        metrics.register(move |encoder| series::process(encoder, &process));
+        metrics
+    }
+
+    /// A worker's own counters, to be asked for once per worker.
+    pub fn worker(&self) -> Arc<WorkerMetrics> {
+        let worker = Arc::new(WorkerMetrics::new(self.workers.upstreams.len()));
+        self.workers.lock().push(worker.clone());
+        worker
+    }
+
+    /// Adds the directory's series; `counts` is called for each scrape. Once per process.
+    pub fn register_directory(&self, counts: impl Fn() -> DirectoryCounts + Send + Sync + 'static) {
+        self.register(move |encoder| series::directory(encoder, &counts()));
+    }
+
+    /// Adds the access log's series; `counts` is called for each scrape. Once per process.
+    pub fn register_access_log(&self, counts: impl Fn() -> AccessLogCounts + Send + Sync + 'static) {
+        self.register(move |encoder| series::access_log(encoder, &counts()));
+    }
+
+    /// The OpenMetrics text, of type [`CONTENT_TYPE`]. It reads `/proc` and is for the control runtime only.
+    ///
+    /// Fails where a series cannot be formatted, which would be a bug; half a text would be taken for the whole one.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut encoded = String::with_capacity(16 * 1024);
+        text::encode(&mut encoded, &lock(&self.registry))?;
+        Ok(encoded)
+    }
+
+    fn register(&self, write: impl Fn(&mut DescriptorEncoder<'_>) -> fmt::Result + Send + Sync + 'static) {
+        lock(&self.registry).register_collector(Box::new(Section(write)));
+    }
+}
+
+/// The workers of the process and the names of what they count for.
+struct Workers {
+    upstreams: Vec<String>,
+    workers: Mutex<Vec<Arc<WorkerMetrics>>>,
+}
+
+impl Workers {
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<WorkerMetrics>>> {
+        lock(&self.workers)
+    }
+}
+
+/// Part of the list, written by a function.
+struct Section<F>(F);
+
+impl<F> fmt::Debug for Section<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Section")
+    }
+}
+
+impl<F: Fn(&mut DescriptorEncoder<'_>) -> fmt::Result + Send + Sync + 'static> Collector for Section<F> {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        (self.0)(&mut encoder)
+    }
+}
+
+/// Both lists only grow, by whole entries: a panic elsewhere cannot have left them half changed.
+fn lock<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::telemetry::outcome::{AttemptOutcome, Outcome};
+
+    fn metrics() -> Metrics {
+        Metrics::new(vec!["default".into(), "admin".into()])
+    }
+
+    /// The value of a series as it stands in the text.
+    fn value(text: &str, series: &str) -> Option<f64> {
+        let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
+        line[series.len() + 1..].parse().ok()
+    }
+
+    #[test]
+    fn counts_of_all_workers_are_added_up() {
+        let metrics = metrics();
+        let workers = [metrics.worker(), metrics.worker()];
+        for worker in &workers {
+            worker.exchange(Outcome::Ok, 200, Duration::from_millis(2));
+            worker.attempt(1, AttemptOutcome::Stale);
+            worker.upstream_head(1, Duration::from_millis(70));
+            worker.upstream_connection(0, true);
+            worker.accept_failed();
+        }
+        workers[1].exchange(Outcome::ClientGone, 0, Duration::from_secs(90));
+        let text = metrics.encode().unwrap();
+        for (series, expected) in [
+            (r#"usher_requests_total{outcome="ok",status_class="2xx"}"#, 2.0),
+            (r#"usher_requests_total{outcome="client_gone",status_class="none"}"#, 1.0),
+            (r#"usher_request_duration_seconds_bucket{le="0.001"}"#, 0.0),
+            (r#"usher_request_duration_seconds_bucket{le="0.0025"}"#, 2.0),
+            (r#"usher_request_duration_seconds_bucket{le="60.0"}"#, 2.0),
+            (r#"usher_request_duration_seconds_bucket{le="+Inf"}"#, 3.0),
+            ("usher_request_duration_seconds_count", 3.0),
+            ("usher_request_duration_seconds_sum", 90.004),
+            (r#"usher_upstream_attempts_total{upstream="admin",outcome="stale"}"#, 2.0),
+            (r#"usher_upstream_attempts_total{upstream="default",outcome="stale"}"#, 0.0),
+            (r#"usher_upstream_head_seconds_bucket{le="0.1",upstream="admin"}"#, 2.0),
+            (r#"usher_upstream_connections_total{upstream="default",reused="true"}"#, 2.0),
+            (r#"usher_upstream_connections_total{upstream="default",reused="false"}"#, 0.0),
+            ("usher_accept_errors_total", 2.0),
+        ] {
+            assert_eq!(value(&text, series), Some(expected), "{series} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn connections_open_are_those_accepted_less_those_ended() {
+        let metrics = metrics();
+        let (one, two) = (metrics.worker(), metrics.worker());
+        one.connection_opened();
+        one.connection_opened();
+        two.connection_opened();
+        two.connection_closed();
+        let text = metrics.encode().unwrap();
+        assert_eq!(value(&text, "usher_connections"), Some(2.0));
+        assert_eq!(value(&text, "usher_connections_accepted_total"), Some(3.0));
+    }
+
+    #[test]
+    fn what_others_count_is_asked_for_at_each_scrape() {
+        let metrics = metrics();
+        assert!(!metrics.encode().unwrap().contains("usher_directory"));
+        metrics.register_directory(|| DirectoryCounts { overloaded: 7, entries_absent: 3, ..Default::default() });
+        metrics.register_access_log(|| AccessLogCounts { dropped: 11 });
+        let text = metrics.encode().unwrap();
+        assert_eq!(value(&text, r#"usher_directory_lookups_total{outcome="overloaded"}"#), Some(7.0));
+        assert_eq!(value(&text, r#"usher_directory_entries{kind="absent"}"#), Some(3.0));
+        assert_eq!(value(&text, "usher_directory_loads_in_flight"), Some(0.0));
+        assert_eq!(value(&text, "usher_access_log_dropped_lines_total"), Some(11.0));
+    }
+
+    #[test]
+    fn the_process_is_described() {
+        let text = metrics().encode().unwrap();
+        assert_eq!(
+            value(&text, concat!(r#"usher_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""}"#)),
+            Some(1.0)
+        );
+        assert!(value(&text, "usher_process_start_time_seconds").unwrap() > 1.6e9);
+        assert!(value(&text, "usher_process_resident_memory_bytes").unwrap() > 1e5);
+        assert!(value(&text, "usher_process_open_fds").unwrap() >= 3.0);
+    }
+
+    #[test]
+    fn every_family_is_declared_once_with_our_prefix_and_the_text_is_complete() {
+        let metrics = metrics();
+        metrics.register_directory(DirectoryCounts::default);
+        metrics.register_access_log(AccessLogCounts::default);
+        let text = metrics.encode().unwrap();
+        let mut families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect::<Vec<_>>();
+        let declared = families.len();
+        families.sort_unstable();
+        families.dedup_by_key(|family| family.split(' ').next());
+        assert_eq!(families.len(), declared, "{text}");
+        assert!(families.iter().all(|family| family.starts_with("usher_")), "{text}");
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

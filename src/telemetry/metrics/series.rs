@@ -1,0 +1,207 @@
+//! Every series of usher: its name, what it says, and the question it is there to answer.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use prometheus_client::{
+    encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, MetricEncoder, NoLabelSet},
+    metrics::MetricType,
+    registry::Unit,
+};
+
+use super::{
+    AccessLogCounts, DirectoryCounts,
+    histogram::HistogramSum,
+    process::Process,
+    worker::{STATUS_CLASSES, UpstreamMetrics, WorkerMetrics},
+};
+use crate::telemetry::outcome::{AttemptOutcome, Outcome};
+
+/// Writes the series of all workers, added up.
+pub(super) fn workers(
+    encoder: &mut DescriptorEncoder<'_>,
+    upstreams: &[String],
+    workers: &[Arc<WorkerMetrics>],
+) -> fmt::Result {
+    let sum = |counter: fn(&WorkerMetrics) -> &AtomicU64| total(workers.iter().map(|worker| counter(worker)));
+    requests(encoder, workers)?;
+    Upstreams { names: upstreams, workers }.encode(encoder)?;
+
+    // Accepted before counted as ended, so the ended are read first: their difference is never negative.
+    let closed = sum(|worker| &worker.connections_closed);
+    let opened = sum(|worker| &worker.connections_opened);
+    // How close is the ceiling on connections?
+    gauge(encoder, "connections", "Client connections open", None, opened.saturating_sub(closed))?;
+    // Do clients keep their connections? Compare with the requests.
+    counter(encoder, "connections_accepted", "Client connections accepted", opened)?;
+    // Is the process out of descriptors?
+    counter(encoder, "accept_errors", "Failed attempts to accept a connection", sum(|worker| &worker.accept_errors))
+}
+
+fn requests(encoder: &mut DescriptorEncoder<'_>, workers: &[Arc<WorkerMetrics>]) -> fmt::Result {
+    // How much is served, how much of it fails, and in which phase?
+    let mut requests = family(encoder, "requests", "Exchanges ended", MetricType::Counter)?;
+    for outcome in Outcome::ALL {
+        for (class, status_class) in STATUS_CLASSES.iter().enumerate() {
+            let count = total(workers.iter().map(|worker| &worker.requests[outcome as usize][class]));
+            // Most pairs cannot happen (a redirect with 5xx); a series starts with its first count.
+            if count > 0 {
+                labelled(&mut requests, &[("outcome", outcome.as_str()), ("status_class", *status_class)], count)?;
+            }
+        }
+    }
+    // How long do clients wait, from the complete head to the last byte?
+    let durations = HistogramSum::of(workers.iter().map(|worker| &worker.request_duration));
+    let help = "From the complete request head to the last byte of the response";
+    let unit = Unit::Seconds;
+    let mut encoder = encoder.encode_descriptor("request_duration", help, Some(&unit), MetricType::Histogram)?;
+    histogram(&mut encoder, &durations)
+}
+
+/// The upstreams with what each worker counted of them.
+struct Upstreams<'a> {
+    names: &'a [String],
+    workers: &'a [Arc<WorkerMetrics>],
+}
+
+impl<'a> Upstreams<'a> {
+    fn iter(&self) -> impl Iterator<Item = (&'a str, impl Iterator<Item = &'a UpstreamMetrics> + Clone)> {
+        let Self { names, workers } = *self;
+        let of = move |index| workers.iter().filter_map(move |worker| worker.upstreams.get(index));
+        names.iter().enumerate().map(move |(index, name)| (name.as_str(), of(index)))
+    }
+
+    fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        self.attempts(encoder)?;
+        self.connections(encoder)?;
+        self.heads(encoder)
+    }
+
+    fn attempts(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        // Does the app answer at the first attempt, and if not, why not?
+        let mut attempts = family(encoder, "upstream_attempts", "Attempts against app servers", MetricType::Counter)?;
+        for (upstream, workers) in self.iter() {
+            for outcome in AttemptOutcome::ALL {
+                let count = total(workers.clone().map(|metrics| &metrics.attempts[outcome as usize]));
+                labelled(&mut attempts, &[("upstream", upstream), ("outcome", outcome.as_str())], count)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn connections(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        // Are app connections kept? A low share of reused ones costs a handshake per request.
+        let help = "Connections to app servers taken for an attempt";
+        let mut connections = family(encoder, "upstream_connections", help, MetricType::Counter)?;
+        for (upstream, workers) in self.iter() {
+            let opened = total(workers.clone().map(|metrics| &metrics.connections_opened));
+            labelled(&mut connections, &[("upstream", upstream), ("reused", "false")], opened)?;
+            let reused = total(workers.map(|metrics| &metrics.connections_reused));
+            labelled(&mut connections, &[("upstream", upstream), ("reused", "true")], reused)?;
+        }
+        Ok(())
+    }
+
+    fn heads(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        // Is it the app that is slow, or usher? Compare with the whole duration.
+        let (help, unit) = ("From the attempt to the response head", Unit::Seconds);
+        let mut heads = encoder.encode_descriptor("upstream_head", help, Some(&unit), MetricType::Histogram)?;
+        for (upstream, workers) in self.iter() {
+            let sum = HistogramSum::of(workers.map(|metrics| &metrics.head));
+            histogram(&mut heads.encode_family(&[("upstream", upstream)])?, &sum)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the series of the directory.
+pub(super) fn directory(encoder: &mut DescriptorEncoder<'_>, counts: &DirectoryCounts) -> fmt::Result {
+    // Does the cache hold the tenants that are asked for, and can the database be asked for the others?
+    let mut lookups = family(encoder, "directory_lookups", "Look-ups of tenants", MetricType::Counter)?;
+    for (outcome, count) in [
+        ("recent_hit", counts.recent_hit),
+        ("found_hit", counts.found_hit),
+        ("absent_hit", counts.absent_hit),
+        ("stale", counts.stale),
+        ("loaded", counts.loaded),
+        ("absent", counts.absent),
+        ("timeout", counts.timeout),
+        ("overloaded", counts.overloaded),
+        ("failed", counts.failed),
+    ] {
+        labelled(&mut lookups, &[("outcome", outcome)], count)?;
+    }
+    // How full are the caches? A full cache of absences is a flood of unknown hosts.
+    let mut entries = family(encoder, "directory_entries", "Entries held", MetricType::Gauge)?;
+    for (kind, held) in [("found", counts.entries_found), ("absent", counts.entries_absent)] {
+        entries.encode_family(&[("kind", kind)])?.encode_gauge(&held)?;
+    }
+    // Is the database keeping up?
+    gauge(encoder, "directory_loads_in_flight", "Questions to the database under way", None, counts.loads_in_flight)
+}
+
+/// Writes the series of the access log.
+pub(super) fn access_log(encoder: &mut DescriptorEncoder<'_>, counts: &AccessLogCounts) -> fmt::Result {
+    // Is the access log complete?
+    counter(encoder, "access_log_dropped_lines", "Access log lines that could not be written", counts.dropped)
+}
+
+/// Writes the series of the process. On systems without `/proc` the last two are left out.
+pub(super) fn process(encoder: &mut DescriptorEncoder<'_>, process: &Process) -> fmt::Result {
+    // Which version is it that behaves like this?
+    let mut build = family(encoder, "build", "The running version", MetricType::Info)?;
+    build.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])?;
+    // Was it restarted?
+    let help = "Start of the process since the Unix epoch";
+    gauge(encoder, "process_start_time", help, Some(Unit::Seconds), process.started.as_secs_f64())?;
+    // Does memory grow?
+    if let Some(bytes) = process.resident_bytes() {
+        gauge(encoder, "process_resident_memory", "Resident memory", Some(Unit::Bytes), bytes)?;
+    }
+    // Do descriptors leak, and how close is their limit?
+    match process.open_fds() {
+        Some(open) => gauge(encoder, "process_open_fds", "Open file descriptors", None, open),
+        None => Ok(()),
+    }
+}
+
+fn total<'a>(counters: impl Iterator<Item = &'a AtomicU64>) -> u64 {
+    counters.map(|counter| counter.load(Relaxed)).sum()
+}
+
+fn family<'a>(
+    encoder: &'a mut DescriptorEncoder<'_>,
+    name: &'a str,
+    help: &str,
+    kind: MetricType,
+) -> Result<MetricEncoder<'a>, fmt::Error> {
+    encoder.encode_descriptor(name, help, None, kind)
+}
+
+fn labelled<S: EncodeLabelSet>(family: &mut MetricEncoder<'_>, labels: &S, count: u64) -> fmt::Result {
+    family.encode_family(labels)?.encode_counter::<NoLabelSet, _, f64>(&count, None)
+}
+
+fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, count: u64) -> fmt::Result {
+    let mut encoder = family(encoder, name, help, MetricType::Counter)?;
+    encoder.encode_counter::<NoLabelSet, _, f64>(&count, None)
+}
+
+fn gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<Unit>,
+    value: impl EncodeGaugeValue,
+) -> fmt::Result {
+    encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?.encode_gauge(&value)
+}
+
+fn histogram(encoder: &mut MetricEncoder<'_>, sum: &HistogramSum) -> fmt::Result {
+    encoder.encode_histogram::<NoLabelSet>(sum.seconds(), sum.count(), &sum.buckets(), None)
+}

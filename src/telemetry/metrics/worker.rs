@@ -1,0 +1,132 @@
+//! What one worker counts. One thread writes and a scrape reads, so a relaxed add on a line of its own is all it costs.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use super::histogram::Histogram;
+use crate::telemetry::outcome::{AttemptOutcome, Outcome};
+
+/// Values of the label `status_class`; what was never sent, or is no status, is `none`.
+pub(super) const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// One worker's counters.
+///
+/// Aligned to two cache lines, since processors fetch lines in pairs: no worker slows another down by counting.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct WorkerMetrics {
+    pub(super) requests: [[AtomicU64; STATUS_CLASSES.len()]; Outcome::ALL.len()],
+    pub(super) request_duration: Histogram,
+    pub(super) upstreams: Box<[UpstreamMetrics]>,
+    pub(super) connections_opened: AtomicU64,
+    pub(super) connections_closed: AtomicU64,
+    pub(super) accept_errors: AtomicU64,
+}
+
+/// One worker's counters of one upstream; in a box of their own, hence aligned once more.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct UpstreamMetrics {
+    pub(super) attempts: [AtomicU64; AttemptOutcome::ALL.len()],
+    pub(super) head: Histogram,
+    pub(super) connections_opened: AtomicU64,
+    pub(super) connections_reused: AtomicU64,
+}
+
+impl WorkerMetrics {
+    pub(super) fn new(upstreams: usize) -> Self {
+        Self {
+            requests: Default::default(),
+            request_duration: Histogram::default(),
+            upstreams: (0..upstreams).map(|_| UpstreamMetrics::default()).collect(),
+            connections_opened: AtomicU64::new(0),
+            connections_closed: AtomicU64::new(0),
+            accept_errors: AtomicU64::new(0),
+        }
+    }
+
+    /// One exchange ended. `status` is 0 where nothing was sent.
+    pub fn exchange(&self, outcome: Outcome, status: u16, duration: Duration) {
+        self.requests[outcome as usize][status_class(status)].fetch_add(1, Relaxed);
+        self.request_duration.observe(duration);
+    }
+
+    /// One attempt against `upstream` (its position in the configuration) ended.
+    pub fn attempt(&self, upstream: usize, outcome: AttemptOutcome) {
+        self.with_upstream(upstream, |metrics| &metrics.attempts[outcome as usize]);
+    }
+
+    /// A response head came from `upstream` after `waited`.
+    pub fn upstream_head(&self, upstream: usize, waited: Duration) {
+        if let Some(metrics) = self.upstreams.get(upstream) {
+            metrics.head.observe(waited);
+        }
+    }
+
+    /// A connection to an app server of `upstream` was opened (`reused` false) or taken from the pool (true).
+    pub fn upstream_connection(&self, upstream: usize, reused: bool) {
+        self.with_upstream(upstream, |metrics| match reused {
+            true => &metrics.connections_reused,
+            false => &metrics.connections_opened,
+        });
+    }
+
+    /// A client connection was accepted.
+    pub fn connection_opened(&self) {
+        self.connections_opened.fetch_add(1, Relaxed);
+    }
+
+    /// A client connection ended.
+    pub fn connection_closed(&self) {
+        self.connections_closed.fetch_add(1, Relaxed);
+    }
+
+    /// `accept` failed (descriptors exhausted, or the client was gone already).
+    pub fn accept_failed(&self) {
+        self.accept_errors.fetch_add(1, Relaxed);
+    }
+
+    /// An upstream that was not announced to `Metrics::new` has no counters; counting must not end an exchange for it.
+    fn with_upstream(&self, upstream: usize, counter: impl FnOnce(&UpstreamMetrics) -> &AtomicU64) {
+        if let Some(metrics) = self.upstreams.get(upstream) {
+            counter(metrics).fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// Index into [`STATUS_CLASSES`].
+fn status_class(status: u16) -> usize {
+    match status / 100 {
+        class @ 1..=5 => usize::from(class),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_belongs_to_the_class_of_its_first_digit() {
+        let named = |status| STATUS_CLASSES[status_class(status)];
+        assert_eq!([0, 99, 100, 204, 308, 404, 599].map(named), ["none", "none", "1xx", "2xx", "3xx", "4xx", "5xx"]);
+        assert_eq!([600, 999, u16::MAX].map(named), ["none"; 3]);
+    }
+
+    #[test]
+    fn outcomes_index_their_own_place_in_the_list_of_all() {
+        assert!(Outcome::ALL.iter().enumerate().all(|(place, outcome)| *outcome as usize == place));
+        assert!(AttemptOutcome::ALL.iter().enumerate().all(|(place, outcome)| *outcome as usize == place));
+    }
+
+    #[test]
+    fn an_upstream_that_was_not_announced_is_not_counted_and_does_no_harm() {
+        let metrics = WorkerMetrics::new(1);
+        metrics.attempt(1, AttemptOutcome::Answered);
+        metrics.upstream_head(1, Duration::from_millis(1));
+        metrics.upstream_connection(1, true);
+        assert!(metrics.upstreams[0].attempts.iter().all(|count| count.load(Relaxed) == 0));
+    }
+}

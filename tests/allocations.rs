@@ -1,0 +1,96 @@
+//! A look-up that hits allocates nothing, whichever level answers it.
+
+#![expect(clippy::expect_used, reason = "a test may fail loudly")]
+
+use std::{sync::Arc, time::Instant};
+
+use allocation_counter::{AllocationInfo, measure};
+use tokio::runtime::{Builder, Runtime};
+use usher::{
+    directory::{BoxFuture, Directory, Event, Reader, Settings, SourceError, TenantSource},
+    routing::{KeyRef, Status, Tenant, TenantId, TenantKey},
+};
+
+/// Knows every name under `example`, and nobody else.
+struct Examples;
+
+impl TenantSource for Examples {
+    fn load<'a>(&'a self, key: &'a TenantKey) -> BoxFuture<'a, Result<Option<Tenant>, SourceError>> {
+        Box::pin(async move {
+            let (KeyRef::CustomDomain(name) | KeyRef::Label { label: name, .. }) = key.as_ref();
+            let id = TenantId::parse(name).expect("a name is a good id");
+            Ok(name.ends_with(".example").then_some(Tenant { id, status: Status::Active }))
+        })
+    }
+}
+
+struct Fixture {
+    runtime: Runtime,
+    directory: Directory,
+    reader: Reader,
+    now: Instant,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let directory = Directory::new(Settings::default(), Arc::new(Examples), runtime.handle().clone());
+        Self { runtime, reader: directory.reader(), directory, now: Instant::now() }
+    }
+
+    fn lookup(&self, host: &str) -> Option<Tenant> {
+        self.runtime.block_on(self.reader.lookup(KeyRef::CustomDomain(host), self.now)).expect("an answer")
+    }
+
+    /// What `lookups` of `hosts` in turn allocate.
+    fn measure(&self, hosts: &[String], lookups: usize) -> AllocationInfo {
+        measure(|| {
+            for host in hosts.iter().cycle().take(lookups) {
+                self.lookup(host);
+            }
+        })
+    }
+
+    /// moka does the bookkeeping of what was inserted later, on the thread of some reader: these are the readers.
+    fn let_moka_do_its_books(&self) {
+        self.measure(&["nobody.invalid".to_owned()], 1000);
+    }
+
+    fn count(&self, event: Event) -> u64 {
+        self.directory.stats().snapshot().count(event)
+    }
+}
+
+#[test]
+fn the_counter_counts() {
+    let fixture = Fixture::new();
+    assert!(fixture.measure(&["cold.example".to_owned()], 1).count_total > 0);
+}
+
+#[test]
+fn a_hit_of_the_first_level_allocates_nothing() {
+    let fixture = Fixture::new();
+    let hosts = ["hot.example".to_owned()];
+    fixture.measure(&hosts, 10);
+    assert_eq!(fixture.measure(&hosts, 50).count_total, 0);
+    assert!(fixture.count(Event::RecentHit) >= 50);
+}
+
+#[test]
+fn a_hit_of_the_shared_cache_allocates_nothing() {
+    let fixture = Fixture::new();
+    let hosts: Vec<String> = (0..50).map(|number| format!("{number}.example")).collect();
+    fixture.measure(&hosts, 50);
+    fixture.let_moka_do_its_books();
+    assert_eq!(fixture.measure(&hosts, 50).count_total, 0);
+    assert!(fixture.count(Event::FoundHit) >= 50 - 1);
+}
+
+#[test]
+fn a_remembered_absence_allocates_nothing() {
+    let fixture = Fixture::new();
+    let hosts = ["nobody.invalid".to_owned()];
+    fixture.measure(&hosts, 1);
+    assert_eq!(fixture.measure(&hosts, 50).count_total, 0);
+    assert_eq!(fixture.count(Event::AbsentHit), 50);
+}

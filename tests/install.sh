@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Installs what the tests need beyond Rust and a C compiler, and only what is missing.
+set -eu
+
+CARGO_DENY_VERSION=0.20.2
+
+packages=()
+has() { command -v "$1" >/dev/null; }
+# Debian keeps the server's programs out of PATH, and the tests look where Debian keeps them, or in PGBIN.
+[ -n "${PGBIN:-}" ] || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
+
+if [ "${#packages[@]}" -gt 0 ]; then
+  echo "== installing ${packages[*]}"
+  sudo=()
+  [ "$(id -u)" -eq 0 ] || sudo=(sudo)
+  if ! has apt-get || { [ "$(id -u)" -ne 0 ] && ! has sudo; }; then
+    echo "the tests need: ${packages[*]}; install them by hand, then run make test again" >&2
+    exit 1
+  fi
+  "${sudo[@]}" apt-get update -qq
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${packages[@]}"
+fi
+
+if ! cargo deny --version >/dev/null 2>&1; then
+  echo "== installing cargo-deny (about two minutes, once)"
+  cargo install --quiet --locked cargo-deny@"$CARGO_DENY_VERSION"
+fi
