@@ -139,6 +139,7 @@ impl Reader {
     /// Who is behind `key`; `None` where the database said that nobody is.
     ///
     /// A hit never waits, and allocates only when a key that comes again and again is copied to this worker's first level.
+    /// Waiting for a load needs a runtime with timers.
     pub async fn lookup(&self, key: KeyRef<'_>, now: Instant) -> Result<Option<Tenant>, CouldNotAsk> {
         if let Some(tenant) = self.recall(key, now) {
             return Ok(Some(tenant));
@@ -150,8 +151,10 @@ impl Reader {
     }
 
     fn recall(&self, key: KeyRef<'_>, now: Instant) -> Option<Tenant> {
-        let hit = self.recent().get(key, now)?;
-        self.counters.count(Event::RecentHit);
+        let mut recent = self.recent();
+        let hit = recent.get(key, now)?;
+        self.counters.count_under_lock(Event::RecentHit);
+        drop(recent);
         if hit.touch {
             self.shared.cache.touch(key);
         }

@@ -13,7 +13,8 @@ use crate::routing::{KeyRef, Tenant, TenantKey};
 const SLOTS: usize = 4096;
 
 /// So many hits are answered here before the shared cache hears of one, lest it takes the busiest tenants for idle.
-const HITS_PER_TOUCH: u32 = 64;
+/// Each costs as much as five hits.
+const HITS_PER_TOUCH: u32 = 256;
 
 /// A direct-mapped table. The hash is seeded at random: nobody can choose names that fall on somebody else's slot.
 pub(super) struct Recent {

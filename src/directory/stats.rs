@@ -124,6 +124,12 @@ impl Counters {
     pub(super) fn count(&self, event: Event) {
         self.0[event as usize].fetch_add(1, Ordering::Relaxed);
     }
+
+    /// For an event that is counted under the reader's lock and nowhere else, which saves the bus lock of an atomic addition.
+    pub(super) fn count_under_lock(&self, event: Event) {
+        let counter = &self.0[event as usize];
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]
