@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use socket2::{Domain, SockRef, Socket, Type};
+
 use super::{Body, Framing, Head, Wire};
 
 /// A server on a port of its own, which ends with the value.
@@ -60,7 +62,7 @@ impl App {
 
     /// Every connection is `script`'s own; it is closed when the script returns.
     pub(crate) fn scripted(script: impl Fn(Conversation) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = listen();
         let app = Self { address: listener.local_addr().unwrap(), seen: Arc::default() };
         let seen = Arc::clone(&app.seen);
         thread::spawn(move || accept(&listener, &seen, &Arc::new(script)));
@@ -102,6 +104,14 @@ impl Drop for App {
         self.seen.stopped.store(true, Ordering::SeqCst);
         let _ = TcpStream::connect(self.address);
     }
+}
+
+/// A listener that a thousand connections may reach at once; the standard library's queue holds 128.
+fn listen() -> TcpListener {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(4096).unwrap();
+    socket.into()
 }
 
 fn accept<S: Fn(Conversation) + Send + Sync + 'static>(listener: &TcpListener, seen: &Arc<Seen>, script: &Arc<S>) {
@@ -156,7 +166,7 @@ impl Conversation {
 
     /// Ends the connection with RST.
     pub(crate) fn reset(self) {
-        socket2::SockRef::from(self.wire.stream()).set_linger(Some(Duration::ZERO)).unwrap();
+        SockRef::from(self.wire.stream()).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// Answers every request with an account of it.

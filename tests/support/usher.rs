@@ -252,8 +252,11 @@ impl Usher {
         self.status_of_process("VmHWM:") * 1024
     }
 
-    pub(crate) fn threads(&self) -> u64 {
-        self.status_of_process("Threads:")
+    /// The threads whose names begin with `name`.
+    pub(crate) fn threads(&self, name: &str) -> usize {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.process())).unwrap();
+        let names = threads.filter_map(|thread| fs::read_to_string(thread.unwrap().path().join("comm")).ok());
+        names.filter(|found| found.starts_with(name)).count()
     }
 
     fn status_of_process(&self, field: &str) -> u64 {
