@@ -131,7 +131,7 @@ fn a_store_and_its_domain_are_added_verified_and_served() {
         let tables = Tables::empty(backend);
         let usher = |arguments: &[&str]| Binary::over(&tables).run(arguments);
         succeeds(usher(&["store", "add", "newshop"]));
-        let domain = succeeds(usher(&["domain", "add", "newshop", "new.example.com"]));
+        let domain = succeeds(usher(&["domain", "add", "new.example.com", "--store", "newshop"]));
         assert!(domain.contains("_orion-verify.new.example.com") && domain.contains("TXT"), "{domain}");
 
         let running =
@@ -170,10 +170,10 @@ fn what_cannot_be_a_store_or_a_domain_is_refused() {
             &["store", "add", "-bad"],
             &["store", "add", "store1"],
             &["store", "show", "nosuch"],
-            &["domain", "add", "store1", "not a domain"],
-            &["domain", "add", "store1", "x.platform.com"],
-            &["domain", "add", "store1", "customdomain2.com"],
-            &["domain", "add", "nosuch", "fine.example.com"],
+            &["domain", "add", "not a domain", "--store", "store1"],
+            &["domain", "add", "x.platform.com", "--store", "store1"],
+            &["domain", "add", "customdomain2.com", "--store", "store1"],
+            &["domain", "add", "fine.example.com", "--store", "nosuch"],
             &["domain", "verify", "nosuch.example.com"],
         ] {
             let output = Binary::over(&tables).run(arguments);
@@ -188,7 +188,7 @@ fn domains_are_written_canonically_and_one_is_primary() {
     for backend in BOTH {
         let tables = Tables::example(backend);
         let usher = |arguments: &[&str]| Binary::over(&tables).run(arguments);
-        succeeds(usher(&["domain", "add", "store1", "Bücher.Example.COM."]));
+        succeeds(usher(&["domain", "add", "Bücher.Example.COM.", "--store", "store1"]));
         succeeds(usher(&["domain", "primary", "shop.alpha.com"]));
         let domains = json(usher(&["domain", "list", "--json"]));
         let text = domains.to_string();
