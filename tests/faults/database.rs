@@ -36,6 +36,7 @@ fn a_database_that_stops_and_starts_in_mid_traffic_is_not_noticed_by_known_tenan
     let done = AtomicBool::new(false);
     let served = thread::scope(|scope| {
         let traffic = scope.spawn(|| known_traffic(&usher, &done));
+        let end_of_traffic = SetOnDrop(&done);
         cluster.stop();
         for number in 0..5 {
             check_unavailable(&usher, &format!("unknown{number}.example"));
@@ -47,10 +48,19 @@ fn a_database_that_stops_and_starts_in_mid_traffic_is_not_noticed_by_known_tenan
             (usher.get("unknown0.example", "/").status == 404).then_some(())
         });
         assert_eq!(usher.get("customdomain2.com", "/").status, 200);
-        done.store(true, Ordering::SeqCst);
+        drop(end_of_traffic);
         traffic.join().unwrap()
     });
     assert!(served > 50, "only {served} requests");
+}
+
+/// Ends the traffic even where the test fails before its end, since the scope waits for it.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// One request after another for a tenant that is held; each must be served, and at once.
