@@ -1,0 +1,114 @@
+//! Nothing that one client does keeps others from being served.
+
+use crate::support::{A_MOMENT, App, Backend, Binary, Client, Fixture, Tables, eventually};
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
+
+#[test]
+fn the_accept_loop_survives_the_end_of_descriptors() {
+    let app = App::echo();
+    let tables = Tables::example(Backend::Sqlite);
+    let usher =
+        Binary::over(&tables).apps(&[&app]).config("[listen]\nconnections_max = 1000").descriptors_max(64).start();
+    assert_eq!(usher.get("customdomain1.com", "/").status, 200);
+
+    let crowd: Vec<Client> = (0..200).map(|_| usher.connect()).collect();
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", usher.process())).unwrap().count();
+    eventually("the descriptors are used up", || (descriptors() >= 60).then_some(()));
+    std::thread::sleep(A_MOMENT);
+    drop(crowd);
+
+    eventually("requests are served again", || {
+        let mut client = usher.connect();
+        let answer = client.send(REQUEST).try_response();
+        answer.ok().flatten().is_some_and(|response| response.status == 200).then_some(())
+    });
+    assert_eq!(usher.admin_get("/live").status, 200);
+}
+
+#[test]
+fn beyond_the_most_connections_the_next_one_waits_for_its_turn() {
+    let stage = Fixture::configured(App::echo(), "[listen]\nconnections_max = 4\nworkers = 1");
+    let mut held: Vec<Client> = (0..4).map(|_| stage.usher.connect()).collect();
+    for client in &mut held {
+        assert_eq!(client.send(REQUEST).response().status, 200);
+    }
+    let mut waiting = stage.usher.connect();
+    waiting.send(REQUEST);
+    std::thread::sleep(A_MOMENT);
+    assert_eq!(stage.app.requests().len(), 4, "a fifth connection was served beside four");
+    drop(held.pop());
+    assert_eq!(waiting.response().status, 200);
+}
+
+#[test]
+fn a_head_that_never_ends_is_cut_off_however_it_drips() {
+    let stage = Fixture::configured(App::echo(), "[listen]\nheader_timeout = '500ms'");
+    let mut silent = stage.usher.connect();
+    let mut half = stage.usher.connect();
+    half.send("GET / HTTP/1.1\r\nHost: custom");
+    let mut dripping = stage.usher.connect();
+    dripping.send("GET / HTTP/1.1\r\n");
+    eventually("a dripping head is cut off", || {
+        std::thread::sleep(A_MOMENT / 4);
+        dripping.try_send("X-A: 1\r\n").err()
+    });
+    assert!(silent.closed_by_peer() && half.closed_by_peer());
+    assert!(stage.app.requests().is_empty());
+}
+
+#[test]
+fn slow_clients_do_not_keep_others_waiting() {
+    let stage = Fixture::configured(App::echo(), "[listen]\nworkers = 1");
+    let slow: Vec<Client> = (0..200)
+        .map(|_| {
+            let mut client = stage.usher.connect();
+            client.send("POST / HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 100\r\n\r\nhalf");
+            client
+        })
+        .collect();
+    for _ in 0..20 {
+        assert_eq!(stage.get("customdomain1.com", "/").status, 200);
+    }
+    drop(slow);
+}
+
+#[test]
+fn connections_to_the_app_are_kept_and_used_again() {
+    let stage = Fixture::configured(App::echo(), "[listen]\nworkers = 1");
+    for _ in 0..50 {
+        assert_eq!(stage.get("customdomain1.com", "/").status, 200);
+    }
+    assert!(stage.app.connections() <= 2, "{} connections for 50 requests one after another", stage.app.connections());
+}
+
+#[test]
+fn the_connection_to_the_client_is_kept_unless_it_says_otherwise() {
+    let stage = Fixture::new();
+    let mut client = stage.usher.connect();
+    for _ in 0..10 {
+        assert_eq!(client.send(REQUEST).response().status, 200);
+    }
+    client.send("GET / HTTP/1.1\r\nHost: customdomain1.com\r\nConnection: close\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    assert!(client.closed_by_peer());
+}
+
+#[test]
+fn an_http_1_0_client_gets_an_answer_that_it_understands() {
+    let app = App::answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+    let stage = Fixture::with_app(app);
+    let mut client = stage.usher.connect();
+    client.send("GET / HTTP/1.0\r\nHost: customdomain1.com\r\n\r\n");
+    let response = client.response();
+    assert!(!response.head.has_chunked_body());
+    assert_eq!(response.text(), "abc");
+}
+
+#[test]
+fn as_many_workers_run_as_were_asked_for() {
+    for workers in [1, 5] {
+        let stage = Fixture::configured(App::echo(), &format!("[listen]\nworkers = {workers}"));
+        assert_eq!(stage.usher.threads("worker-"), workers);
+    }
+}

@@ -1,0 +1,21 @@
+//! What usher promises, shown from outside on the real binary: a module per promise.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod access_log;
+mod answers;
+mod commands;
+mod connections;
+mod decision_table;
+mod demo;
+mod directory;
+mod framing;
+mod harness;
+mod headers;
+mod hosts;
+mod lifecycle;
+mod metrics;
+mod streaming;

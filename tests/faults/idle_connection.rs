@@ -1,0 +1,91 @@
+//! The app closes an idle connection just as it is used: the commonest random 502 of all proxies.
+
+use std::{sync::mpsc, thread, time::Duration};
+
+use crate::support::{App, Backend, Binary, Fixture, Tables, eventually};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+#[test]
+fn a_connection_closed_while_idle_is_never_a_502() {
+    let app = App::scripted(|mut conversation| {
+        conversation.request();
+        let _ = conversation.write(OK);
+    });
+    let stage = Fixture::configured(app, "[listen]\nworkers = 1");
+    let mut client = stage.usher.connect();
+    for number in 0..400 {
+        client.send("GET /p HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
+        assert_eq!(client.response().status, 200, "request {number}");
+        thread::sleep(Duration::from_micros(number * 13 % 700));
+    }
+}
+
+/// Nothing of the request was read, so that repeating it is safe whatever its method.
+#[test]
+fn a_request_with_a_body_survives_a_stale_connection_too() {
+    let (closed, closings) = mpsc::channel();
+    let app = App::scripted(move |mut conversation| {
+        conversation.request();
+        let _ = conversation.write(OK);
+        drop(conversation);
+        closed.send(()).unwrap();
+    });
+    let stage = Fixture::configured(app, "[listen]\nworkers = 1");
+    let mut client = stage.usher.connect();
+    for number in 0..100 {
+        client.send("POST /p HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 3\r\n\r\nabc");
+        assert_eq!(client.response().status, 200, "request {number}");
+        closings.recv().unwrap();
+    }
+    assert_eq!(stage.app.requests().len(), 100);
+    assert!(stage.app.requests().iter().all(|request| request.body == b"abc"));
+}
+
+/// Read, and then closed without an answer on a connection that had worked before: a GET may be repeated, a POST may not.
+#[test]
+fn a_post_that_may_have_been_processed_is_not_sent_twice() {
+    let app = App::scripted(|mut conversation| {
+        conversation.request();
+        let _ = conversation.write(OK);
+        conversation.request();
+    });
+    let stage = Fixture::configured(app, "[listen]\nworkers = 1");
+    let mut client = stage.usher.connect();
+    client.send("GET /first HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    client.send("POST /once HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 3\r\n\r\nabc");
+    assert_eq!(client.response().status, 502);
+    let seen = stage.app.requests().iter().filter(|request| request.target() == "/once").count();
+    assert_eq!(seen, 1);
+}
+
+#[test]
+fn a_get_on_a_kept_connection_that_breaks_is_sent_again() {
+    let app = App::scripted(|mut conversation| {
+        conversation.request();
+        let _ = conversation.write(OK);
+        conversation.request();
+    });
+    let stage = Fixture::configured(app, "[listen]\nworkers = 1");
+    let mut client = stage.usher.connect();
+    for number in 0..20 {
+        client.send("GET /p HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
+        assert_eq!(client.response().status, 200, "request {number}");
+    }
+}
+
+#[test]
+fn a_connection_idle_for_longer_than_its_time_is_closed_by_usher() {
+    let (closed, closings) = mpsc::channel();
+    let app = App::scripted(move |mut conversation| {
+        conversation.request();
+        let _ = conversation.write(OK);
+        let _ = closed.send(conversation.closed_by_peer());
+    });
+    let tables = Tables::example(Backend::Sqlite);
+    let usher = Binary::over(&tables).apps(&[&app]).config("[upstreams.default]\nidle_timeout = '300ms'").start();
+    assert_eq!(usher.get("customdomain1.com", "/").status, 200);
+    let by_usher = eventually("the idle connection is closed", || closings.try_recv().ok());
+    assert!(by_usher);
+}

@@ -1,0 +1,226 @@
+//! A throw-away PostgreSQL server, gone when the test process is gone.
+
+use std::{
+    fs::{self, File},
+    net::TcpListener,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Mutex, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tempfile::TempDir;
+
+use super::eventually;
+
+/// One server on 127.0.0.1, with its data in a temporary directory.
+pub(crate) struct Cluster {
+    port: u16,
+    directory: PathBuf,
+    databases: AtomicUsize,
+    running: Mutex<Running>,
+}
+
+/// The server process, and the watchdog that ends it should the test process be killed.
+struct Running {
+    server: Child,
+    watchdog: Child,
+}
+
+impl Cluster {
+    /// The one server that the tests of this process share; each takes a database of its own.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<Cluster> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
+    /// A server for one test that stops it, starts it or makes it hang.
+    pub(crate) fn start() -> Self {
+        let directory = private_directory();
+        let data = directory.join("data");
+        run(as_owner("initdb")
+            .args(["--auth=trust", "--username=usher", "--no-sync", "--encoding=UTF8", "--locale=C", "-D"])
+            .arg(&data));
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let running = Mutex::new(launch(&directory, port));
+        let cluster = Self { port, directory, databases: AtomicUsize::new(0), running };
+        cluster.wait_until_it_answers();
+        cluster
+    }
+
+    /// The URL of a new, empty database.
+    pub(crate) fn database(&self) -> String {
+        let name = format!("test{}", self.databases.fetch_add(1, Ordering::SeqCst));
+        execute(&self.url("postgres"), &format!("CREATE DATABASE {name}"));
+        self.url(&name)
+    }
+
+    fn url(&self, database: &str) -> String {
+        format!("postgres://usher@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Ends the server at once, as a crash would.
+    pub(crate) fn stop(&self) {
+        let mut running = self.running.lock().unwrap();
+        signal("QUIT", running.server.id());
+        running.server.wait().unwrap();
+    }
+
+    /// Starts the server again, on the same port with the same data.
+    pub(crate) fn start_again(&self) {
+        let mut running = self.running.lock().unwrap();
+        running.retire_watchdog();
+        *running = launch(&self.directory, self.port);
+        drop(running);
+        self.wait_until_it_answers();
+    }
+
+    /// Makes the whole server hang: it keeps its connections and answers nothing, until [`Self::wake`].
+    ///
+    /// The parent is stopped first, and woken last: until then its children cannot vanish.
+    pub(crate) fn freeze(&self) {
+        let server = self.server();
+        signal("STOP", server);
+        children(server).into_iter().for_each(|child| signal("STOP", child));
+    }
+
+    /// Ends what [`Self::freeze`] began.
+    pub(crate) fn wake(&self) {
+        let server = self.server();
+        children(server).into_iter().for_each(|child| signal("CONT", child));
+        signal("CONT", server);
+    }
+
+    fn server(&self) -> u32 {
+        self.running.lock().unwrap().server.id()
+    }
+
+    /// How often the server ran a statement for `database_url` with `parameter` among its values.
+    pub(crate) fn queries_with(&self, database_url: &str, parameter: &str) -> usize {
+        let database = database_url.rsplit('/').next().unwrap();
+        let log = fs::read_to_string(self.directory.join("log")).unwrap();
+        let prefix = format!("[{database}] DETAIL:  parameters: ");
+        log.lines().filter(|line| line.starts_with(&prefix) && line.contains(&format!("'{parameter}'"))).count()
+    }
+
+    fn wait_until_it_answers(&self) {
+        eventually("PostgreSQL answers", || {
+            let exited = self.running.lock().unwrap().server.try_wait().unwrap();
+            assert!(exited.is_none(), "PostgreSQL ended: {}", fs::read_to_string(self.directory.join("log")).unwrap());
+            try_execute(&self.url("postgres"), "SELECT 1").ok()
+        });
+    }
+}
+
+impl Running {
+    fn retire_watchdog(&mut self) {
+        let _ = self.watchdog.kill();
+        let _ = self.watchdog.wait();
+    }
+}
+
+/// Runs every statement of `sql`.
+pub(crate) fn execute(url: &str, sql: &str) {
+    try_execute(url, sql).unwrap_or_else(|error| panic!("{error:?} in {sql}"));
+}
+
+fn try_execute(url: &str, sql: &str) -> Result<(), tokio_postgres::Error> {
+    connected(url, async |client| client.batch_execute(sql).await)
+}
+
+/// Runs one statement with one value and counts its rows.
+pub(crate) fn query(url: &str, sql: &str, value: &str) -> usize {
+    connected(url, async |client| client.query(sql, &[&value]).await.map(|rows| rows.len())).unwrap()
+}
+
+/// Lets `work` use a connection of its own.
+fn connected<T>(
+    url: &str,
+    work: impl AsyncFnOnce(tokio_postgres::Client) -> Result<T, tokio_postgres::Error>,
+) -> Result<T, tokio_postgres::Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
+        tokio::spawn(connection);
+        work(client).await
+    })
+}
+
+/// Sends a signal by its name to one process.
+pub(crate) fn signal(name: &str, process: u32) {
+    run(Command::new("kill").arg(format!("-{name}")).arg(process.to_string()));
+}
+
+fn children(process: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap();
+    children.split_whitespace().map(|child| child.parse().unwrap()).collect()
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A directory of the server's own user, removed by the watchdog.
+fn private_directory() -> PathBuf {
+    let directory = TempDir::with_prefix("usher-postgres-").unwrap().keep();
+    if we_are_root() {
+        run(Command::new("chown").arg("postgres:postgres").arg(&directory));
+    }
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
+    directory
+}
+
+fn launch(directory: &Path, port: u16) -> Running {
+    let log = File::options().create(true).append(true).open(directory.join("log")).unwrap();
+    let mut server = as_owner("postgres");
+    server.arg("-D").arg(directory.join("data")).args(["-p", &port.to_string(), "-h", "127.0.0.1"]);
+    server.arg("-k").arg(directory).args(["-c", "fsync=off", "-c", "max_connections=200", "-c", "log_statement=all"]);
+    server.args(["-c", "log_line_prefix=[%d] ", "-c", "full_page_writes=off"]);
+    let server = server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0).spawn().unwrap();
+    let watchdog = watch(server.id(), directory);
+    Running { server, watchdog }
+}
+
+/// A child whose standard input ends with this process, however that ends; then it ends the server and removes its files.
+fn watch(server: u32, directory: &Path) -> Child {
+    let script = "read _; kill -QUIT $1; kill -CONT $1
+        for i in $(seq 100); do [ -e $2/data/postmaster.pid ] || break; sleep 0.05; done
+        kill -KILL $1; rm -rf $2";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, "watchdog", &server.to_string()]).arg(directory);
+    shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap()
+}
+
+/// A program of the PostgreSQL server, which refuses to run as root.
+fn as_owner(program: &str) -> Command {
+    let path = newest_installation().join(program);
+    if !we_are_root() {
+        return Command::new(path);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(path).current_dir("/");
+    command
+}
+
+/// `/usr/lib/postgresql/*/bin`, as Debian installs it, or `PGBIN`.
+fn newest_installation() -> PathBuf {
+    if let Some(directory) = std::env::var_os("PGBIN") {
+        return directory.into();
+    }
+    let versions = fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL: apt install postgresql, or set PGBIN");
+    let newest = versions.map(|entry| entry.unwrap().path()).max_by_key(|path| version(path));
+    newest.expect("a version of PostgreSQL").join("bin")
+}
+
+fn version(path: &Path) -> u32 {
+    path.file_name().and_then(|name| name.to_str()?.parse().ok()).unwrap_or(0)
+}
+
+fn we_are_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}

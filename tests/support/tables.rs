@@ -1,0 +1,99 @@
+//! The SaaS's own tables, on either database.
+
+use tempfile::TempDir;
+
+use super::{Binary, Cluster, cluster};
+
+/// Which database holds the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Postgres,
+    Sqlite,
+}
+
+/// A database of one test's own.
+pub(crate) struct Tables {
+    url: String,
+    _directory: Option<TempDir>,
+}
+
+/// The stores and domains that all documentation speaks of.
+pub(crate) const EXAMPLE_ROWS: &str = "
+    INSERT INTO stores (id, subdomain, name, is_active) VALUES (1, 'store1', 'Shop Alpha', true), (2, 'store2', 'Shop Beta', true);
+    INSERT INTO store_domains (id, store_id, domain, is_primary, is_active, is_verified) VALUES
+        (1, 1, 'customdomain1.com', true, true, true),
+        (2, 1, 'shop.alpha.com', false, true, true),
+        (3, 2, 'customdomain2.com', true, true, true);";
+
+impl Tables {
+    /// A database without any tables; with SQLite, a file that does not exist yet.
+    pub(crate) fn none(backend: Backend) -> Self {
+        match backend {
+            Backend::Postgres => Self::none_on(Cluster::shared()),
+            Backend::Sqlite => {
+                let directory = TempDir::with_prefix("usher-sqlite-").unwrap();
+                let url = format!("sqlite://{}", directory.path().join("usher.db").display());
+                Self { url, _directory: Some(directory) }
+            }
+        }
+    }
+
+    /// A database without any tables on this server.
+    pub(crate) fn none_on(cluster: &Cluster) -> Self {
+        Self { url: cluster.database(), _directory: None }
+    }
+
+    /// The tables as `usher migrate` makes them, without rows.
+    pub(crate) fn empty(backend: Backend) -> Self {
+        Self::none(backend).migrated()
+    }
+
+    /// The tables with the example rows.
+    pub(crate) fn example(backend: Backend) -> Self {
+        Self::empty(backend).with(EXAMPLE_ROWS)
+    }
+
+    /// The tables with the example rows on this server.
+    pub(crate) fn example_on(cluster: &Cluster) -> Self {
+        Self::none_on(cluster).migrated().with(EXAMPLE_ROWS)
+    }
+
+    /// Lets `usher migrate` create what is missing.
+    pub(crate) fn migrated(self) -> Self {
+        let output = Binary::over(&self).run(&["migrate"]);
+        assert_eq!(output.code, 0, "usher migrate: {}", output.stderr);
+        self
+    }
+
+    /// With these statements run.
+    pub(crate) fn with(self, sql: &str) -> Self {
+        self.execute(sql);
+        self
+    }
+
+    /// Runs every statement of `sql`.
+    pub(crate) fn execute(&self, sql: &str) {
+        match self.url.strip_prefix("sqlite://") {
+            None => cluster::execute(&self.url, sql),
+            Some(path) => {
+                let file = rusqlite::Connection::open(path).unwrap();
+                file.busy_timeout(super::SOON).unwrap();
+                file.execute_batch(sql).unwrap_or_else(|error| panic!("{error} in {sql}"));
+            }
+        }
+    }
+
+    /// Runs one statement of PostgreSQL with one value, as an application does, and counts its rows.
+    pub(crate) fn query_with_value(&self, sql: &str, value: &str) -> usize {
+        cluster::query(&self.url, sql, value)
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The file of an SQLite database.
+    pub(crate) fn path(&self) -> &str {
+        self.url.strip_prefix("sqlite://").expect("an SQLite file")
+    }
+}
