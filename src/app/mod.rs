@@ -174,7 +174,7 @@ pub enum Error {
         cause: sqlite::Error,
     },
     /// The database answers, but has not what routing reads.
-    #[error("the database lacks: {0}; create what is missing with `usher migrate`")]
+    #[error("the database lacks: {0}")]
     MissingTables(String),
     /// The access log cannot be written.
     #[error("the access log cannot be opened")]

@@ -2,7 +2,7 @@
 
 use std::{error::Error, io};
 
-use usher::{app, catalog, config, database, demo, directory, routing};
+use usher::{app, catalog, config, database, demo, directory, routing, telemetry};
 
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,9 @@ pub(crate) enum Failure {
     /// stdout.
     #[error("the answer could not be written")]
     Output(#[source] io::Error),
+    /// The log.
+    #[error("the log cannot be written")]
+    Logging(#[source] telemetry::logging::Error),
     /// Threads or descriptors are used up.
     #[error("the runtime could not be started")]
     Runtime(#[source] io::Error),
@@ -74,6 +77,10 @@ impl Failure {
             Self::Migrate(_) => "see what the database says; running it again does no harm".into(),
             Self::Catalog(error) => error.remedy(),
             Self::Host { .. } => "write a host and perhaps a path, as in `shop.example.com/cart`".into(),
+            Self::Logging(_) => "correct [log] in the configuration".into(),
+            Self::Serve(app::Error::MissingTables(_) | app::Error::Sqlite { .. }) => {
+                "run `usher migrate`, which creates what is missing, or correct [directory]".into()
+            }
             Self::Config(_) | Self::Lookup(_) | Self::Serve(_) | Self::Demo(_) => {
                 "see `usher check`, which tests everything that the configuration names".into()
             }

@@ -6,8 +6,8 @@ use usher::{
     config::Config,
     directory::TenantSource,
     routing::{
-        AmbiguousPath, Authority, Decision, Host, HostnameError, KeyRef, Match, Path, RequestFacts, Route, Rules,
-        Status, Subject, Tenant, decide,
+        AmbiguousPath, Authority, Decision, Destination, Host, HostnameError, KeyRef, Match, Path, RedirectTarget,
+        RequestFacts, Route, Rules, Status, Subject, Tenant, decide,
     },
 };
 
@@ -144,7 +144,7 @@ fn refuse_ambiguous(mut told: Explanation, ambiguous: AmbiguousPath) -> Explanat
 fn conclude(config: &Config, decision: Decision<'_>, told: &mut Explanation) {
     let shown = decision.to_string();
     match decision {
-        Decision::Forward { matched, tenant, prefix } => {
+        Decision::Forward(Destination { matched, tenant, prefix }) => {
             told.decision = "forward";
             told.matched = Some(matched.as_str());
             told.store_id = tenant.map(|id| id.as_str().to_owned());
@@ -154,8 +154,10 @@ fn conclude(config: &Config, decision: Decision<'_>, told: &mut Explanation) {
             told.step("decision", shown + &stripped.unwrap_or_default());
             tell_upstream(config, matched, told);
         }
-        Decision::RedirectToHost(host) => redirect(format!("//{host}{}", told.path), shown, told),
-        Decision::RedirectToUrl(url) => redirect(String::from_utf8_lossy(url.as_bytes()).into_owned(), shown, told),
+        Decision::Redirect(RedirectTarget::Host(host)) => redirect(format!("//{host}{}", told.path), shown, told),
+        Decision::Redirect(RedirectTarget::Url(url)) => {
+            redirect(String::from_utf8_lossy(url.as_bytes()).into_owned(), shown, told)
+        }
         Decision::Refuse(_) => {
             told.decision = "refuse";
             told.status = Some(404);

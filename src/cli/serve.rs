@@ -1,6 +1,7 @@
 //! `usher serve`.
 
 use clap::Args;
+use usher::telemetry::logging;
 
 use super::{ConfigFile, Failure, Outcome};
 
@@ -22,9 +23,10 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
-    pub(crate) fn run(self) -> Result<Outcome, Failure> {
+    pub(crate) async fn run(self) -> Result<Outcome, Failure> {
         let config = self.file.load()?;
-        usher::app::serve(config).map_err(Failure::Serve)?;
+        logging::init(&config.log).map_err(Failure::Logging)?;
+        usher::app::serve(config).await.map_err(Failure::Serve)?;
         Ok(Outcome::default())
     }
 }

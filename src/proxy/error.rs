@@ -89,6 +89,11 @@ impl Failure {
         }
     }
 
+    /// Whether nobody can say where the next request on the connection would begin (RFC 9112 §6.3): it must end.
+    pub(super) fn is_about_framing(&self) -> bool {
+        matches!(self, Self::BadFraming | Self::UnknownCoding)
+    }
+
     /// Whether the client should try again soon: the reason passes by itself.
     pub(super) fn passes(&self) -> bool {
         matches!(self, Self::CouldNotAsk(_))

@@ -1,6 +1,9 @@
 //! What a request must be before anybody asks whose it is, and what it is when the app receives it.
 
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, uri::PathAndQuery};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Uri, Version, header,
+    uri::{PathAndQuery, Scheme},
+};
 use hyper::body::Incoming;
 
 use super::{
@@ -18,7 +21,8 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), Failure> {
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(Failure::MethodRefused);
     }
-    if !request.uri().path().starts_with('/') {
+    let scheme = request.uri().scheme();
+    if !request.uri().path().starts_with('/') || scheme.is_some_and(|s| *s != Scheme::HTTP && *s != Scheme::HTTPS) {
         return Err(Failure::BadTarget);
     }
     check_coding(request.headers(), request.version())
@@ -91,6 +95,7 @@ mod tests {
         assert!(matches!(refused("CONNECT", "shop.example:443"), Failure::MethodRefused));
         assert!(matches!(refused("TRACE", "/"), Failure::MethodRefused));
         assert!(matches!(refused("OPTIONS", "*"), Failure::BadTarget));
+        assert!(matches!(refused("GET", "ftp://shop.example/"), Failure::BadTarget));
         assert!(check(&request("OPTIONS", "/").body(()).unwrap()).is_ok());
     }
 
