@@ -119,7 +119,7 @@ fn migrate_may_run_again_and_print_runs_nothing() {
 fn what_migrate_prints_is_what_it_does() {
     for backend in BOTH {
         let printed = succeeds(Binary::over(&Tables::none(backend)).run(&["migrate", "--print"]));
-        let tables = Tables::none(backend).with(&printed).with(crate::support::EXAMPLE_ROWS).migrated();
+        let tables = Tables::none(backend).with_script(&printed).with(crate::support::EXAMPLE_ROWS).migrated();
         assert_eq!(json(Binary::over(&tables).run(&["store", "list", "--json"])).as_array().map(Vec::len), Some(2));
     }
 }
@@ -167,7 +167,7 @@ fn what_cannot_be_a_store_or_a_domain_is_refused() {
             ["store", "add", "admin"].as_slice(),
             &["store", "add", "www"],
             &["store", "add", "a.b"],
-            &["store", "add", "-bad"],
+            &["store", "add", "bad-"],
             &["store", "add", "store1"],
             &["store", "show", "nosuch"],
             &["domain", "add", "not a domain", "--store", "store1"],
