@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread,
@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::support::{Client, Response, eventually, signal};
+use crate::support::{Binary, Client, Response, eventually, signal};
 
 /// A running `usher demo`, ended with the value.
 struct Demo {
@@ -126,4 +126,13 @@ fn it_ends_with_ctrl_c_or_sigterm_and_leaves_nothing_behind() {
         assert_eq!(demo.end_with(name).code(), Some(0), "{name}");
         assert_eq!(demo.left_behind(), 0, "{name}");
     }
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_the_way_around_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = Binary::new().run_bare(&["demo", "--http", &address, "--admin", "127.0.0.1:0"]);
+    assert_eq!(output.code, 1);
+    assert!(output.stderr.contains(&address) && output.stderr.contains("--http"), "{}", output.stderr);
 }
