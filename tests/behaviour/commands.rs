@@ -247,3 +247,13 @@ fn the_default_configuration_and_its_schema_are_printed() {
     let schema = json(usher.run_bare(&["config", "schema"]));
     assert!(schema["properties"]["routing"].is_object(), "{schema}");
 }
+
+/// Rows that were imported with their ids leave PostgreSQL's sequence behind; no message of the database says so.
+#[test]
+fn ids_that_the_sequence_gives_again_are_explained() {
+    let imported = "INSERT INTO stores (id, subdomain, name) VALUES (1, 'store1', 'Shop Alpha')";
+    let tables = Tables::empty(Backend::Postgres).with(imported);
+    let output = Binary::over(&tables).run(&["store", "add", "store2"]);
+    assert_eq!(output.code, 1);
+    assert!(output.stderr.contains("stores_pkey") && output.stderr.contains("setval"), "{}", output.stderr);
+}
