@@ -4,7 +4,7 @@ use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version, header,
     uri::{PathAndQuery, Scheme},
 };
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 
 use super::{
     body::RequestBody,
@@ -63,9 +63,8 @@ pub(super) fn prepare(
     let prefix = prefix.map(HeaderValue::from_str).transpose().map_err(|_| Failure::BadTarget)?;
     head.uri = origin_form(&head.uri, cut).ok_or(Failure::BadTarget)?;
     head.version = Version::HTTP_11;
-    let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
     rules.strip_request(&mut head.headers);
-    if chunked {
+    if incoming.size_hint().exact().is_none() {
         head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let ids = &exchange.ids;
