@@ -39,9 +39,6 @@ fn check_coding(headers: &HeaderMap, version: Version) -> Result<(), Failure> {
 
 /// The target for the app: origin-form (RFC 9112 §3.2.1), without the first `prefix` bytes of the path, the rest as sent.
 pub(super) fn origin_form(target: &Uri, prefix: usize) -> Option<Uri> {
-    if prefix == 0 && target.authority().is_none() {
-        return Some(target.clone());
-    }
     let sent = target.path_and_query().map_or("/", PathAndQuery::as_str);
     let rest = sent.get(prefix..)?;
     let rest = if rest.starts_with('/') { rest.parse() } else { format!("/{rest}").parse() };
@@ -61,7 +58,9 @@ pub(super) fn prepare(
     let cut = destination.prefix.map_or(0, |prefix| prefix.length);
     let prefix = head.uri.path().get(..cut).filter(|prefix| !prefix.is_empty());
     let prefix = prefix.map(HeaderValue::from_str).transpose().map_err(|_| Failure::BadTarget)?;
-    head.uri = origin_form(&head.uri, cut).ok_or(Failure::BadTarget)?;
+    if cut > 0 || head.uri.authority().is_some() {
+        head.uri = origin_form(&head.uri, cut).ok_or(Failure::BadTarget)?;
+    }
     head.version = Version::HTTP_11;
     rules.strip_request(&mut head.headers);
     if incoming.size_hint().exact().is_none() {
