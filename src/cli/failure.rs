@@ -81,6 +81,13 @@ impl Failure {
             Self::Serve(app::Error::MissingTables(_) | app::Error::Sqlite { .. }) => {
                 "run `usher migrate`, which creates what is missing, or correct [directory]".into()
             }
+            Self::Serve(app::Error::AccessLog { .. }) => {
+                "create the folder and let usher write there, or correct log.access".into()
+            }
+            Self::Serve(app::Error::Bind(_)) => "end what listens there, or correct listen.http or admin.listen".into(),
+            Self::Demo(demo::Error::App(app::Error::Bind(_))) => {
+                "end what listens there, or name other addresses with --http and --admin; port 0 is any free one".into()
+            }
             Self::Config(_) | Self::Lookup(_) | Self::Serve(_) | Self::Demo(_) => {
                 "see `usher check`, which tests everything that the configuration names".into()
             }
