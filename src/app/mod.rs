@@ -102,6 +102,8 @@ impl App {
     pub async fn run(self, end: impl Future<Output = ()>) -> Result<(), Error> {
         announce(&self.addresses);
         let drain = Drain::new();
+        // Before anybody can ask: a probe in between would be told "ready".
+        let waiting = self.readiness.hold("database");
         let mut tasks = Tasks::new(Handle::current());
         let (listener, parts) = self.admin;
         // The admin listener tells about the drain of the workers, and so outlives it.
@@ -112,7 +114,7 @@ impl App {
             () = end => Ok(()),
             service = tasks.failed() => Err(Error::Service(service)),
             worker = threads.failed() => Err(Error::Service(worker)),
-            error = self.rows.watch(self.readiness.hold("database")) => Err(error),
+            error = self.rows.watch(waiting) => Err(error),
         };
         let _draining = self.readiness.hold("draining");
         tracing::info!(deadline = ?self.drain_timeout, "draining");
