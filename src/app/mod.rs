@@ -175,9 +175,12 @@ pub enum Error {
         #[source]
         cause: sqlite::Error,
     },
-    /// The database answers, but has not what routing reads.
+    /// The database answers, but has not these tables.
     #[error("the database lacks: {0}")]
     MissingTables(String),
+    /// The app's own tables have not these columns.
+    #[error("the tables lack: {0}")]
+    MissingColumns(String),
     /// The access log cannot be written.
     #[error("the access log cannot be opened")]
     AccessLog(#[source] io::Error),

@@ -81,6 +81,9 @@ impl Failure {
             Self::Serve(app::Error::MissingTables(_) | app::Error::Sqlite { .. }) => {
                 "run `usher migrate`, which creates what is missing, or correct [directory]".into()
             }
+            Self::Serve(app::Error::MissingColumns(_)) => {
+                "add the columns to the app's tables; `usher check` says how".into()
+            }
             Self::Config(_) | Self::Lookup(_) | Self::Serve(_) | Self::Demo(_) => {
                 "see `usher check`, which tests everything that the configuration names".into()
             }
