@@ -105,6 +105,8 @@ impl App {
     pub async fn run(self, end: impl Future<Output = ()>) -> Result<(), Error> {
         announce(&self.addresses);
         let drain = Drain::new();
+        // Before anybody can ask: a probe in between would be told "ready".
+        let waiting = self.readiness.hold("database");
         let mut tasks = Tasks::new(Handle::current());
         let (listener, parts) = self.admin;
         // The admin listener tells about the drain of the workers, and so outlives it.
@@ -115,7 +117,7 @@ impl App {
             () = end => Ok(()),
             service = tasks.failed() => Err(Error::Service(service)),
             worker = threads.failed() => Err(Error::Service(worker)),
-            error = self.rows.watch(self.readiness.hold("database")) => Err(error),
+            error = self.rows.watch(waiting) => Err(error),
         };
         let _draining = self.readiness.hold("draining");
         tracing::info!(deadline = ?self.drain_timeout, "draining");
@@ -181,9 +183,12 @@ pub enum Error {
         #[source]
         cause: sqlite::Error,
     },
-    /// The database answers, but has not what routing reads.
+    /// The database answers, but has not these tables.
     #[error("the database lacks: {0}")]
     MissingTables(String),
+    /// The app's own tables have not these columns.
+    #[error("the tables lack: {0}")]
+    MissingColumns(String),
     /// The access log cannot be written.
     #[error("the access log cannot be written to {target}")]
     AccessLog {

@@ -46,21 +46,28 @@ impl Rows {
         }
     }
 
-    async fn missing_tables(&self) -> Result<Vec<&'static str>, session::Error> {
+    /// What the look-ups read and the database has not; nothing, as it should be.
+    async fn lack(&self) -> Result<Option<Error>, session::Error> {
         let session = match self {
             Self::Postgres(pool) => Session::postgres(pool).await?,
             Self::Sqlite(database) => Session::sqlite(database),
         };
-        migrations::missing_tables(&session).await
+        let tables = migrations::missing_tables(&session).await?;
+        if !tables.is_empty() {
+            return Ok(Some(Error::MissingTables(tables.join(", "))));
+        }
+        let columns = migrations::missing_columns(&session).await?;
+        let names: Vec<_> = columns.iter().map(|(table, column)| format!("{table}.{column}")).collect();
+        Ok((!names.is_empty()).then(|| Error::MissingColumns(names.join(", "))))
     }
 
-    /// Asks until the database has answered once, then releases `waiting`. Returns only if tables are missing: an
-    /// empty directory would answer 404 for everybody.
+    /// Asks until the database has answered once, then releases `waiting`. Returns only if it has not what look-ups read:
+    /// without its tables usher would be ready and know nobody.
     pub(super) async fn watch(&self, waiting: ReadinessGuard) -> Error {
         loop {
-            match self.missing_tables().await {
-                Ok(missing) if missing.is_empty() => break,
-                Ok(missing) => return Error::MissingTables(missing.join(", ")),
+            match self.lack().await {
+                Ok(None) => break,
+                Ok(Some(lack)) => return lack,
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "the database cannot be asked yet");
                     sleep(RETRY).await;

@@ -21,7 +21,7 @@ pub(crate) struct Demo {
     /// Where the router listens; port 0 lets the system choose
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     http: SocketAddr,
-    /// Where health, metrics and the API are; port 0 lets the system choose
+    /// Where health and metrics are; port 0 lets the system choose
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9900")]
     admin: SocketAddr,
     /// Where the database is kept; without it, a temporary folder that goes away with the demo

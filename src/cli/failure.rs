@@ -78,22 +78,36 @@ impl Failure {
             Self::Catalog(error) => error.remedy(),
             Self::Host { .. } => "write a host and perhaps a path, as in `shop.example.com/cart`".into(),
             Self::Logging(_) => "correct [log] in the configuration".into(),
-            Self::Serve(app::Error::MissingTables(_) | app::Error::Sqlite { .. }) => {
-                "run `usher migrate`, which creates what is missing, or correct [directory]".into()
-            }
-            Self::Serve(app::Error::AccessLog { .. }) => {
-                "create the folder and let usher write there, or correct log.access".into()
-            }
-            Self::Serve(app::Error::Bind(_)) => "end what listens there, or correct listen.http or admin.listen".into(),
-            Self::Demo(demo::Error::App(app::Error::Bind(_))) => {
-                "end what listens there, or name other addresses with --http and --admin; port 0 is any free one".into()
-            }
-            Self::Config(_) | Self::Lookup(_) | Self::Serve(_) | Self::Demo(_) => {
-                "see `usher check`, which tests everything that the configuration names".into()
-            }
+            Self::Serve(error) => to_serve(error),
+            Self::Demo(error) => to_run_the_demo(error),
+            Self::Config(_) | Self::Lookup(_) => SEE_CHECK.into(),
             Self::Json(_) | Self::Output(_) | Self::Runtime(_) => "see that the system has room left".into(),
         }
     }
+}
+
+const SEE_CHECK: &str = "see `usher check`, which tests everything that the configuration names";
+
+fn to_serve(error: &app::Error) -> String {
+    match error {
+        app::Error::MissingTables(_) | app::Error::Sqlite { .. } => {
+            "run `usher migrate`, which creates what is missing, or correct [directory]"
+        }
+        app::Error::MissingColumns(_) => "add the columns to the app's tables; `usher check` says how",
+        app::Error::AccessLog { .. } => "create the folder and let usher write there, or correct log.access",
+        app::Error::Bind(_) => "stop what listens there, or change [listen] or [admin]",
+        _ => SEE_CHECK,
+    }
+    .into()
+}
+
+/// The demo has no configuration to be checked.
+fn to_run_the_demo(error: &demo::Error) -> String {
+    match error {
+        demo::Error::App(app::Error::Bind(_)) => "stop what listens there, or choose others with --http and --admin",
+        _ => "see that --folder can be written to and that the system has room left",
+    }
+    .into()
 }
 
 /// An error and all of its causes.

@@ -39,78 +39,102 @@ impl HeaderRules {
 
     /// Leaves what the client says to the app.
     pub fn strip_request(&self, headers: &mut HeaderMap) {
-        remove_hop_by_hop(headers);
-        self.remove_owned(headers);
-        if !headers.get(TRACEPARENT).is_some_and(|value| is_alone(headers, &TRACEPARENT) && is_traceparent(value)) {
-            headers.remove(TRACEPARENT);
-            headers.remove(TRACESTATE);
+        let traced = headers.keys().any(|name| name.as_str().starts_with("trace"));
+        remove_of_one_hop(headers, |name| self.is_refused(name));
+        if traced {
+            remove_bad_trace(headers);
         }
     }
 
     /// Leaves what the client says to the app after a body: a trailer is a header to many apps (RFC 9110 §6.5.1).
     pub fn strip_trailers(&self, trailers: &mut HeaderMap) {
-        remove_hop_by_hop(trailers);
-        self.remove_owned(trailers);
+        self.strip_request(trailers);
         trailers.remove(TRACEPARENT);
     }
 
-    fn remove_owned(&self, headers: &mut HeaderMap) {
-        // Usually there is nothing to remove, and then nothing is allocated.
-        let refused: Vec<HeaderName> = headers.keys().filter(|name| self.is_refused(name)).cloned().collect();
-        for name in refused {
-            headers.remove(name);
-        }
-    }
-
     /// CGI and WSGI servers read `X_Store_Id` as `X-Store-Id`: an underscore counts as a hyphen.
-    fn is_refused(&self, name: &HeaderName) -> bool {
-        if name.as_str().contains('_') {
-            return self.drop_underscores || self.is_owned(&name.as_str().replace('_', "-"));
+    fn is_refused(&self, name: &str) -> bool {
+        if name.as_bytes().contains(&b'_') {
+            return self.drop_underscores || self.is_owned(&name.replace('_', "-"));
         }
-        self.is_owned(name.as_str())
+        self.is_owned(name)
     }
 
     fn is_owned(&self, name: &str) -> bool {
-        match name.as_bytes().first() {
-            Some(b'x' | b'f' | b'v') if is_ours(name) => true,
-            _ => self.also_owned.iter().any(|owned| owned.as_str() == name),
-        }
+        is_ours(name) || self.also_owned.iter().any(|owned| owned.as_str() == name)
     }
 }
 
 fn is_ours(name: &str) -> bool {
-    matches!(
-        name,
-        "x-store-id"
-            | "x-store-match"
-            | "x-real-ip"
-            | "x-request-id"
-            | "x-original-url"
-            | "x-rewrite-url"
-            | "forwarded"
-            | "via"
-    ) || name.starts_with("x-forwarded-")
-}
-
-fn is_alone(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers.get_all(name).iter().nth(1).is_none()
-}
-
-/// Removes what is meant for the next hop only, and what `Connection` nominates, from a request, a response or trailers.
-pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        for name in nominated(headers) {
-            headers.remove(name);
+    match name.as_bytes().first() {
+        Some(b'x') => {
+            name.starts_with("x-forwarded-")
+                || matches!(
+                    name,
+                    "x-store-id"
+                        | "x-store-match"
+                        | "x-real-ip"
+                        | "x-request-id"
+                        | "x-original-url"
+                        | "x-rewrite-url"
+                        | "x-forwarded"
+                )
         }
-        headers.remove(header::CONNECTION);
+        Some(b'f') => name == "forwarded",
+        Some(b'v') => name == "via",
+        _ => false,
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, header::TE, header::TRANSFER_ENCODING, header::UPGRADE] {
+}
+
+/// A `traceparent` is passed on if it is one and the only one; otherwise what goes with it has lost its meaning
+/// (W3C Trace Context §3.2.2.5).
+fn remove_bad_trace(headers: &mut HeaderMap) {
+    let mut parents = headers.get_all(TRACEPARENT).iter();
+    match (parents.next(), parents.next()) {
+        (Some(parent), None) if is_traceparent(parent) => {}
+        _ => {
+            headers.remove(TRACEPARENT);
+            headers.remove(TRACESTATE);
+        }
+    }
+}
+
+/// Removes what is meant for the next hop only, and what `Connection` nominates.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    remove_of_one_hop(headers, |_name| false);
+}
+
+/// One walk over the names finds what is to go: a look-up per name that might be there costs more. Usually it is
+/// `Connection` alone, and nothing is allocated.
+fn remove_of_one_hop(headers: &mut HeaderMap, is_refused: impl Fn(&str) -> bool) {
+    if headers.keys().any(|name| *name == header::CONNECTION) {
+        remove_connection(headers);
+    }
+    let is_doomed = |name: &str| is_of_one_hop(name) || is_refused(name);
+    let doomed: Vec<HeaderName> = headers.keys().filter(|name| is_doomed(name.as_str())).cloned().collect();
+    for name in doomed {
         headers.remove(name);
     }
 }
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// The fields that RFC 9110 §7.6.1 names beside what `Connection` nominates.
+fn is_of_one_hop(name: &str) -> bool {
+    matches!(name, "te" | "upgrade" | "keep-alive" | "proxy-connection" | "transfer-encoding")
+}
+
+fn remove_connection(headers: &mut HeaderMap) {
+    let mut values = headers.get_all(header::CONNECTION).iter();
+    match (values.next(), values.next()) {
+        (Some(option), None) if is_about_persistence(option.as_bytes()) => {}
+        _ => nominated(headers).into_iter().for_each(|name| drop(headers.remove(name))),
+    }
+    headers.remove(header::CONNECTION);
+}
+
+/// Options that nominate no field.
+fn is_about_persistence(option: &[u8]) -> bool {
+    option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close")
+}
 
 /// The fields that `Connection` nominates. Host and length of a message are its meaning, not options of a hop, and stay
 /// whatever is nominated (RFC 9110 §7.6.1 forbids to nominate them).
@@ -119,7 +143,7 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     options
         .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
         .map(<[u8]>::trim_ascii)
-        .filter(|option| !option.eq_ignore_ascii_case(b"keep-alive") && !option.eq_ignore_ascii_case(b"close"))
+        .filter(|option| !is_about_persistence(option))
         .filter_map(|option| HeaderName::from_bytes(option).ok())
         .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
         .collect()

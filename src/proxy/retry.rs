@@ -4,13 +4,21 @@
 //! written may have been processed, and is sent again only if that cannot be noticed: an idempotent method (RFC 9110
 //! §9.2.2) without a body, on a kept connection that the app has closed at the same moment.
 
-use std::time::Instant;
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use http::{Request, Response};
 use hyper::{body::Incoming, client::conn::TrySendError};
 
 use super::{
-    body::RequestBody, clock::Elapsed, error::Failure, exchange::Exchange, response::Answered, worker::Worker,
+    body::{RequestBody, Tally},
+    clock::Elapsed,
+    error::Failure,
+    exchange::Exchange,
+    response::Answered,
+    worker::Worker,
 };
 use crate::{
     telemetry::outcome::AttemptOutcome,
@@ -30,7 +38,7 @@ pub(super) async fn send(
     let mut search = Search { worker, position, tried: Tried::default(), fresh_only: false };
     loop {
         let (connection, in_flight) = search.connection(began, exchange).await?;
-        match attempt(worker, position, connection, request).await {
+        match attempt(worker, position, connection, request, exchange.request_tally.as_deref()).await {
             Attempt::Answered(response, connection) => {
                 exchange.upstream_wait = began.elapsed();
                 worker.metrics.upstream_head(position, exchange.upstream_wait);
@@ -105,17 +113,18 @@ async fn attempt(
     position: usize,
     mut connection: Connection<RequestBody>,
     request: Outgoing,
+    tally: Option<&Tally>,
 ) -> Attempt {
     let head_timeout = worker.upstreams[position].upstream().settings.head_timeout;
-    let spare = if connection.reused() { copy_if_repeatable(&request) } else { None };
+    let repeatable = connection.reused() && is_repeatable(&request);
     let mut counted = Counted { worker, position, outcome: AttemptOutcome::Cancelled };
-    match worker.clock.within(head_timeout, connection.send(request)).await {
+    match head_within(worker, head_timeout, connection.send(request, repeatable), tally).await {
         Ok(Ok(response)) => {
             counted.outcome = AttemptOutcome::Answered;
             Attempt::Answered(response, connection)
         }
         Ok(Err(error)) => {
-            let (outcome, attempt) = broken(error, spare);
+            let (outcome, attempt) = broken(error, &connection);
             counted.outcome = outcome;
             attempt
         }
@@ -140,27 +149,37 @@ impl Drop for Counted<'_> {
 }
 
 /// May we try again?
-fn broken(error: TrySendError<Outgoing>, spare: Option<Box<Outgoing>>) -> (AttemptOutcome, Attempt) {
-    let mut error = error;
+fn broken(mut error: TrySendError<Outgoing>, connection: &Connection<RequestBody>) -> (AttemptOutcome, Attempt) {
     if let Some(unsent) = error.take_message() {
         return (AttemptOutcome::Stale, Attempt::Again(Box::new(unsent)));
     }
-    match spare {
-        Some(copy) => (AttemptOutcome::Stale, Attempt::Again(copy)),
+    match connection.written(RequestBody::Empty) {
+        Some(written) => (AttemptOutcome::Stale, Attempt::Again(Box::new(written))),
         None => (AttemptOutcome::Broken, Attempt::Failed(Failure::HeadBroken(error.into_error()))),
     }
 }
 
-/// A copy of a request that may be applied twice without harm and has no body that would have to be kept.
-fn copy_if_repeatable(request: &Outgoing) -> Option<Box<Outgoing>> {
-    if !request.method().is_idempotent() || !request.body().is_empty() {
-        return None;
+/// Whether a request may be applied twice without harm and has no body that would have to be kept.
+fn is_repeatable(request: &Outgoing) -> bool {
+    request.method().is_idempotent() && request.body().is_empty()
+}
+
+/// The limit is for the app: while the client's body goes on coming, it begins anew.
+async fn head_within<F: Future>(
+    worker: &Worker,
+    limit: Duration,
+    sending: F,
+    tally: Option<&Tally>,
+) -> Result<F::Output, Elapsed> {
+    let received = || tally.map_or(0, Tally::bytes);
+    let mut sending = pin!(sending);
+    loop {
+        let before = received();
+        match worker.clock.within(limit, sending.as_mut()).await {
+            Err(Elapsed) if received() > before => {}
+            outcome => return outcome,
+        }
     }
-    let mut copy = Request::new(RequestBody::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(Box::new(copy))
 }
 
 /// An attempt fails alike when the app and when the client breaks off; the request body knows which it was.
@@ -170,5 +189,17 @@ fn refine(failure: Failure, exchange: &Exchange) -> Failure {
             Failure::RequestBroken(error)
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_be_applied_twice_is_repeatable() {
+        let is = |method: &str| is_repeatable(&Request::builder().method(method).body(RequestBody::Empty).unwrap());
+        assert!(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"].into_iter().all(is));
+        assert!(!["POST", "PATCH", "FETCH"].into_iter().any(is));
     }
 }

@@ -28,7 +28,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[command(after_help = "\
 Examples:
   usher check --config usher.toml
-  usher check --config usher.toml && systemctl reload usher")]
+  usher check --config usher.toml && systemctl restart usher")]
 pub(crate) struct Check {
     #[command(flatten)]
     file: ConfigFile,

@@ -135,8 +135,9 @@ fn of(dialect: Dialect) -> &'static [Migration] {
 async fn build(session: &Session, migration: &Migration, index: Index) -> Result<(), Error> {
     take_turn(session).await?;
     let built = build_in_turn(session, migration, index).await;
-    end_turn(session).await?;
-    built
+    let ended = end_turn(session).await;
+    // Where both failed, the first says why.
+    built.and(ended)
 }
 
 async fn build_in_turn(session: &Session, migration: &Migration, index: Index) -> Result<(), Error> {
