@@ -27,7 +27,10 @@ use crate::{
     lifecycle::{self, Drain, Readiness, Tasks},
     proxy::{self, BindError, Listeners, Roles},
     routing::Rules,
-    telemetry::{access_log::AccessLog, metrics::Metrics},
+    telemetry::{
+        access_log::{AccessLog, Target},
+        metrics::Metrics,
+    },
     upstream::Upstream,
 };
 
@@ -78,7 +81,7 @@ impl App {
         let rows = Rows::open(&config.database)?;
         let directory = Directory::new(config.directory.clone(), rows.source(), Handle::current());
         let metrics = Metrics::new(config.upstreams.iter().map(|upstream| upstream.name.clone()).collect());
-        let access_log = AccessLog::start(config.access_log.clone()).map_err(Error::AccessLog)?;
+        let access_log = start_access_log(&config)?;
         counts::register(&metrics, &directory, &access_log);
         let readiness = Readiness::default();
         Ok(Self {
@@ -124,6 +127,11 @@ impl App {
         let _written = spawn_blocking(|| self.access_log.finish()).await;
         ended
     }
+}
+
+fn start_access_log(config: &Config) -> Result<AccessLog, Error> {
+    let settings = config.access_log.clone();
+    AccessLog::start(settings).map_err(|cause| Error::AccessLog { target: config.access_log.target.clone(), cause })
 }
 
 async fn bind_admin(address: SocketAddr) -> Result<TcpListener, Error> {
@@ -182,8 +190,14 @@ pub enum Error {
     #[error("the tables lack: {0}")]
     MissingColumns(String),
     /// The access log cannot be written.
-    #[error("the access log cannot be opened")]
-    AccessLog(#[source] io::Error),
+    #[error("the access log cannot be written to {target}")]
+    AccessLog {
+        /// What `log.access` names.
+        target: Target,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
     /// A part that runs as long as the process has ended.
     #[error("{0} has stopped; the log says why")]
     Service(&'static str),

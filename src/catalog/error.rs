@@ -138,6 +138,11 @@ impl Error {
             }
             Self::UnknownColumns { .. } => "give these columns a default, or add the row by the app itself".into(),
             Self::Randomness(_) => "try again; if it persists, look at the system's random number generator".into(),
+            Self::Session(error) if error.is_unique_violation() => {
+                "remove or change the row that has this value; if it is an id, rows were added with ids written out, and the \
+                 table's sequence has to be set behind them (setval)"
+                    .into()
+            }
             Self::Session(error) if error.is_lack_of_privilege() => {
                 "use a database role that may do this, for example the owner of the tables".into()
             }

@@ -94,6 +94,7 @@ fn to_serve(error: &app::Error) -> String {
             "run `usher migrate`, which creates what is missing, or correct [directory]"
         }
         app::Error::MissingColumns(_) => "add the columns to the app's tables; `usher check` says how",
+        app::Error::AccessLog { .. } => "create the folder and let usher write there, or correct log.access",
         app::Error::Bind(_) => "stop what listens there, or change [listen] or [admin]",
         _ => SEE_CHECK,
     }

@@ -42,7 +42,7 @@ pub(super) struct Listen {
     pub(super) http: Written<List<String>>,
     /// Worker threads; 0: one per core.
     pub(super) workers: Written<Count<0, 1024>>,
-    /// Client connections at once in the whole process; further ones wait in the system's queue.
+    /// Client connections at once in the whole process; further ones wait until one ends.
     pub(super) connections_max: Written<Count<1, 1_000_000>>,
     /// For a complete request head; also how long an idle connection is kept. Then the connection is closed.
     pub(super) header_timeout: Written<Timespan<1>>,
@@ -146,9 +146,9 @@ pub(super) struct Directory {
     pub(super) usable_for: Written<Timespan<1>>,
     /// How long an absence is believed.
     pub(super) absent_for: Written<Timespan<0>>,
-    /// How long a request waits for a look-up; then 503.
+    /// How long a request for a host that is not remembered waits for its look-up; then 503.
     pub(super) lookup_timeout: Written<Timespan<1>>,
-    /// Look-ups in the database at once; beyond it 503.
+    /// Look-ups in the database at once; beyond it 503 for hosts that are not remembered.
     pub(super) loads_max: Written<Count<1, 100_000>>,
 }
 

@@ -39,9 +39,11 @@ impl HeaderRules {
 
     /// Leaves what the client says to the app.
     pub fn strip_request(&self, headers: &mut HeaderMap) {
-        remove_connection(headers);
-        remove_where(headers, |name| is_of_one_hop(name) || self.is_refused(name));
-        remove_bad_trace(headers);
+        let traced = headers.keys().any(|name| name.as_str().starts_with("trace"));
+        remove_of_one_hop(headers, |name| self.is_refused(name));
+        if traced {
+            remove_bad_trace(headers);
+        }
     }
 
     /// Leaves what the client says to the app after a body: a trailer is a header to many apps (RFC 9110 §6.5.1).
@@ -99,8 +101,20 @@ fn remove_bad_trace(headers: &mut HeaderMap) {
 
 /// Removes what is meant for the next hop only, and what `Connection` nominates.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    remove_connection(headers);
-    remove_where(headers, is_of_one_hop);
+    remove_of_one_hop(headers, |_name| false);
+}
+
+/// One walk over the names finds what is to go: a look-up per name that might be there costs more. Usually it is
+/// `Connection` alone, and nothing is allocated.
+fn remove_of_one_hop(headers: &mut HeaderMap, is_refused: impl Fn(&str) -> bool) {
+    if headers.keys().any(|name| *name == header::CONNECTION) {
+        remove_connection(headers);
+    }
+    let is_doomed = |name: &str| is_of_one_hop(name) || is_refused(name);
+    let doomed: Vec<HeaderName> = headers.keys().filter(|name| is_doomed(name.as_str())).cloned().collect();
+    for name in doomed {
+        headers.remove(name);
+    }
 }
 
 /// The fields that RFC 9110 §7.6.1 names beside what `Connection` nominates.
@@ -108,18 +122,9 @@ fn is_of_one_hop(name: &str) -> bool {
     matches!(name, "te" | "upgrade" | "keep-alive" | "proxy-connection" | "transfer-encoding")
 }
 
-/// One pass over the names; usually nothing is to be removed, and then nothing is allocated.
-fn remove_where(headers: &mut HeaderMap, is_doomed: impl Fn(&str) -> bool) {
-    let doomed: Vec<HeaderName> = headers.keys().filter(|name| is_doomed(name.as_str())).cloned().collect();
-    for name in doomed {
-        headers.remove(name);
-    }
-}
-
 fn remove_connection(headers: &mut HeaderMap) {
     let mut values = headers.get_all(header::CONNECTION).iter();
     match (values.next(), values.next()) {
-        (None, _) => return,
         (Some(option), None) if is_about_persistence(option.as_bytes()) => {}
         _ => nominated(headers).into_iter().for_each(|name| drop(headers.remove(name))),
     }

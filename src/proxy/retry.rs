@@ -4,13 +4,21 @@
 //! written may have been processed, and is sent again only if that cannot be noticed: an idempotent method (RFC 9110
 //! §9.2.2) without a body, on a kept connection that the app has closed at the same moment.
 
-use std::time::Instant;
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
-use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http::{Request, Response};
 use hyper::{body::Incoming, client::conn::TrySendError};
 
 use super::{
-    body::RequestBody, clock::Elapsed, error::Failure, exchange::Exchange, response::Answered, worker::Worker,
+    body::{RequestBody, Tally},
+    clock::Elapsed,
+    error::Failure,
+    exchange::Exchange,
+    response::Answered,
+    worker::Worker,
 };
 use crate::{
     telemetry::outcome::AttemptOutcome,
@@ -30,7 +38,7 @@ pub(super) async fn send(
     let mut search = Search { worker, position, tried: Tried::default(), fresh_only: false };
     loop {
         let (connection, in_flight) = search.connection(began, exchange).await?;
-        match attempt(worker, position, connection, request).await {
+        match attempt(worker, position, connection, request, exchange.request_tally.as_deref()).await {
             Attempt::Answered(response, connection) => {
                 exchange.upstream_wait = began.elapsed();
                 worker.metrics.upstream_head(position, exchange.upstream_wait);
@@ -105,17 +113,18 @@ async fn attempt(
     position: usize,
     mut connection: Connection<RequestBody>,
     request: Outgoing,
+    tally: Option<&Tally>,
 ) -> Attempt {
     let head_timeout = worker.upstreams[position].upstream().settings.head_timeout;
-    let spare = if connection.reused() { Copy::of_repeatable(&request) } else { None };
+    let repeatable = connection.reused() && is_repeatable(&request);
     let mut counted = Counted { worker, position, outcome: AttemptOutcome::Cancelled };
-    match worker.clock.within(head_timeout, connection.send(request)).await {
+    match head_within(worker, head_timeout, connection.send(request, repeatable), tally).await {
         Ok(Ok(response)) => {
             counted.outcome = AttemptOutcome::Answered;
             Attempt::Answered(response, connection)
         }
         Ok(Err(error)) => {
-            let (outcome, attempt) = broken(error, spare);
+            let (outcome, attempt) = broken(error, &connection);
             counted.outcome = outcome;
             attempt
         }
@@ -140,57 +149,37 @@ impl Drop for Counted<'_> {
 }
 
 /// May we try again?
-fn broken(error: TrySendError<Outgoing>, spare: Option<Copy>) -> (AttemptOutcome, Attempt) {
-    let mut error = error;
+fn broken(mut error: TrySendError<Outgoing>, connection: &Connection<RequestBody>) -> (AttemptOutcome, Attempt) {
     if let Some(unsent) = error.take_message() {
         return (AttemptOutcome::Stale, Attempt::Again(Box::new(unsent)));
     }
-    match spare {
-        Some(copy) => (AttemptOutcome::Stale, Attempt::Again(Box::new(copy.into_request()))),
+    match connection.written(RequestBody::Empty) {
+        Some(written) => (AttemptOutcome::Stale, Attempt::Again(Box::new(written))),
         None => (AttemptOutcome::Broken, Attempt::Failed(Failure::HeadBroken(error.into_error()))),
     }
 }
 
-/// A copy of a request that may be applied twice without harm and has no body that would have to be kept. Its headers
-/// are flat text: one is made for nearly every request and hardly ever used, and a map costs three times as much.
-struct Copy {
-    method: Method,
-    target: Uri,
-    /// `name:value\n` each; neither a name has a colon nor a value a line feed.
-    headers: Vec<u8>,
+/// Whether a request may be applied twice without harm and has no body that would have to be kept.
+fn is_repeatable(request: &Outgoing) -> bool {
+    request.method().is_idempotent() && request.body().is_empty()
 }
 
-/// Room for the headers of a usual request, ours included.
-const COPY_BYTES: usize = 1024;
-
-impl Copy {
-    fn of_repeatable(request: &Outgoing) -> Option<Self> {
-        if !request.method().is_idempotent() || !request.body().is_empty() {
-            return None;
+/// The limit is for the app: while the client's body goes on coming, it begins anew.
+async fn head_within<F: Future>(
+    worker: &Worker,
+    limit: Duration,
+    sending: F,
+    tally: Option<&Tally>,
+) -> Result<F::Output, Elapsed> {
+    let received = || tally.map_or(0, Tally::bytes);
+    let mut sending = pin!(sending);
+    loop {
+        let before = received();
+        match worker.clock.within(limit, sending.as_mut()).await {
+            Err(Elapsed) if received() > before => {}
+            outcome => return outcome,
         }
-        let mut headers = Vec::with_capacity(COPY_BYTES);
-        for (name, value) in request.headers() {
-            headers.extend_from_slice(name.as_str().as_bytes());
-            headers.push(b':');
-            headers.extend_from_slice(value.as_bytes());
-            headers.push(b'\n');
-        }
-        Some(Self { method: request.method().clone(), target: request.uri().clone(), headers })
     }
-
-    fn into_request(self) -> Outgoing {
-        let mut request = Request::new(RequestBody::Empty);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.target;
-        request.headers_mut().extend(self.headers.split(|&byte| byte == b'\n').filter_map(header_line));
-        request
-    }
-}
-
-fn header_line(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
-    let colon = line.iter().position(|&byte| byte == b':')?;
-    let name = HeaderName::from_bytes(&line[..colon]).ok()?;
-    Some((name, HeaderValue::from_bytes(&line[colon + 1..]).ok()?))
 }
 
 /// An attempt fails alike when the app and when the client breaks off; the request body knows which it was.
@@ -207,24 +196,10 @@ fn refine(failure: Failure, exchange: &Exchange) -> Failure {
 mod tests {
     use super::*;
 
-    fn request(method: &str) -> http::request::Builder {
-        Request::builder().method(method).uri("/a%2Fb?q").header("host", "shop.example")
-    }
-
     #[test]
-    fn a_copy_says_the_same_as_the_request() {
-        let opaque = HeaderValue::from_bytes(b"a:b\xff\tc").unwrap();
-        let original = request("PUT").header("cookie", "a=1").header("cookie", "b=2").header("x-opaque", opaque);
-        let original = original.body(RequestBody::Empty).unwrap();
-        let copy = Copy::of_repeatable(&original).unwrap().into_request();
-        assert_eq!((copy.method(), copy.uri()), (original.method(), original.uri()));
-        assert_eq!(copy.headers(), original.headers());
-    }
-
-    #[test]
-    fn what_may_not_be_applied_twice_is_not_copied() {
-        for method in ["POST", "PATCH", "FETCH"] {
-            assert!(Copy::of_repeatable(&request(method).body(RequestBody::Empty).unwrap()).is_none(), "{method}");
-        }
+    fn only_what_may_be_applied_twice_is_repeatable() {
+        let is = |method: &str| is_repeatable(&Request::builder().method(method).body(RequestBody::Empty).unwrap());
+        assert!(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"].into_iter().all(is));
+        assert!(!["POST", "PATCH", "FETCH"].into_iter().any(is));
     }
 }

@@ -20,6 +20,9 @@ impl<'a> Hostname<'a> {
     /// A-labels (`xn--…`) are taken as they stand. Underscores are allowed, as the DNS has them. A name whose last label
     /// is a number is none: other programs take it for an IPv4 address (WHATWG URL, "ends in a number").
     pub fn parse(wire: &'a str) -> Result<Self, HostnameError> {
+        if is_plainly_canonical(wire.as_bytes()) {
+            return Ok(Self(Cow::Borrowed(wire)));
+        }
         let name = wire.strip_suffix('.').unwrap_or(wire);
         if name.is_empty() {
             return Err(HostnameError::Empty);
@@ -55,6 +58,28 @@ impl<'a> Hostname<'a> {
     pub fn into_owned(self) -> Hostname<'static> {
         Hostname(Cow::Owned(self.0.into_owned()))
     }
+}
+
+/// Whether a name is what [`Hostname::parse`] would make of it, in one pass. It says no to some rare good ones, such as
+/// those whose last label begins with a digit.
+fn is_plainly_canonical(name: &[u8]) -> bool {
+    let (mut previous, mut label_start) = (b'.', 0);
+    for (position, &byte) in name.iter().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'_' => {}
+            b'-' if previous != b'.' => {}
+            b'.' if previous != b'.' && previous != b'-' && position - label_start <= LABEL_MAX => {
+                label_start = position + 1;
+            }
+            _ => return false,
+        }
+        previous = byte;
+    }
+    let last = &name[label_start..];
+    name.len() <= NAME_MAX
+        && last.len() <= LABEL_MAX
+        && previous != b'-'
+        && last.first().is_some_and(|first| !first.is_ascii_digit())
 }
 
 impl fmt::Display for Hostname<'_> {

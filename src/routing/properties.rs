@@ -64,6 +64,12 @@ proptest! {
     }
 
     #[test]
+    fn the_short_way_and_the_long_way_read_the_same(name in "([a-z0-9_-]{0,3}|[a-z0-9]{62,65})(\\.([a-z0-9_-]{0,3}|[a-z0-9]{62,65})){0,5}") {
+        let upper = name.to_ascii_uppercase();
+        prop_assert_eq!(Hostname::parse(&name), Hostname::parse(&upper));
+    }
+
+    #[test]
     fn every_address_is_read_back(address: std::net::IpAddr, port in option::of(1..=u16::MAX)) {
         let authority = Authority { host: Host::Ip(address), port };
         prop_assert!(Authority::parse(&authority.to_string()) == Ok(authority.clone()), "{authority}");

@@ -54,7 +54,7 @@ pub enum UnknownHost {
 /// `routing.path_hosts`: where the path prefix names a tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathHosts {
-    /// Unset: localhost, 127.0.0.1 and [::1], and only for peers on the loopback interface.
+    /// Unset: localhost, 127.0.0.1 and `[::1]`, and only for peers on the loopback interface.
     Loopback,
     /// Exactly these, for everybody.
     Listed(Vec<Host<'static>>),

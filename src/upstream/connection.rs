@@ -18,7 +18,12 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{Endpoint, InFlight, Tried, Upstream, balancer::least_in_flight, pool::Pool};
+use super::{
+    Endpoint, InFlight, Tried, Upstream,
+    balancer::least_in_flight,
+    pool::Pool,
+    recorder::{Record, Recorder},
+};
 
 /// How long a connection whose answer was read whole may take to become ready for the next request.
 /// Usually it is ready at once; an app that still reads an upload it has answered already gets this much time.
@@ -64,16 +69,16 @@ where
     /// An unused connection to the endpoint at `position`, if there is one.
     pub fn reuse(&self, position: usize, now: Instant) -> Option<Connection<B>> {
         let pool = &self.pools[position];
-        pool.take(now).map(|sender| Connection { sender, pool: Arc::clone(pool), reused: true })
+        pool.take(now).map(|line| Connection { line, pool: Arc::clone(pool), reused: true })
     }
 
     /// Opens a connection to the endpoint at `position`, under the connect deadline.
     pub async fn open(&self, position: usize) -> Result<Connection<B>, ConnectError> {
         let endpoint = &self.upstream.endpoints()[position];
-        let sender = timeout(self.upstream.settings.connect_timeout, dial(endpoint))
+        let line = timeout(self.upstream.settings.connect_timeout, dial(endpoint))
             .await
             .map_err(|_elapsed| ConnectError::Timeout)??;
-        Ok(Connection { sender, pool: Arc::clone(&self.pools[position]), reused: false })
+        Ok(Connection { line, pool: Arc::clone(&self.pools[position]), reused: false })
     }
 
     /// Closes what has been unused for too long; called about once a second.
@@ -82,7 +87,7 @@ where
     }
 }
 
-async fn dial<B>(endpoint: &Endpoint) -> Result<http1::SendRequest<B>, ConnectError>
+async fn dial<B>(endpoint: &Endpoint) -> Result<Line<B>, ConnectError>
 where
     B: Body + Send + 'static,
     B::Data: Send,
@@ -91,17 +96,31 @@ where
     let address = endpoint.address();
     let stream = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(ConnectError::Refused)?;
     stream.set_nodelay(true).map_err(ConnectError::Refused)?;
+    let (stream, record) = Recorder::new(stream);
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(ConnectError::Handshake)?;
     // Its errors reach the exchange that is using it; an idle connection's end is nobody's loss.
     tokio::spawn(async move {
         let _ended = connection.await;
     });
-    Ok(sender)
+    Ok(Line { sender, record })
+}
+
+/// An open connection: the way to send on it, and what was written to it.
+pub(super) struct Line<B> {
+    sender: http1::SendRequest<B>,
+    record: Record,
+}
+
+impl<B> Line<B> {
+    /// Whether another request can be sent now.
+    pub(super) fn is_ready(&self) -> bool {
+        self.sender.is_ready()
+    }
 }
 
 /// A connection in use by one exchange. Dropping it closes it; [`Connection::release`] keeps it.
 pub struct Connection<B> {
-    sender: http1::SendRequest<B>,
+    line: Line<B>,
     pool: Arc<Pool<B>>,
     reused: bool,
 }
@@ -115,26 +134,34 @@ where
         self.reused
     }
 
-    /// Sends `request`; the error hands it back if nothing of it was written. Dropping the future closes the connection.
+    /// Sends `request`; the error hands it back if nothing of it was written. If it is `repeatable`, which one without a
+    /// body can be, [`Connection::written`] can tell afterwards what it was. Dropping the future closes the connection.
     pub fn send(
         &mut self,
         request: Request<B>,
+        repeatable: bool,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<B>>>> {
-        self.sender.try_send_request(request)
+        self.line.record.mark(repeatable);
+        self.line.sender.try_send_request(request)
+    }
+
+    /// The last request, with `body`, if it was repeatable and was written whole.
+    pub fn written(&self, body: B) -> Option<Request<B>> {
+        self.line.record.request(body)
     }
 
     /// Gives the connection back after an answer that was read to its end.
     pub fn release(self, now: Instant) {
-        if self.sender.is_ready() {
-            self.pool.put(self.sender, now);
-        } else if !self.sender.is_closed() {
+        if self.line.is_ready() {
+            self.pool.put(self.line, now);
+        } else if !self.line.sender.is_closed() {
             tokio::spawn(self.settle());
         }
     }
 
     async fn settle(mut self) {
-        if let Ok(Ok(())) = timeout(SETTLE_TIMEOUT, self.sender.ready()).await {
-            self.pool.put(self.sender, Instant::now());
+        if let Ok(Ok(())) = timeout(SETTLE_TIMEOUT, self.line.sender.ready()).await {
+            self.pool.put(self.line, Instant::now());
         }
     }
 }

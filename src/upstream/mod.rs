@@ -7,6 +7,7 @@ mod balancer;
 mod connection;
 mod endpoint;
 mod pool;
+mod recorder;
 
 use std::{sync::Arc, time::Duration};
 

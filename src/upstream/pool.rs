@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hyper::client::conn::http1::SendRequest;
+use super::connection::Line;
 
 /// The unused connections to one endpoint. The lock is the worker's own and never contended.
 pub(super) struct Pool<B> {
@@ -15,7 +15,7 @@ pub(super) struct Pool<B> {
 }
 
 struct Idle<B> {
-    sender: SendRequest<B>,
+    line: Line<B>,
     since: Instant,
 }
 
@@ -25,27 +25,27 @@ impl<B> Pool<B> {
     }
 
     /// The connection that was used last, if it is still open and young enough; dead ones on top of it are let go.
-    pub(super) fn take(&self, now: Instant) -> Option<SendRequest<B>> {
+    pub(super) fn take(&self, now: Instant) -> Option<Line<B>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(last) = idle.pop() {
-            if last.sender.is_ready() && now.saturating_duration_since(last.since) < self.idle_timeout {
-                return Some(last.sender);
+            if last.line.is_ready() && now.saturating_duration_since(last.since) < self.idle_timeout {
+                return Some(last.line);
             }
         }
         None
     }
 
     /// Keeps a connection that is ready for another request; above the limit it is closed instead.
-    pub(super) fn put(&self, sender: SendRequest<B>, now: Instant) {
+    pub(super) fn put(&self, line: Line<B>, now: Instant) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < self.idle_max {
-            idle.push(Idle { sender, since: now });
+            idle.push(Idle { line, since: now });
         }
     }
 
     /// Closes what has been unused for too long or was closed by the app.
     pub(super) fn sweep(&self, now: Instant) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|kept| kept.sender.is_ready() && now.saturating_duration_since(kept.since) < self.idle_timeout);
+        idle.retain(|kept| kept.line.is_ready() && now.saturating_duration_since(kept.since) < self.idle_timeout);
     }
 }

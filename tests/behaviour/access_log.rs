@@ -104,3 +104,12 @@ fn lines_reach_the_file_before_the_process_ends() {
     assert_eq!(stage.usher.stop().code(), Some(0));
     assert_eq!(stage.usher.access_log_so_far().lines().count(), 100);
 }
+
+#[test]
+fn a_file_that_cannot_be_written_is_named_at_start() {
+    let tables = Tables::example(Backend::Sqlite);
+    let output = Binary::over(&tables).config("[log]\naccess = '/nonexistent/access.log'").run(&["serve"]);
+    assert_eq!(output.code, 1);
+    assert!(output.stderr.contains("/nonexistent/access.log"), "{}", output.stderr);
+    assert!(output.stderr.contains("remedy: ") && output.stderr.contains("log.access"), "{}", output.stderr);
+}

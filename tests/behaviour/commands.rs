@@ -119,7 +119,7 @@ fn migrate_may_run_again_and_print_runs_nothing() {
 fn what_migrate_prints_is_what_it_does() {
     for backend in BOTH {
         let printed = succeeds(Binary::over(&Tables::none(backend)).run(&["migrate", "--print"]));
-        let tables = Tables::none(backend).with(&printed).with(crate::support::EXAMPLE_ROWS).migrated();
+        let tables = Tables::none(backend).with_script(&printed).with(crate::support::EXAMPLE_ROWS).migrated();
         assert_eq!(json(Binary::over(&tables).run(&["store", "list", "--json"])).as_array().map(Vec::len), Some(2));
     }
 }
@@ -167,7 +167,7 @@ fn what_cannot_be_a_store_or_a_domain_is_refused() {
             ["store", "add", "admin"].as_slice(),
             &["store", "add", "www"],
             &["store", "add", "a.b"],
-            &["store", "add", "-bad"],
+            &["store", "add", "bad-"],
             &["store", "add", "store1"],
             &["store", "show", "nosuch"],
             &["domain", "add", "not a domain", "--store", "store1"],
@@ -246,4 +246,14 @@ fn the_default_configuration_and_its_schema_are_printed() {
     assert!(default.lines().any(|line| line.starts_with('#')), "no comments");
     let schema = json(usher.run_bare(&["config", "schema"]));
     assert!(schema["properties"]["routing"].is_object(), "{schema}");
+}
+
+/// Rows that were imported with their ids leave PostgreSQL's sequence behind; no message of the database says so.
+#[test]
+fn ids_that_the_sequence_gives_again_are_explained() {
+    let imported = "INSERT INTO stores (id, subdomain, name) VALUES (1, 'store1', 'Shop Alpha')";
+    let tables = Tables::empty(Backend::Postgres).with(imported);
+    let output = Binary::over(&tables).run(&["store", "add", "store2"]);
+    assert_eq!(output.code, 1);
+    assert!(output.stderr.contains("stores_pkey") && output.stderr.contains("setval"), "{}", output.stderr);
 }

@@ -2,24 +2,30 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::SocketAddr,
-    process::{Child, Command, Stdio},
+    net::{SocketAddr, TcpListener},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread,
 };
 
-use crate::support::{Client, Response, eventually, signal};
+use tempfile::TempDir;
+
+use crate::support::{Binary, Client, Response, eventually, signal};
 
 /// A running `usher demo`, ended with the value.
 struct Demo {
     child: Child,
     output: Arc<Mutex<String>>,
+    /// Where the demo makes its own temporary folder.
+    temporary: TempDir,
 }
 
 impl Demo {
     fn start() -> Self {
+        let temporary = TempDir::with_prefix("usher-test-").unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_usher"))
             .args(["demo", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .env("TMPDIR", temporary.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -35,7 +41,7 @@ impl Demo {
                 }
             });
         }
-        Self { child, output }
+        Self { child, output, temporary }
     }
 
     fn output(&self) -> String {
@@ -50,6 +56,17 @@ impl Demo {
             rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u16>().ok()
         });
         SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    /// Sends a signal and waits for the end.
+    fn end_with(&mut self, name: &str) -> ExitStatus {
+        signal(name, self.child.id());
+        eventually("the demo ends", || self.child.try_wait().unwrap())
+    }
+
+    /// How many things it keeps in its temporary folder.
+    fn left_behind(&self) -> usize {
+        std::fs::read_dir(self.temporary.path()).unwrap().count()
     }
 
     fn get(&self, host: &str) -> Response {
@@ -92,13 +109,30 @@ fn its_pages_show_the_store_of_their_host() {
 }
 
 #[test]
-fn it_prints_what_to_click_and_what_to_paste_and_ends_with_ctrl_c() {
-    let mut demo = Demo::start();
+fn it_prints_what_to_click_and_what_to_paste() {
+    let demo = Demo::start();
     let port = demo.address().port();
     let output = eventually("all is printed", || Some(demo.output()).filter(|output| output.contains("curl")));
     assert!(output.contains(&format!("http://store2.platform.localhost:{port}")), "{output}");
     assert!(output.contains("customdomain1.com"), "{output}");
-    signal("INT", demo.child.id());
-    let status = eventually("the demo ends", || demo.child.try_wait().unwrap());
-    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn it_ends_with_ctrl_c_or_sigterm_and_leaves_nothing_behind() {
+    for name in ["INT", "TERM"] {
+        let mut demo = Demo::start();
+        demo.address();
+        assert_eq!(demo.left_behind(), 1, "the folder of the database");
+        assert_eq!(demo.end_with(name).code(), Some(0), "{name}");
+        assert_eq!(demo.left_behind(), 0, "{name}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_the_way_around_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = Binary::new().run_bare(&["demo", "--http", &address, "--admin", "127.0.0.1:0"]);
+    assert_eq!(output.code, 1);
+    assert!(output.stderr.contains(&address) && output.stderr.contains("--http"), "{}", output.stderr);
 }

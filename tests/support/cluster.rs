@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::{Seek, Write},
     net::TcpListener,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
@@ -129,6 +130,15 @@ pub(crate) fn execute(url: &str, sql: &str) {
 
 fn try_execute(url: &str, sql: &str) -> Result<(), tokio_postgres::Error> {
     connected(url, async |client| client.batch_execute(sql).await)
+}
+
+/// Feeds `script` to `psql`, as an operator does.
+pub(crate) fn psql(url: &str, script: &str) {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(script.as_bytes()).unwrap();
+    file.rewind().unwrap();
+    let mut psql = Command::new(newest_installation().join("psql"));
+    run(psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]).arg(url).stdin(file));
 }
 
 /// Runs one statement with one value and counts its rows.

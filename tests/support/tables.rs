@@ -17,13 +17,14 @@ pub(crate) struct Tables {
     _directory: Option<TempDir>,
 }
 
-/// The stores and domains that all documentation speaks of.
+/// The stores and domains that all documentation speaks of. The database numbers them from 1, as it does for an app; with ids
+/// written out, PostgreSQL would give the same ones again to the next row.
 pub(crate) const EXAMPLE_ROWS: &str = "
-    INSERT INTO stores (id, subdomain, name, is_active) VALUES (1, 'store1', 'Shop Alpha', true), (2, 'store2', 'Shop Beta', true);
-    INSERT INTO store_domains (id, store_id, domain, is_primary, is_active, is_verified) VALUES
-        (1, 1, 'customdomain1.com', true, true, true),
-        (2, 1, 'shop.alpha.com', false, true, true),
-        (3, 2, 'customdomain2.com', true, true, true);";
+    INSERT INTO stores (subdomain, name, is_active) VALUES ('store1', 'Shop Alpha', true), ('store2', 'Shop Beta', true);
+    INSERT INTO store_domains (store_id, domain, is_primary, is_active, is_verified) VALUES
+        (1, 'customdomain1.com', true, true, true),
+        (1, 'shop.alpha.com', false, true, true),
+        (2, 'customdomain2.com', true, true, true);";
 
 impl Tables {
     /// A database without any tables; with SQLite, a file that does not exist yet.
@@ -81,6 +82,16 @@ impl Tables {
                 file.execute_batch(sql).unwrap_or_else(|error| panic!("{error} in {sql}"));
             }
         }
+    }
+
+    /// Feeds a script to the database's own client: `psql`, which sends one statement at a time. `sqlite3` would run it as
+    /// [`Self::execute`] does.
+    pub(crate) fn with_script(self, script: &str) -> Self {
+        match self.url.starts_with("sqlite://") {
+            true => self.execute(script),
+            false => cluster::psql(&self.url, script),
+        }
+        self
     }
 
     /// Runs one statement of PostgreSQL with one value, as an application does, and counts its rows.

@@ -6,12 +6,12 @@
 
 mod line;
 mod queue;
+mod settings;
 mod sink;
 
 use std::{
     fs::File,
     io,
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -20,29 +20,8 @@ use std::{
 use line::Clock;
 pub use line::Line;
 use queue::{Next, Queue};
+pub use settings::{Settings, Target};
 use sink::{Incomplete, Sink};
-
-/// What `[log]` means for the access log.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Where the lines go.
-    pub target: Target,
-    /// Bytes that wait for the writer at most; beyond it lines are dropped and counted.
-    pub buffer_max_bytes: usize,
-    /// How long a line waits at most before it is handed to the writer; between a millisecond and an hour.
-    pub flush_interval: Duration,
-}
-
-/// Where the access log goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Nowhere.
-    Off,
-    /// Standard output.
-    Stdout,
-    /// A file, appended to.
-    File(PathBuf),
-}
 
 /// A shorter flush interval would keep the writing thread busy with nothing.
 const FLUSH_INTERVAL_MIN: Duration = Duration::from_millis(1);
