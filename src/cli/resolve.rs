@@ -6,8 +6,8 @@ use usher::{
     config::Config,
     directory::TenantSource,
     routing::{
-        AmbiguousPath, Authority, Decision, Destination, Host, HostnameError, KeyRef, Match, Path, RedirectTarget,
-        RequestFacts, Route, Rules, Status, Subject, Tenant, decide,
+        AmbiguousPath, Authority, Decision, Destination, Host, HostnameError, KeyRef, Match, Path, Place, PlatformId,
+        RedirectTarget, RequestFacts, Route, Rules, Status, Subject, Tenant, decide,
     },
 };
 
@@ -94,7 +94,7 @@ async fn explain(
     let read_path = Path::read(path);
     let facts = RequestFacts { host, path: &read_path, peer_is_loopback: is_this_machine(host) };
     let mut told = Explanation { host: host.to_string(), path: path.to_owned(), ..Explanation::default() };
-    told.step("host", rules.place(&facts));
+    told.step("host", standing(config, rules.place(&facts)));
     let route = match rules.route(&facts) {
         Ok(route) => route,
         Err(ambiguous) => return Ok(refuse_ambiguous(told, ambiguous)),
@@ -103,6 +103,16 @@ async fn explain(
     let subject = look_up(source, route, &mut told).await?;
     conclude(config, decide(&rules, subject), &mut told);
     Ok(told)
+}
+
+/// Where the host stands, with platform domains by their names.
+fn standing(config: &Config, place: Place<'_>) -> String {
+    let name = |PlatformId(position)| &config.routing.platform_domains[usize::from(position)];
+    match place {
+        Place::Platform(platform) => format!("platform domain {} itself", name(platform)),
+        Place::Subdomain { platform, label } => format!("subdomain {label} of platform domain {}", name(platform)),
+        other => other.to_string(),
+    }
 }
 
 /// Asks as the router does: the name without `www.` only where the name itself is absent.
@@ -287,6 +297,13 @@ mod tests {
     async fn path_mode_tells_what_the_app_sees() {
         let text = resolve("localhost/store/store1/ä b").await.text();
         assert!(text.contains("the app sees /%C3%A4%20b and X-Forwarded-Prefix: /store/store1"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_platform_domain_is_told_by_its_name() {
+        let text = resolve("store1.platform.com").await.text();
+        assert!(text.contains("subdomain store1 of platform domain platform.com"), "{text}");
+        assert!(text.contains("tenant by subdomain: store1\n"), "{text}");
     }
 
     #[test]

@@ -177,23 +177,21 @@ impl Reader {
 
     async fn wait_for_load(&self, key: KeyRef<'_>, now: Instant) -> Outcome {
         let flight = match self.shared.flights.board(key.into()) {
-            Boarding::Joined(flight) => {
-                self.counters.count(Event::Joined);
-                flight
-            }
+            Boarding::Joined(flight) => flight,
             Boarding::Leading(departure) => self.lead(departure, now),
             Boarding::Full => {
                 self.counters.count(Event::Shed);
                 return Err(CouldNotAsk::Overloaded);
             }
         };
-        match tokio::time::timeout(self.shared.lookup_timeout, flight.outcome.wait()).await {
-            Ok(outcome) => outcome.clone(),
-            Err(_) => {
-                self.counters.count(Event::TimedOut);
-                Err(CouldNotAsk::Timeout)
-            }
-        }
+        let landed = tokio::time::timeout(self.shared.lookup_timeout, flight.outcome.wait()).await;
+        self.counters.count(match landed {
+            Ok(Ok(Some(_))) => Event::WaitedFound,
+            Ok(Ok(None)) => Event::WaitedAbsent,
+            Ok(Err(_)) => Event::WaitedFailed,
+            Err(_) => Event::TimedOut,
+        });
+        landed.map_or(Err(CouldNotAsk::Timeout), Outcome::clone)
     }
 
     /// Starts the load, unless another has landed between the look into the cache and the boarding.
@@ -210,8 +208,7 @@ impl Reader {
     fn refresh(&self, key: KeyRef<'_>, now: Instant) {
         match self.shared.flights.board(key.into()) {
             Boarding::Leading(departure) => Shared::depart(&self.shared, departure, now),
-            Boarding::Joined(_) => {}
-            Boarding::Full => self.counters.count(Event::Shed),
+            Boarding::Joined(_) | Boarding::Full => {}
         }
     }
 

@@ -5,7 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-/// What is counted: the first six are the ways a look-up can go, the others happen along them.
+/// What is counted: first the ways in which a look-up can end, each look-up once unless its request goes away; then what
+/// happens to loads, whoever they are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Event {
@@ -17,12 +18,16 @@ pub enum Event {
     StaleServed,
     /// Answered by a remembered absence.
     AbsentHit,
-    /// Waited for a load that was in the air already.
-    Joined,
-    /// Refused, since too many loads were in the air; a refresh that was put off for it counts as well.
-    Shed,
-    /// A wait that ended at its deadline.
+    /// Waited for a load, which found the tenant.
+    WaitedFound,
+    /// Waited for a load, which found that there is none.
+    WaitedAbsent,
+    /// Waited for a load, which could not ask the database.
+    WaitedFailed,
+    /// Waited for a load until the deadline.
     TimedOut,
+    /// Refused, since too many loads were in the air.
+    Shed,
     /// A load began, for a waiting request or as a refresh.
     LoadStarted,
     /// A load found the tenant.
@@ -35,36 +40,21 @@ pub enum Event {
 
 impl Event {
     /// Every event, in order of declaration.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::RecentHit,
         Self::FoundHit,
         Self::StaleServed,
         Self::AbsentHit,
-        Self::Joined,
-        Self::Shed,
+        Self::WaitedFound,
+        Self::WaitedAbsent,
+        Self::WaitedFailed,
         Self::TimedOut,
+        Self::Shed,
         Self::LoadStarted,
         Self::LoadFound,
         Self::LoadAbsent,
         Self::LoadFailed,
     ];
-
-    /// The name in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RecentHit => "recent_hit",
-            Self::FoundHit => "found_hit",
-            Self::StaleServed => "stale_served",
-            Self::AbsentHit => "absent_hit",
-            Self::Joined => "joined",
-            Self::Shed => "shed",
-            Self::TimedOut => "timed_out",
-            Self::LoadStarted => "load_started",
-            Self::LoadFound => "load_found",
-            Self::LoadAbsent => "load_absent",
-            Self::LoadFailed => "load_failed",
-        }
-    }
 }
 
 /// Counters of the directory; read by the metrics, decided on by nobody.

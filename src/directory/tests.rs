@@ -139,7 +139,7 @@ async fn ten_thousand_requests_for_one_cold_key_are_one_query() {
     script.release();
     assert!(requests.join_all().await.into_iter().all(|answer| answer == Some(tenant("1"))));
     assert_eq!(script.asked(), 1);
-    assert_eq!(directory.stats().snapshot().count(Event::Joined), 9_999);
+    assert_eq!(directory.stats().snapshot().count(Event::WaitedFound), 10_000);
 }
 
 #[test]

@@ -26,14 +26,10 @@ pub enum KeyRef<'a> {
 }
 
 impl fmt::Display for KeyRef<'_> {
-    /// The domain as it is; a label with the position of its platform domain: `store1 under platform domain 0`.
+    /// The domain or the label; which of the two it is, and where it stood, is said beside it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::CustomDomain(name) => f.write_str(name),
-            Self::Label { platform: Some(PlatformId(position)), label } => {
-                write!(f, "{label} under platform domain {position}")
-            }
-            Self::Label { platform: None, label } => f.write_str(label),
+            Self::CustomDomain(name) | Self::Label { label: name, .. } => f.write_str(name),
         }
     }
 }
@@ -87,12 +83,6 @@ impl Hash for TenantKey {
 impl equivalent::Equivalent<TenantKey> for KeyRef<'_> {
     fn equivalent(&self, key: &TenantKey) -> bool {
         *self == key.as_ref()
-    }
-}
-
-impl fmt::Display for TenantKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_ref().fmt(f)
     }
 }
 
@@ -159,12 +149,6 @@ mod tests {
             assert_eq!(KEYS.iter().filter(|other| KeyRef::equivalent(other, &owned)).count(), 1, "{key:?}");
             assert_eq!(KEYS.iter().filter(|other| TenantKey::from(**other) == owned).count(), 1, "{key:?}");
         }
-    }
-
-    #[test]
-    fn a_key_is_printed_for_the_log() {
-        assert_eq!(TenantKey::from(KEYS[0]).to_string(), "store1");
-        assert_eq!(TenantKey::from(KEYS[3]).to_string(), "store1 under platform domain 1");
     }
 
     #[test]

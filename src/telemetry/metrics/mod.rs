@@ -38,16 +38,22 @@ pub struct DirectoryCounts {
     pub absent_hit: u64,
     /// Answered by an entry past its time, while a new load runs or because none was possible.
     pub stale: u64,
-    /// Loaded from the database and found.
+    /// Waited for a load that found the tenant.
     pub loaded: u64,
-    /// Asked the database, which does not know the key.
+    /// Waited for a load that found nobody.
     pub absent: u64,
     /// The load took longer than a request may wait.
     pub timeout: u64,
     /// Too many loads under way for another one.
     pub overloaded: u64,
-    /// The database could not be asked.
+    /// Waited for a load that could not ask the database.
     pub failed: u64,
+    /// Loads that found a tenant; refreshes are loads too, and many look-ups may wait for one.
+    pub loads_found: u64,
+    /// Loads that found nobody.
+    pub loads_absent: u64,
+    /// Loads that could not ask the database.
+    pub loads_failed: u64,
     /// Tenants held.
     pub entries_found: u64,
     /// Absences held.

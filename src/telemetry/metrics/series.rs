@@ -121,7 +121,7 @@ impl<'a> Upstreams<'a> {
 
 /// Writes the series of the directory.
 pub(super) fn directory(encoder: &mut DescriptorEncoder<'_>, counts: &DirectoryCounts) -> fmt::Result {
-    // Does the cache hold the tenants that are asked for, and can the database be asked for the others?
+    // Does the cache hold the tenants that are asked for, and what do requests for the others get?
     let mut lookups = family(encoder, "directory_lookups", "Look-ups of tenants", MetricType::Counter)?;
     for (outcome, count) in [
         ("recent_hit", counts.recent_hit),
@@ -135,6 +135,13 @@ pub(super) fn directory(encoder: &mut DescriptorEncoder<'_>, counts: &DirectoryC
         ("failed", counts.failed),
     ] {
         labelled(&mut lookups, &[("outcome", outcome)], count)?;
+    }
+    // What does the database have to do, and can it?
+    let mut loads = family(encoder, "directory_loads", "Questions to the database", MetricType::Counter)?;
+    let counts_by_outcome =
+        [("found", counts.loads_found), ("absent", counts.loads_absent), ("failed", counts.loads_failed)];
+    for (outcome, count) in counts_by_outcome {
+        labelled(&mut loads, &[("outcome", outcome)], count)?;
     }
     // How full are the caches? A full cache of absences is a flood of unknown hosts.
     let mut entries = family(encoder, "directory_entries", "Entries held", MetricType::Gauge)?;
