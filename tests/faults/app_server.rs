@@ -195,3 +195,16 @@ fn an_early_answer_to_a_large_upload_arrives() {
     let response = client.response();
     assert_eq!((response.status, response.text().as_str()), (413, "big"));
 }
+
+/// Nor is a request body that takes its time.
+#[test]
+fn a_slow_upload_is_not_a_slow_head() {
+    let stage = Fixture::configured(App::echo(), "[upstreams.default]\nhead_timeout = '300ms'");
+    let mut client = stage.usher.connect();
+    client.send("POST /p HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 8\r\n\r\n");
+    for byte in [b"s", b"l", b"o", b"w", b"l", b"y", b"!", b"!"] {
+        std::thread::sleep(Duration::from_millis(100));
+        client.send(byte);
+    }
+    assert_eq!(client.response().status, 200);
+}
