@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 .DEFAULT_GOAL := help
-.PHONY: help run test bench clean
+.PHONY: help run test release bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test: ## Check formatting, lints, documentation and dependencies, then run all t
 	@cargo deny --log-level error --locked check bans licenses sources
 	@echo "== tests"
 	@cargo test --locked
+
+release: ## Build target/optimised/usher, the binary to ship
+	@deploy/release
 
 bench: ## Measure single operations, then usher beside nginx and HAProxy
 	@echo "== single operations"

@@ -162,7 +162,7 @@ class Usher(Peer):
     name = "usher"
     title = "usher"
     version_flag = "--version"
-    binary = Path(os.environ.get("CARGO_TARGET_DIR", "target")).resolve() / "release" / "usher"
+    binary = Path("target/optimised/usher").resolve()
 
     def command(self):
         log = f'access = "{self.log}"' if self.log else 'access = "off"'

@@ -1,6 +1,6 @@
 //! The host that is looked up, the host that is forwarded and the host in the log are the same one; doubt is refused.
 
-use crate::support::{Fixture, Response};
+use crate::support::{App, Backend, Fixture, Response, Tables};
 
 /// Sends `head` (without its last empty line) and says what came back; the app must not have seen it.
 fn refused(stage: &Fixture, head: impl AsRef<[u8]>) -> Response {
@@ -15,8 +15,13 @@ fn refused(stage: &Fixture, head: impl AsRef<[u8]>) -> Response {
 }
 
 #[test]
-fn a_host_that_is_no_host_is_refused() {
-    let stage = Fixture::new();
+fn a_host_that_is_no_host_is_refused_on_either_database() {
+    for backend in [Backend::Postgres, Backend::Sqlite] {
+        check_malformed_hosts(&Fixture::over(Tables::example(backend), App::echo(), ""));
+    }
+}
+
+fn check_malformed_hosts(stage: &Fixture) {
     let long_label = "a".repeat(64);
     let long_name = format!("{}com", "abcdefg.".repeat(32));
     let hosts = [
@@ -54,7 +59,7 @@ fn a_host_that_is_no_host_is_refused() {
     ];
     let mut wrong = Vec::new();
     for host in hosts {
-        let response = refused(&stage, format!("GET / HTTP/1.1\r\nHost: {host}"));
+        let response = refused(stage, format!("GET / HTTP/1.1\r\nHost: {host}"));
         if response.status != 400 {
             wrong.push((host, response.status));
         }
