@@ -160,7 +160,7 @@ pub(super) struct Upstream {
     pub(super) servers: Written<List<String>>,
     /// For a connection to one app server; then the next one is tried.
     pub(super) connect_timeout: Written<Timespan<1>>,
-    /// From the first byte sent to the head of the response, uploads included; then 504.
+    /// From the request sent to the head of the response; begins anew while an upload goes on coming. Then 504.
     pub(super) head_timeout: Written<Timespan<1>>,
     /// How long an unused connection is kept; must be below the app's own keep-alive.
     pub(super) idle_timeout: Written<Timespan<0>>,
