@@ -238,7 +238,10 @@ mod tests {
             ("keep-alive", "timeout=5"),
             ("te", "trailers"),
         ];
-        assert_eq!(left(&rules(true), &lines), ["host", "content-length"]);
+        let mut kept = left(&rules(true), &lines);
+        // A removal moves the last name into its place: names have no order among each other.
+        kept.sort();
+        assert_eq!(kept, ["content-length", "host"]);
     }
 
     #[test]
