@@ -1,8 +1,11 @@
 //! Why a command could not do its work: the cause in one line, what to do in another.
 
-use std::{error::Error, io};
+use std::io;
 
-use usher::{app, catalog, config, database, demo, directory, routing, telemetry};
+use usher::{
+    app, catalog, config, database, demo, directory, routing,
+    telemetry::{self, causes},
+};
 
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +63,7 @@ impl Failure {
     pub(super) fn report(&self) -> String {
         match self {
             Self::Config(problems) => format!("{problems}\n"),
-            _ => format!("error: {}\nremedy: {}\n", one_line(self), self.remedy()),
+            _ => format!("error: {}\nremedy: {}\n", causes::one_line(self), self.remedy()),
         }
     }
 
@@ -110,21 +113,6 @@ fn to_run_the_demo(error: &demo::Error) -> String {
     .into()
 }
 
-/// An error and all of its causes.
-pub(super) fn one_line(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        // Some errors already say what their cause says.
-        if !line.ends_with(&text) {
-            line = format!("{line}: {text}");
-        }
-        cause = error.source();
-    }
-    line.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,11 +126,5 @@ mod tests {
             "error: the database named by directory.url cannot be used: there is no file usher.db\n\
              remedy: run `usher migrate`, which creates the file, or correct its path\n"
         );
-    }
-
-    #[test]
-    fn causes_follow_one_another_on_one_line() {
-        let failure = Failure::Output(io::Error::other("first\nsecond"));
-        assert_eq!(one_line(&failure), "the answer could not be written: first second");
     }
 }

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use super::{body::Tally, connection::Client, facts::Facts, ids::Ids, worker::Worker};
 use crate::{
     routing::{Host, Match, TenantId},
-    telemetry::{access_log::Line, outcome::Outcome},
+    telemetry::{access_log::Line, causes, outcome::Outcome},
     upstream::Endpoint,
 };
 
@@ -29,7 +29,7 @@ pub(super) struct Exchange {
     /// What the client accepts; decides the form of an answer of our own.
     pub(super) accept: Option<HeaderValue>,
     pub(super) ids: Ids,
-    /// The host that was looked up; empty where none could be read or it is an address literal.
+    /// The host that was looked up; empty where none could be read.
     host: LoggedHost,
     pub(super) tenant: Option<TenantId>,
     pub(super) matched: Option<Match>,
@@ -76,9 +76,10 @@ impl Exchange {
 
     /// Remembers the host that is looked up.
     pub(super) fn remember_host(&mut self, facts: &Facts<'_>) {
-        if let Host::Name(name) = &facts.authority.host {
-            self.host = LoggedHost::remember(facts.written, name.as_str());
-        }
+        self.host = match &facts.authority.host {
+            Host::Name(name) => LoggedHost::remember(facts.written, name.as_str()),
+            Host::Ip(_) => LoggedHost::Canonical(facts.authority.host.to_string().into()),
+        };
     }
 
     /// When the head of the request was complete.
@@ -95,7 +96,7 @@ impl Exchange {
     /// The exchange fails with `outcome`, because of `error` and its causes.
     pub(super) fn fail(&mut self, outcome: Outcome, error: &(dyn Error + 'static)) {
         self.outcome = outcome;
-        self.reason = Some(with_causes(error));
+        self.reason = Some(causes::one_line(error));
     }
 
     fn line<'a>(&'a self, duration: Duration, bytes_in: u64) -> Line<'a> {
@@ -164,17 +165,6 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,14 +175,5 @@ mod tests {
             let host = LoggedHost::remember(&HeaderValue::from_static(written), "shop.alpha.com");
             assert_eq!(host.as_str(), "shop.alpha.com");
         }
-    }
-
-    #[test]
-    fn a_reason_names_its_causes() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("cannot connect")]
-        struct Outer(#[source] std::io::Error);
-        let error = Outer(std::io::Error::other("no route"));
-        assert_eq!(with_causes(&error), "cannot connect: no route");
     }
 }

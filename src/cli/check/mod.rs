@@ -9,10 +9,11 @@ use clap::Args;
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 use usher::{
     config::{Config, Problem},
+    telemetry::causes::one_line,
     upstream::{self, ServerAddress},
 };
 
-use super::{ConfigFile, Failure, Outcome, failure::one_line};
+use super::{ConfigFile, Failure, Outcome};
 
 /// For an app server to accept a connection: look-up of its name included, since that has no deadline of its own.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -5,10 +5,11 @@ use usher::{
     config::{Config, Problem},
     database::{migrations, schema, session::Session},
     routing::Rules,
+    telemetry::causes::one_line,
 };
 
 use super::{Report, rows};
-use crate::cli::{Failure, database, failure::one_line};
+use crate::cli::{Failure, database};
 
 const NEEDED: &str = "the tables and columns that `usher migrate --print` shows";
 
