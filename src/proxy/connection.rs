@@ -17,7 +17,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
 
-use super::{body::ResponseBody, clock::CoarseTimer, handler, worker::Worker};
+use super::{body::ResponseBody, clock::CoarseTimer, handler, stream::ClientStream, worker::Worker};
 use crate::lifecycle::DrainWatch;
 
 /// Header fields that hyper parses on its stack; another limit costs an allocation per request.
@@ -54,7 +54,7 @@ pub(super) async fn serve(worker: Arc<Worker>, stream: TcpStream, drain: DrainWa
     let builder = http1_builder(&worker);
     let client = Arc::new(Client::new(worker, peer));
     let service = service_fn(move |request| handler::handle(Arc::clone(&client), request));
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection(TokioIo::new(ClientStream(stream)), service);
     until_drained(connection, &drain).await;
 }
 
@@ -76,7 +76,7 @@ fn http1_builder(worker: &Worker) -> http1::Builder {
 ///
 /// The drain is polled once, to leave the task's waker there, and after that only its flag is read: a shared lock per
 /// poll would be one per read and write of every client.
-async fn until_drained<S>(connection: http1::Connection<TokioIo<TcpStream>, S>, drain: &DrainWatch)
+async fn until_drained<S>(connection: http1::Connection<TokioIo<ClientStream>, S>, drain: &DrainWatch)
 where
     S: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible>,
 {

@@ -17,6 +17,7 @@ mod look_up;
 mod request;
 mod response;
 mod retry;
+mod stream;
 mod worker;
 
 use std::{net::SocketAddr, time::Duration};
