@@ -139,7 +139,8 @@ impl Reader {
     /// Who is behind `key`; `None` where the database said that nobody is.
     ///
     /// A hit never waits, and allocates only when a key that comes again and again is copied to this worker's first level.
-    /// Waiting for a load needs a runtime with timers.
+    /// Waiting for a load needs a runtime with timers. `now` is when the request came: all that it waits for here ends
+    /// [`Settings::lookup_timeout`] later, however many keys it asks for.
     pub async fn lookup(&self, key: KeyRef<'_>, now: Instant) -> Result<Option<Tenant>, CouldNotAsk> {
         if let Some(tenant) = self.recall(key, now) {
             return Ok(Some(tenant));
@@ -184,7 +185,7 @@ impl Reader {
                 return Err(CouldNotAsk::Overloaded);
             }
         };
-        let landed = tokio::time::timeout(self.shared.lookup_timeout, flight.outcome.wait()).await;
+        let landed = tokio::time::timeout_at((now + self.shared.lookup_timeout).into(), flight.outcome.wait()).await;
         self.counters.count(match landed {
             Ok(Ok(Some(_))) => Event::WaitedFound,
             Ok(Ok(None)) => Event::WaitedAbsent,

@@ -265,7 +265,8 @@ async fn whoever_waits_gets_the_answer_though_the_first_has_gone_away() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_ends_at_its_deadline_and_the_load_goes_on() {
     let (script, directory, reader) = shop();
-    let (now, before) = (Instant::now(), tokio::time::Instant::now());
+    let before = tokio::time::Instant::now();
+    let now = before.into_std();
     script.hold();
     assert!(matches!(reader.lookup(HOST, now).await, Err(CouldNotAsk::Timeout)));
     assert_eq!(before.elapsed().as_millis(), Settings::default().lookup_timeout.as_millis());
