@@ -35,9 +35,10 @@ pub(super) async fn send(
     exchange: &mut Exchange,
 ) -> Result<Answered, Failure> {
     let began = Instant::now();
-    let mut search = Search { worker, position, tried: Tried::default(), fresh_only: false };
+    let mut search = Search::new(worker, position);
     loop {
         let (connection, in_flight) = search.connection(began, exchange).await?;
+        let reused = connection.reused();
         match attempt(worker, position, connection, request, exchange.request_tally.as_deref()).await {
             Attempt::Answered(response, connection) => {
                 exchange.upstream_wait = began.elapsed();
@@ -46,7 +47,7 @@ pub(super) async fn send(
             }
             Attempt::Again(unsent) => {
                 request = *unsent;
-                search.fresh_only = true;
+                search.closed(reused);
             }
             Attempt::Failed(failure) => return Err(refine(failure, exchange)),
         }
@@ -58,19 +59,37 @@ struct Search<'a> {
     worker: &'a Worker,
     position: usize,
     tried: Tried,
+    /// The endpoint of the last attempt.
+    chosen: usize,
     /// A kept connection was found closed: its siblings were probably closed with it.
     fresh_only: bool,
+    /// Why the last endpoint that was given up did not do.
+    last: ConnectError,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(worker: &'a Worker, position: usize) -> Self {
+        Self { worker, position, tried: Tried::default(), chosen: 0, fresh_only: false, last: ConnectError::Closed }
+    }
+
+    /// The last connection was closed before it took the request. A kept one may have been too old; an endpoint that
+    /// closes even a fresh one is given up, so that the search ends.
+    fn closed(&mut self, reused: bool) {
+        self.fresh_only = true;
+        if !reused {
+            self.tried.add(self.chosen);
+            self.last = ConnectError::Closed;
+        }
+    }
+
     async fn connection(
         &mut self,
         now: Instant,
         exchange: &mut Exchange,
     ) -> Result<(Connection<RequestBody>, InFlight), Failure> {
         let upstream = &self.worker.upstreams[self.position];
-        let mut last = ConnectError::Timeout;
         while let Some(chosen) = upstream.choose(&self.tried) {
+            self.chosen = chosen;
             let in_flight = upstream.begin(chosen);
             exchange.attempts += 1;
             exchange.endpoint = Some(in_flight.endpoint().clone());
@@ -82,11 +101,11 @@ impl Search<'_> {
                 Err(error) => {
                     self.worker.metrics.attempt(self.position, AttemptOutcome::NotConnected);
                     self.tried.add(chosen);
-                    last = error;
+                    self.last = error;
                 }
             }
         }
-        Err(Failure::NotConnected(last))
+        Err(Failure::NotConnected(std::mem::replace(&mut self.last, ConnectError::Closed)))
     }
 
     async fn take_or_open(&self, chosen: usize, now: Instant) -> Result<Connection<RequestBody>, ConnectError> {
@@ -153,7 +172,8 @@ fn broken(mut error: TrySendError<Outgoing>, connection: &Connection<RequestBody
     if let Some(unsent) = error.take_message() {
         return (AttemptOutcome::Stale, Attempt::Again(Box::new(unsent)));
     }
-    match connection.written(RequestBody::Empty) {
+    // What came back was an answer, if a bad one, wherever it could be parsed at all: then the request was processed.
+    match connection.written(RequestBody::Empty).filter(|_| !error.error().is_parse()) {
         Some(written) => (AttemptOutcome::Stale, Attempt::Again(Box::new(written))),
         None => (AttemptOutcome::Broken, Attempt::Failed(Failure::HeadBroken(error.into_error()))),
     }

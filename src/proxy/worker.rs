@@ -12,7 +12,7 @@ use std::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{interval, sleep},
+    time::{interval, sleep, timeout},
 };
 
 use tokio_util::task::TaskTracker;
@@ -29,6 +29,9 @@ use crate::{
 /// How long accepting pauses when the process or the machine is out of descriptors or memory: long enough for running
 /// exchanges to end, short enough that nobody notices.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// An exhausted process fails twenty times a second; one line in this time says so.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How often unused upstream connections are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -106,7 +109,7 @@ impl Worker {
         }
     }
 
-    /// Serves `sockets` until the drain is announced and every connection has ended.
+    /// Serves `sockets` until the drain is announced, and then what is open until it ends or the drain deadline has come.
     pub async fn run(self, sockets: Vec<StdListener>, drain: DrainWatch) -> io::Result<()> {
         let worker = Arc::new(self);
         let open = TaskTracker::new();
@@ -118,7 +121,8 @@ impl Worker {
         }
         drain.draining().await;
         open.close();
-        open.wait().await;
+        // What is left then is dropped with the runtime, and each exchange writes its line as it goes.
+        let _cut_off = timeout(worker.settings.drain_timeout, open.wait()).await;
         sweeper.abort();
         clock.abort();
         Ok(())
@@ -135,11 +139,12 @@ async fn sweep(worker: Arc<Worker>) {
 }
 
 async fn accept(worker: Arc<Worker>, listener: TcpListener, drain: DrainWatch, open: TaskTracker) {
+    let mut warned = None;
     loop {
         let next = tokio::select! {
             biased;
             () = drain.draining() => return,
-            next = next_connection(&worker, &listener) => next,
+            next = next_connection(&worker, &listener, &mut warned) => next,
         };
         if let Some((stream, permit)) = next {
             open.spawn(connection::serve(Arc::clone(&worker), stream, drain.clone(), permit));
@@ -148,22 +153,29 @@ async fn accept(worker: Arc<Worker>, listener: TcpListener, drain: DrainWatch, o
 }
 
 /// The next client under a permit, or `None` where accepting failed, after a pause if the failure will last.
-async fn next_connection(worker: &Worker, listener: &TcpListener) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+async fn next_connection(
+    worker: &Worker,
+    listener: &TcpListener,
+    warned: &mut Option<Instant>,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     match listener.accept().await {
         // The permit comes second: a worker that waits for a client must not hold what another's client needs.
         Ok((stream, _peer)) => Some((stream, Arc::clone(&worker.connections).acquire_owned().await.ok()?)),
         Err(error) => {
             worker.metrics.accept_failed();
-            pause_if_exhausted(&error).await;
+            if !is_the_clients(&error) {
+                warn(&error, warned);
+                sleep(ACCEPT_PAUSE).await;
+            }
             None
         }
     }
 }
 
-async fn pause_if_exhausted(error: &io::Error) {
-    if !is_the_clients(error) {
+fn warn(error: &io::Error, warned: &mut Option<Instant>) {
+    if warned.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
         tracing::warn!(%error, "cannot accept connections for the moment");
-        sleep(ACCEPT_PAUSE).await;
+        *warned = Some(Instant::now());
     }
 }
 

@@ -175,6 +175,9 @@ pub enum ConnectError {
     /// Name look-up or TCP failed.
     #[error("connection refused or unreachable")]
     Refused(#[source] io::Error),
+    /// The app server closed it before it took a request.
+    #[error("the connection was closed at once")]
+    Closed,
     /// HTTP could not be started on it.
     #[error("the connection broke at once")]
     Handshake(#[source] hyper::Error),
