@@ -3,6 +3,7 @@
 use std::{
     net::TcpStream,
     sync::{Mutex, mpsc},
+    time::{Duration, Instant},
 };
 
 use crate::support::{App, Backend, Binary, Fixture, Tables, eventually};
@@ -81,7 +82,10 @@ fn a_request_that_does_not_end_is_cut_off_at_the_deadline() {
     let mut client = stage.usher.connect();
     client.send(REQUEST);
     arrivals.recv().unwrap();
-    stage.usher.stop();
+    let begun = Instant::now();
+    assert_eq!(stage.usher.stop().code(), Some(0));
+    assert!((Duration::from_millis(300)..Duration::from_secs(2)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    assert_eq!(stage.usher.access_log(1)[0]["outcome"], "client_gone", "what was cut off is told as well");
     assert!(client.try_response().ok().flatten().is_none_or(|response| response.status >= 500 || !response.complete));
     drop(release);
 }

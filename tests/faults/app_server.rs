@@ -58,6 +58,20 @@ fn an_app_that_resets_or_closes_before_its_answer_is_a_502() {
     }
 }
 
+/// As a port forwarder without anything behind it does. Such a request may come back unsent each time.
+#[test]
+fn an_app_that_closes_every_connection_at_once_is_asked_a_bounded_number_of_times() {
+    let stage = Fixture::configured(App::scripted(drop), "[listen]\nworkers = 1");
+    let mut client = stage.usher.connect();
+    for number in 1..=50 {
+        assert_eq!(client.send(REQUEST).response().status, 502, "request {number}");
+    }
+    for line in stage.usher.access_log(50) {
+        assert_eq!(line["attempts"], 1, "{line}");
+    }
+    assert_eq!(stage.app.connections(), 50);
+}
+
 #[test]
 fn an_answer_that_is_no_http_is_a_502_and_its_connection_is_not_used_again() {
     for nonsense in [
