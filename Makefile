@@ -22,7 +22,8 @@ test: ## Check formatting, lints, documentation and dependencies, then run all t
 	@echo "== dependencies"
 	@cargo deny --log-level error --locked check bans licenses sources
 	@echo "== tests"
-	@cargo test --locked
+	@cargo test --locked --doc
+	@cargo test --locked --lib --bins --tests
 
 release: ## Build target/optimised/usher, the binary to ship
 	@deploy/release
