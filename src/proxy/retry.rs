@@ -172,7 +172,7 @@ fn broken(mut error: TrySendError<Outgoing>, connection: &Connection<RequestBody
     if let Some(unsent) = error.take_message() {
         return (AttemptOutcome::Stale, Attempt::Again(Box::new(unsent)));
     }
-    // What came back was an answer, if a bad one, wherever it could be parsed at all: then the request was processed.
+    // An answer that cannot be parsed is an answer still: the app has processed the request.
     match connection.written(RequestBody::Empty).filter(|_| !error.error().is_parse()) {
         Some(written) => (AttemptOutcome::Stale, Attempt::Again(Box::new(written))),
         None => (AttemptOutcome::Broken, Attempt::Failed(Failure::HeadBroken(error.into_error()))),
