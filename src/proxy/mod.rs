@@ -15,6 +15,7 @@ mod ids;
 mod listener;
 mod look_up;
 pub mod presets;
+pub mod proxy_protocol;
 mod request;
 mod response;
 mod retry;
