@@ -96,7 +96,8 @@ async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Announced, Refusa
     }
 }
 
-/// Reads the start of a connection as a header; what stands behind a complete one is not looked at.
+/// Reads the start of a connection as a header; what stands behind a complete one is not looked at. Fails as soon as it
+/// can no longer become one.
 pub fn parse(bytes: &[u8]) -> Result<Progress, Refusal> {
     if bytes.len() < V2_SIGNATURE.len() {
         Ok(Progress::Missing(V2_SIGNATURE.len() - bytes.len()))
