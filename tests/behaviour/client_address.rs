@@ -179,6 +179,15 @@ fn a_client_is_on_this_machine_only_if_its_proxy_says_so() {
     assert_eq!(status(&stage, "X-Forwarded-For: 203.0.113.7\r\n"), 404);
     assert_eq!(status(&stage, "X-Forwarded-For: 127.0.0.1, 203.0.113.7\r\n"), 404);
     assert_eq!(status(&listening(""), "X-Forwarded-For: 203.0.113.7\r\n"), 200);
+
+    let stage = listening("proxy_protocol = ['loopback']");
+    for (line, expected) in
+        [("UNKNOWN", 200), ("TCP4 127.0.0.1 127.0.0.1 1 2", 200), ("TCP4 203.0.113.7 127.0.0.1 1 2", 404)]
+    {
+        let mut client = announcing(&stage, &[format!("PROXY {line}\r\n").as_bytes()]);
+        client.send("GET /store/store1/p HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_eq!(client.response().status, expected, "{line}");
+    }
 }
 
 #[test]
