@@ -118,9 +118,10 @@ pub(super) async fn serve(worker: Arc<Worker>, mut tcp: TcpStream, drain: DrainW
     let mut stream = ClientStream::new(tcp, Arc::clone(&client));
     let announcement = pin!(drain.draining());
     let mut announced = Announced { drain: &drain, announcement, is_heard: false };
-    match first_bytes(&client, &mut stream, &mut announced).await {
+    // Boxed, since a parked connection of HTTP/1.1 should not have to carry their state.
+    match Box::pin(first_bytes(&client, &mut stream, &mut announced)).await {
         Some(Protocol::Http1) => http1::serve(client, stream, announced).await,
-        Some(Protocol::Http2) => http2::serve(client, stream, announced).await,
+        Some(Protocol::Http2) => Box::pin(http2::serve(client, stream, announced)).await,
         None => {}
     }
 }

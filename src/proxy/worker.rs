@@ -36,6 +36,9 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// How often unused upstream connections are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// More than blocks of memory are shared for, so that one of its own becomes free.
+const NUDGE: usize = 1 << 20;
+
 /// Everything a request needs, one copy per core.
 pub struct Worker {
     pub(super) settings: Settings,
@@ -135,7 +138,14 @@ async fn sweep(worker: Arc<Worker>) {
         tick.tick().await;
         let now = Instant::now();
         worker.upstreams.iter().for_each(|upstream| upstream.sweep(now));
+        nudge_allocator();
     }
+}
+
+/// mimalloc gives memory back to the system when some becomes free for which there is no use, a second later, and only if more
+/// becomes free then. After a rush of connections nothing does: this is a little more.
+fn nudge_allocator() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(NUDGE)));
 }
 
 async fn accept(worker: Arc<Worker>, listener: TcpListener, drain: DrainWatch, open: TaskTracker) {
