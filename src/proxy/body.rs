@@ -13,13 +13,17 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use super::{exchange::Exchange, headers::HeaderRules};
+use super::{
+    exchange::Exchange,
+    headers::HeaderRules,
+    replay::KeptBody,
+};
 use crate::{
     telemetry::outcome::Outcome,
     upstream::{Connection, InFlight},
 };
 
-type NextFrame = Option<Result<Frame<Bytes>, hyper::Error>>;
+pub(super) type NextFrame = Option<Result<Frame<Bytes>, hyper::Error>>;
 
 /// What the app receives.
 pub(super) enum RequestBody {
@@ -34,6 +38,8 @@ pub(super) enum RequestBody {
         /// For the trailers.
         rules: Arc<HeaderRules>,
     },
+    /// The same, kept so that it can be sent again.
+    Kept(KeptBody),
 }
 
 /// What came of a request body so far; read by the exchange, which lives on another task.
@@ -41,6 +47,7 @@ pub(super) enum RequestBody {
 pub(super) struct Tally {
     bytes: AtomicU64,
     broken: AtomicBool,
+    ended: AtomicBool,
 }
 
 impl Tally {
@@ -54,13 +61,21 @@ impl Tally {
         self.broken.load(Ordering::Relaxed)
     }
 
-    fn note(&self, frame: &NextFrame) {
+    /// Whether it went on to the app to its end.
+    pub(super) fn ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, frame: &NextFrame, is_last: bool) {
         match frame {
             Some(Ok(frame)) => {
                 self.bytes.fetch_add(data_length(frame), Ordering::Relaxed);
             }
             Some(Err(_broken)) => self.broken.store(true, Ordering::Relaxed),
             None => {}
+        }
+        if is_last {
+            self.ended.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -86,9 +101,13 @@ impl Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<NextFrame> {
-        let Self::Streaming { incoming, tally, rules } = self.get_mut() else { return Poll::Ready(None) };
-        let mut frame = ready!(Pin::new(incoming).poll_frame(context));
-        tally.note(&frame);
+        let (incoming, tally, rules) = match self.get_mut() {
+            Self::Empty => return Poll::Ready(None),
+            Self::Kept(body) => return body.poll_frame(context),
+            Self::Streaming { incoming, tally, rules } => (incoming, tally, rules),
+        };
+        let mut frame = ready!(Pin::new(&mut *incoming).poll_frame(context));
+        tally.note(&frame, is_last(&frame) || incoming.is_end_stream());
         if let Some(Ok(frame)) = &mut frame
             && let Some(trailers) = frame.trailers_mut()
         {
@@ -101,6 +120,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Streaming { incoming, .. } => incoming.is_end_stream(),
+            Self::Kept(body) => body.is_end_stream(),
         }
     }
 
@@ -108,6 +128,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Streaming { incoming, .. } => incoming.size_hint(),
+            Self::Kept(body) => body.size_hint(),
         }
     }
 }
@@ -158,8 +179,10 @@ impl Relay {
         let now = Instant::now();
         exchange.finish(now);
         self.in_flight = None;
-        if let Some(connection) = self.connection.take() {
-            connection.release(now);
+        let Some(connection) = self.connection.take() else { return };
+        match exchange.request_tally.as_deref() {
+            Some(upload) if !upload.ended() => connection.retire(),
+            _ => connection.release(now),
         }
     }
 
@@ -207,6 +230,11 @@ impl Body for ResponseBody {
             Source::Upstream(relay) => relay.incoming.size_hint(),
         }
     }
+}
+
+/// Nothing follows an error or the trailers.
+fn is_last(frame: &NextFrame) -> bool {
+    frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers))
 }
 
 fn data_length(frame: &Frame<Bytes>) -> u64 {

@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     pin::pin,
     sync::Arc,
 };
@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
 
 use super::{body::ResponseBody, clock::CoarseTimer, handler, stream::ClientStream, worker::Worker};
-use crate::lifecycle::DrainWatch;
+use crate::{lifecycle::DrainWatch, upstream::ClientAddresses};
 
 /// Header fields that hyper parses on its stack; another limit costs an allocation per request.
 const HYPER_HEADER_COUNT: usize = 100;
@@ -29,6 +29,8 @@ const HYPER_BUFFER_MIN: usize = 8192;
 /// What all requests of one connection have in common.
 pub(super) struct Client {
     pub(super) worker: Arc<Worker>,
+    /// Both ends of the connection, for app servers that are told by PROXY protocol.
+    pub(super) addresses: ClientAddresses,
     /// The peer, IPv4-mapped addresses as IPv4.
     pub(super) address: IpAddr,
     /// The same, ready to be sent in `X-Forwarded-For` and `X-Real-IP`.
@@ -36,11 +38,11 @@ pub(super) struct Client {
 }
 
 impl Client {
-    fn new(worker: Arc<Worker>, peer: SocketAddr) -> Self {
-        let address = peer.ip().to_canonical();
+    fn new(worker: Arc<Worker>, addresses: ClientAddresses) -> Self {
+        let address = addresses.client.ip().to_canonical();
         // An address prints as hexadecimal digits, dots and colons: always a header value.
         let address_header = HeaderValue::from_str(&address.to_string()).unwrap_or(HeaderValue::from_static("unknown"));
-        Self { worker, address, address_header }
+        Self { worker, addresses, address, address_header }
     }
 }
 
@@ -52,7 +54,8 @@ pub(super) async fn serve(worker: Arc<Worker>, stream: TcpStream, drain: DrainWa
         return;
     }
     let builder = http1_builder(&worker);
-    let client = Arc::new(Client::new(worker, peer));
+    let local = worker.tells_addresses.then(|| stream.local_addr().ok()).flatten();
+    let client = Arc::new(Client::new(worker, ClientAddresses { client: peer, local }));
     let service = service_fn(move |request| handler::handle(Arc::clone(&client), request));
     let connection = builder.serve_connection(TokioIo::new(ClientStream(stream)), service);
     until_drained(connection, &drain).await;

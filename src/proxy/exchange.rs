@@ -15,13 +15,14 @@ use super::{body::Tally, connection::Client, facts::Facts, ids::Ids, worker::Wor
 use crate::{
     routing::{Host, Match, TenantId},
     telemetry::{access_log::Line, causes, outcome::Outcome},
-    upstream::Endpoint,
+    upstream::{ClientAddresses, Endpoint},
 };
 
 /// The record of one exchange.
 pub(super) struct Exchange {
     worker: Arc<Worker>,
     client: IpAddr,
+    addresses: ClientAddresses,
     started: Instant,
     method: Method,
     target: Uri,
@@ -53,6 +54,7 @@ impl Exchange {
         Box::new(Self {
             worker: Arc::clone(&client.worker),
             client: client.address,
+            addresses: client.addresses,
             started: Instant::now(),
             method: request.method().clone(),
             target: request.uri().clone(),
@@ -80,6 +82,11 @@ impl Exchange {
             Host::Name(name) => LoggedHost::remember(facts.written, name.as_str()),
             Host::Ip(_) => LoggedHost::Canonical(facts.authority.host.to_string().into()),
         };
+    }
+
+    /// Both ends of the client's connection.
+    pub(super) fn addresses(&self) -> &ClientAddresses {
+        &self.addresses
     }
 
     /// When the head of the request was complete.

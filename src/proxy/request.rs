@@ -9,12 +9,13 @@ use hyper::body::{Body, Incoming};
 use super::{
     body::RequestBody,
     connection::Client,
+    dialect,
     error::Failure,
     exchange::Exchange,
     facts::ForwardedHost,
     headers::{Forwarding, add_forwarding},
 };
-use crate::routing::Destination;
+use crate::{routing::Destination, upstream::Protocol};
 
 /// Refuses methods that a tenant router has no use for and targets that name no resource of an app.
 pub(super) fn check<B: Body>(request: &Request<B>) -> Result<(), Failure> {
@@ -57,7 +58,8 @@ pub(super) fn prepare(
     client: &Client,
     exchange: &mut Exchange,
 ) -> Result<Request<RequestBody>, Failure> {
-    let rules = &client.worker.headers;
+    let worker = &client.worker;
+    let rules = &worker.headers;
     let (mut head, incoming) = request.into_parts();
     let cut = destination.prefix.map_or(0, |prefix| prefix.length);
     let prefix = head.uri.path().get(..cut).filter(|prefix| !prefix.is_empty());
@@ -65,11 +67,12 @@ pub(super) fn prepare(
     if cut > 0 || head.uri.authority().is_some() {
         head.uri = origin_form(&head.uri, cut).ok_or(Failure::BadTarget)?;
     }
-    head.version = Version::HTTP_11;
-    rules.strip_request(&mut head.headers);
-    if incoming.size_hint().exact().is_none() {
-        head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    if head.version == Version::HTTP_2 {
+        dialect::reduce_length(&mut head.headers)?;
     }
+    let protocol = worker.upstreams[worker.roles.upstream_for(destination.matched)].upstream().settings.protocol;
+    let takes_trailers = protocol == Protocol::Http2 && dialect::takes_trailers(&head.headers);
+    rules.strip_request(&mut head.headers);
     let ids = &exchange.ids;
     let Destination { matched, tenant, .. } = destination;
     add_forwarding(
@@ -78,6 +81,10 @@ pub(super) fn prepare(
     );
     exchange.matched = Some(*matched);
     exchange.tenant = tenant.clone();
+    match protocol {
+        Protocol::Http1 => dialect::to_http1(&mut head, incoming.size_hint().exact().is_none()),
+        Protocol::Http2 => dialect::to_http2(&mut head, takes_trailers)?,
+    }
     let (body, tally) = RequestBody::new(incoming, rules);
     exchange.request_tally = tally;
     Ok(Request::from_parts(head, body))
