@@ -14,7 +14,9 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::{
+    clock::Clock,
     exchange::Exchange,
+    expectation::{Expectation, Hold},
     headers::HeaderRules,
     replay::KeptBody,
 };
@@ -37,6 +39,8 @@ pub(super) enum RequestBody {
         tally: Arc<Tally>,
         /// For the trailers.
         rules: Arc<HeaderRules>,
+        /// Where the app has yet to ask for it.
+        hold: Option<Hold>,
     },
     /// The same, kept so that it can be sent again.
     Kept(KeptBody),
@@ -48,6 +52,8 @@ pub(super) struct Tally {
     bytes: AtomicU64,
     broken: AtomicBool,
     ended: AtomicBool,
+    /// Whether the app wants it.
+    pub(super) expectation: Expectation,
 }
 
 impl Tally {
@@ -87,7 +93,15 @@ impl RequestBody {
             return (Self::Empty, None);
         }
         let tally = Arc::new(Tally::default());
-        (Self::Streaming { incoming, tally: Arc::clone(&tally), rules: Arc::clone(rules) }, Some(tally))
+        (Self::Streaming { incoming, tally: Arc::clone(&tally), rules: Arc::clone(rules), hold: None }, Some(tally))
+    }
+
+    /// Holds it back until the app asks for it; what the app says is for the returned to hear. `None` without a body.
+    pub(super) fn hold_back(&mut self, clock: &Arc<Clock>) -> Option<Arc<Tally>> {
+        let Self::Streaming { tally, hold, .. } = self else { return None };
+        tally.expectation.wait();
+        *hold = Some(Hold::new(clock));
+        Some(Arc::clone(tally))
     }
 
     /// Whether there is none, so that the request can be sent again.
@@ -101,11 +115,15 @@ impl Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<NextFrame> {
-        let (incoming, tally, rules) = match self.get_mut() {
+        let (incoming, tally, rules, hold) = match self.get_mut() {
             Self::Empty => return Poll::Ready(None),
             Self::Kept(body) => return body.poll_frame(context),
-            Self::Streaming { incoming, tally, rules } => (incoming, tally, rules),
+            Self::Streaming { incoming, tally, rules, hold } => (incoming, tally, rules, hold),
         };
+        if let Some(held) = hold {
+            ready!(held.poll(&tally.expectation, context));
+            *hold = None;
+        }
         let mut frame = ready!(Pin::new(&mut *incoming).poll_frame(context));
         tally.note(&frame, is_last(&frame) || incoming.is_end_stream());
         if let Some(Ok(frame)) = &mut frame
@@ -181,6 +199,7 @@ impl Relay {
         self.in_flight = None;
         let Some(connection) = self.connection.take() else { return };
         match exchange.request_tally.as_deref() {
+            Some(upload) if upload.expectation.is_refused() => drop(connection),
             Some(upload) if !upload.ended() => connection.retire(),
             _ => connection.release(now),
         }

@@ -86,7 +86,8 @@ impl Clock {
         .await
     }
 
-    fn after(self: &Arc<Self>, limit: Duration) -> Deadline {
+    /// Ends `limit` from now.
+    pub(super) fn after(self: &Arc<Self>, limit: Duration) -> Deadline {
         // The time may lag by a tick.
         let due_ms = self.now_ms.load(Relaxed).saturating_add(millis(limit + TICK));
         Deadline { clock: Arc::clone(self), due_ms, place: None }
@@ -102,7 +103,7 @@ impl Clock {
 pub(super) struct Elapsed;
 
 /// Ends once its time has come.
-struct Deadline {
+pub(super) struct Deadline {
     clock: Arc<Clock>,
     due_ms: u64,
     place: Option<usize>,

@@ -89,6 +89,13 @@ impl Exchange {
         &self.addresses
     }
 
+    /// Whether the app has answered without the body that the client waits to send, so that its connection must end: in
+    /// HTTP/1 the next request would stand behind it.
+    pub(super) fn leaves_body_unread(&self) -> bool {
+        self.version < Version::HTTP_2
+            && self.request_tally.as_ref().is_some_and(|tally| tally.expectation.is_refused())
+    }
+
     /// When the head of the request was complete.
     pub(super) fn started(&self) -> Instant {
         self.started

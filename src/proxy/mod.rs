@@ -8,6 +8,7 @@ mod connection;
 mod dialect;
 mod error;
 mod exchange;
+mod expectation;
 mod facts;
 mod forward;
 mod handler;

@@ -1,17 +1,24 @@
 //! What a request must be before anybody asks whose it is, and what it is when the app receives it.
 
+use std::sync::Arc;
+
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version, header,
     uri::{PathAndQuery, Scheme},
 };
-use hyper::body::{Body, Incoming};
+use hyper::{
+    body::{Body, Incoming},
+    ext::on_informational,
+};
 
 use super::{
     body::RequestBody,
+    clock::Clock,
     connection::Client,
     dialect,
     error::Failure,
     exchange::Exchange,
+    expectation::is_expected,
     facts::ForwardedHost,
     headers::{Forwarding, add_forwarding},
 };
@@ -81,13 +88,26 @@ pub(super) fn prepare(
     );
     exchange.matched = Some(*matched);
     exchange.tenant = tenant.clone();
+    let is_expected = !incoming.is_end_stream() && is_expected(&mut head.headers, head.version);
     match protocol {
         Protocol::Http1 => dialect::to_http1(&mut head, incoming.size_hint().exact().is_none()),
         Protocol::Http2 => dialect::to_http2(&mut head, takes_trailers)?,
     }
     let (body, tally) = RequestBody::new(incoming, rules);
     exchange.request_tally = tally;
-    Ok(Request::from_parts(head, body))
+    let mut request = Request::from_parts(head, body);
+    // hyper does not tell what an app says meanwhile on HTTP/2, where it is less needed: an upload that is not wanted costs
+    // a window of its stream, and no connection. There the app hears of the expectation, and the body follows at once.
+    if is_expected && protocol == Protocol::Http1 {
+        hold_back(&mut request, &worker.clock);
+    }
+    Ok(request)
+}
+
+fn hold_back(request: &mut Request<RequestBody>, clock: &Arc<Clock>) {
+    if let Some(tally) = request.body_mut().hold_back(clock) {
+        on_informational(request, move |interim| tally.expectation.hear(interim.status()));
+    }
 }
 
 #[cfg(test)]

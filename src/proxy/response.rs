@@ -6,6 +6,7 @@ use hyper::body::{Body, Incoming};
 use super::{
     body::{Relay, RequestBody, Source},
     error::Failure,
+    exchange::Exchange,
     headers::remove_hop_by_hop,
 };
 use crate::upstream::{Connection, InFlight};
@@ -18,7 +19,7 @@ pub(super) struct Answered {
 }
 
 /// Frees the head of what was meant for us only; the body follows as it comes.
-pub(super) fn relay(answered: Answered) -> Result<Response<Source>, Failure> {
+pub(super) fn relay(answered: Answered, exchange: &Exchange) -> Result<Response<Source>, Failure> {
     let Answered { mut response, connection, in_flight } = answered;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Failure::UnaskedUpgrade);
@@ -26,6 +27,10 @@ pub(super) fn relay(answered: Answered) -> Result<Response<Source>, Failure> {
     check_framing(&mut response)?;
     let connection = Some(connection).filter(|_| !announces_forbidden_body(&response));
     remove_hop_by_hop(response.headers_mut());
+    if exchange.leaves_body_unread() {
+        // RFC 9110 §10.1.1: the client is told that its body is not waited for.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     *response.version_mut() = Version::HTTP_11;
     Ok(response.map(|incoming| Source::Upstream(Relay { incoming, connection, in_flight: Some(in_flight) })))
 }

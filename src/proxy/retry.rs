@@ -148,6 +148,7 @@ async fn attempt(
     match head_within(worker, head_timeout, connection.send(request, repeatable), tally).await {
         Ok(Ok(response)) => {
             counted.outcome = AttemptOutcome::Answered;
+            tally.inspect(|tally| tally.expectation.answer());
             replay.map(Replay::forget);
             Attempt::Answered(response, connection)
         }
