@@ -40,7 +40,7 @@ pub(super) enum RequestBody {
         /// For the trailers.
         rules: Arc<HeaderRules>,
         /// Where the app has yet to ask for it.
-        hold: Option<Hold>,
+        hold: Option<Box<Hold>>,
     },
     /// The same, kept so that it can be sent again.
     Kept(KeptBody),
@@ -100,7 +100,7 @@ impl RequestBody {
     pub(super) fn hold_back(&mut self, clock: &Arc<Clock>) -> Option<Arc<Tally>> {
         let Self::Streaming { tally, hold, .. } = self else { return None };
         tally.expectation.wait();
-        *hold = Some(Hold::new(clock));
+        *hold = Some(Box::new(Hold::new(clock)));
         Some(Arc::clone(tally))
     }
 
@@ -208,6 +208,8 @@ impl Relay {
     fn poll(&mut self, context: &mut Context<'_>, exchange: &mut Exchange) -> Poll<NextFrame> {
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(context));
         match &frame {
+            // Nobody asks for a further frame after the trailers.
+            Some(Ok(frame)) if frame.is_trailers() => self.finish(exchange),
             Some(Ok(frame)) => exchange.bytes_out += data_length(frame),
             Some(Err(error)) => exchange.fail(Outcome::BodyBroken, error),
             None => self.finish(exchange),

@@ -148,8 +148,12 @@ async fn attempt(
     match head_within(worker, head_timeout, connection.send(request, repeatable), tally).await {
         Ok(Ok(response)) => {
             counted.outcome = AttemptOutcome::Answered;
-            tally.inspect(|tally| tally.expectation.answer());
-            replay.map(Replay::forget);
+            if let Some(tally) = tally {
+                tally.expectation.answer();
+            }
+            if let Some(replay) = replay {
+                replay.forget();
+            }
             Attempt::Answered(response, connection)
         }
         Ok(Err(error)) => {
