@@ -205,3 +205,55 @@ pub fn connection_died(error: &hyper::Error) -> bool {
 fn stream_error(error: &hyper::Error) -> Option<&h2::Error> {
     error.source()?.downcast_ref()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Empty;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+    /// A connection to a server that greets and is never heard again.
+    async fn to_a_silent_server() -> Arc<Shared<Empty<Bytes>>> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(&SETTINGS).await.unwrap();
+            while stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {}
+        });
+        Arc::new(Shared::start(TcpStream::connect(address).await.unwrap()).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_server_that_gives_no_sign_of_life_is_given_up() {
+        let shared = to_a_silent_server().await;
+        let mut stream = shared.stream().unwrap();
+        let request = Request::get("http://shop.example/").body(Empty::new()).unwrap();
+        let answer = tokio::spawn(stream.send(request));
+        tokio::time::pause();
+        let begun = tokio::time::Instant::now();
+        let error = answer.await.unwrap().unwrap_err().into_error();
+        assert!((PING_INTERVAL..PING_INTERVAL + 2 * PING_TIMEOUT).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+        assert!(connection_died(&error) && !was_refused(&error), "{error:?}");
+        assert!(shared.stream().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_kept_while_it_is_in_use_wanted_and_young() {
+        let (shared, idle_timeout) = (to_a_silent_server().await, Duration::from_secs(4));
+        let late = || Instant::now() + idle_timeout;
+        assert!(shared.is_kept(idle_timeout, Instant::now()) && !shared.is_kept(idle_timeout, late()));
+        let streams: Vec<_> = std::iter::from_fn(|| shared.stream()).collect();
+        assert_eq!(streams.len(), STREAMS_MAX as usize, "nothing was said about a limit, so ours counts");
+        assert!(shared.is_kept(idle_timeout, late()));
+        streams[0].leave();
+        assert!(!shared.is_kept(idle_timeout, Instant::now()));
+    }
+}
