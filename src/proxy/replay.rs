@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, Request, Uri, Version};
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::body::{NextFrame, RequestBody};
+use crate::upstream::StreamPermit;
 
 /// Bytes of a body that are kept. A call of gRPC has less, and so has what is refused while a server is replaced; a
 /// larger upload cannot be sent again once so much of it is on its way.
@@ -26,14 +27,15 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    /// Keeps what is needed of `request`, whose body is read through this from now on.
-    pub(super) fn of(request: &mut Request<RequestBody>) -> Self {
+    /// Keeps what is needed of `request`, whose body is read through this from now on and holds `permit`.
+    pub(super) fn of(request: &mut Request<RequestBody>, permit: Arc<StreamPermit>) -> Self {
         let body = match std::mem::replace(request.body_mut(), RequestBody::Empty) {
             RequestBody::Empty => None,
             RequestBody::Kept(kept) => Some(kept),
             streaming => Some(KeptBody::new(streaming)),
         };
         if let Some(body) = &body {
+            body.state().permit = Some(permit);
             *request.body_mut() = RequestBody::Kept(body.again());
         }
         let (method, uri) = (request.method().clone(), request.uri().clone());
@@ -72,6 +74,8 @@ pub(super) struct KeptBody {
 
 struct State {
     body: RequestBody,
+    /// Of the stream that it is sent on.
+    permit: Option<Arc<StreamPermit>>,
     sent: Vec<Bytes>,
     sent_bytes: usize,
     /// Whether `sent` is all that was sent.
@@ -83,7 +87,7 @@ struct State {
 
 impl KeptBody {
     fn new(body: RequestBody) -> Self {
-        let state = State { body, sent: Vec::new(), sent_bytes: 0, whole: true, turn: 0, position: 0 };
+        let state = State { body, permit: None, sent: Vec::new(), sent_bytes: 0, whole: true, turn: 0, position: 0 };
         Self { state: Arc::new(Mutex::new(state)), turn: 0 }
     }
 

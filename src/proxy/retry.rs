@@ -143,7 +143,7 @@ async fn attempt(
 ) -> Attempt {
     let head_timeout = worker.upstreams[position].upstream().settings.head_timeout;
     let repeatable = connection.reused() && is_repeatable(&request);
-    let replay = connection.is_shared().then(|| Replay::of(&mut request));
+    let replay = connection.permit().map(|permit| Replay::of(&mut request, permit));
     let mut counted = Counted { worker, position, outcome: AttemptOutcome::Cancelled };
     match head_within(worker, head_timeout, connection.send(request, repeatable), tally).await {
         Ok(Ok(response)) => {

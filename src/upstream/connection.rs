@@ -12,14 +12,19 @@ use hyper::{body::Incoming, client::conn::TrySendError};
 use tokio::time::timeout;
 use tokio_util::either::Either;
 
-use super::{http1::Line, http2::Stream, pool::Pool};
+use super::{
+    http1::Line,
+    http2::{Stream, StreamPermit},
+    pool::Pool,
+};
 
 /// How long a connection whose answer was read whole may take to become ready for the next request.
 /// Usually it is ready at once; an app that still reads an upload it has answered already gets this much time.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection in use by one exchange. Dropping it ends what the exchange has begun there: one of HTTP/1.1 is closed, of
-/// one of HTTP/2 only the stream is reset, once the answer is dropped too. [`Connection::release`] keeps it.
+/// one of HTTP/2 only the stream is reset, once the answer is dropped too. [`Connection::release`] keeps it. Where the
+/// answer switches protocols it is held until hyper has handed over the upgraded connection.
 pub struct Connection<B> {
     held: Held<B>,
     reused: bool,
@@ -48,9 +53,13 @@ where
         self.reused
     }
 
-    /// Whether other exchanges use it at the same time, in which case [`Connection::written`] knows nothing.
-    pub fn is_shared(&self) -> bool {
-        matches!(self.held, Held::Stream(_))
+    /// What counts the exchange where others use the connection at the same time, in which case [`Connection::written`]
+    /// knows nothing. The body of a request holds it as long as it is sent.
+    pub fn permit(&self) -> Option<Arc<StreamPermit>> {
+        match &self.held {
+            Held::Own(..) => None,
+            Held::Stream(stream) => Some(Arc::clone(stream.permit())),
+        }
     }
 
     /// Sends `request`; the error hands it back if nothing of it was written. If it is `repeatable`, which one without a

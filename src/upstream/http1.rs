@@ -76,3 +76,38 @@ impl<B> Drop for Line<B> {
         self.driver.abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::StatusCode;
+    use http_body_util::Empty;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    const SWITCHED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nhello";
+
+    #[tokio::test]
+    async fn an_answer_that_switches_protocols_hands_the_connection_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+            stream.write_all(SWITCHED).await.unwrap();
+        });
+        let mut line = Line::start(stream).await.unwrap();
+        let request = Request::get("/").header("connection", "upgrade").header("upgrade", "echo");
+        let mut response = line.send(request.body(Empty::<Bytes>::new()).unwrap(), false).await.unwrap();
+        assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+        let mut upgraded = TokioIo::new(hyper::upgrade::on(&mut response).await.unwrap());
+        drop(line);
+        let mut received = String::new();
+        upgraded.read_to_string(&mut received).await.unwrap();
+        assert_eq!(received, "hello");
+    }
+}

@@ -57,15 +57,38 @@ pub(super) struct Shared<B> {
     /// What the app server allows at the moment.
     allowed: Arc<AtomicUsize>,
     opened: Instant,
-    usage: Mutex<Usage>,
+    usage: Arc<Usage>,
 }
 
-struct Usage {
+/// How a connection is used. Its lock is the worker's own and never contended.
+struct Usage(Mutex<Counts>);
+
+struct Counts {
     streams: usize,
     /// When the last stream ended.
     unused_since: Instant,
     /// No further stream is wanted on it.
     left: bool,
+}
+
+impl Usage {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts as one stream of a connection until the last copy is dropped. An upload holds one too: as long as it goes on,
+/// the app server counts its stream, whether it has answered or not.
+pub struct StreamPermit(Arc<Usage>);
+
+impl Drop for StreamPermit {
+    fn drop(&mut self) {
+        let mut counts = self.0.counts();
+        counts.streams -= 1;
+        if counts.streams == 0 {
+            counts.unused_since = Instant::now();
+        }
+    }
 }
 
 impl<B> Shared<B>
@@ -90,8 +113,8 @@ where
         let allowed = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
         tokio::spawn(drive(connection, Arc::clone(&allowed)));
         let now = Instant::now();
-        let usage = Mutex::new(Usage { streams: 0, unused_since: now, left: false });
-        Ok(Self { sender, allowed, opened: now, usage })
+        let usage = Usage(Mutex::new(Counts { streams: 0, unused_since: now, left: false }));
+        Ok(Self { sender, allowed, opened: now, usage: Arc::new(usage) })
     }
 }
 
@@ -128,14 +151,15 @@ where
 impl<B> Shared<B> {
     /// A stream for one exchange, if there is room for another.
     pub(super) fn stream(self: &Arc<Self>) -> Option<Stream<B>> {
-        let mut usage = self.usage();
+        let mut counts = self.usage.counts();
         // The first one is let through whatever is allowed: it waits in the connection until it may open.
         let limit = self.allowed.load(Ordering::Relaxed).clamp(1, STREAMS_MAX as usize);
-        if usage.left || usage.streams >= limit || self.sender.is_closed() {
+        if counts.left || counts.streams >= limit || self.sender.is_closed() {
             return None;
         }
-        usage.streams += 1;
-        Some(Stream { shared: Arc::clone(self) })
+        counts.streams += 1;
+        let permit = Arc::new(StreamPermit(Arc::clone(&self.usage)));
+        Some(Stream { shared: Arc::clone(self), permit })
     }
 
     /// When it was opened.
@@ -145,19 +169,16 @@ impl<B> Shared<B> {
 
     /// Whether it is worth keeping: open, wanted, and in use or not unused for `idle_timeout` yet.
     pub(super) fn is_kept(&self, idle_timeout: Duration, now: Instant) -> bool {
-        let usage = self.usage();
-        let in_time = usage.streams > 0 || now.saturating_duration_since(usage.unused_since) < idle_timeout;
-        in_time && !usage.left && !self.sender.is_closed()
-    }
-
-    fn usage(&self) -> MutexGuard<'_, Usage> {
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+        let counts = self.usage.counts();
+        let in_time = counts.streams > 0 || now.saturating_duration_since(counts.unused_since) < idle_timeout;
+        in_time && !counts.left && !self.sender.is_closed()
     }
 }
 
-/// The share of one exchange in a connection, returned when it is dropped.
+/// The share of one exchange in a connection.
 pub(super) struct Stream<B> {
     shared: Arc<Shared<B>>,
+    permit: Arc<StreamPermit>,
 }
 
 impl<B: Body + 'static> Stream<B> {
@@ -171,19 +192,14 @@ impl<B: Body + 'static> Stream<B> {
 }
 
 impl<B> Stream<B> {
+    /// What counts it.
+    pub(super) fn permit(&self) -> &Arc<StreamPermit> {
+        &self.permit
+    }
+
     /// Opens no further stream on this connection; those that run go on.
     pub(super) fn leave(&self) {
-        self.shared.usage().left = true;
-    }
-}
-
-impl<B> Drop for Stream<B> {
-    fn drop(&mut self) {
-        let mut usage = self.shared.usage();
-        usage.streams -= 1;
-        if usage.streams == 0 {
-            usage.unused_since = Instant::now();
-        }
+        self.shared.usage.counts().left = true;
     }
 }
 

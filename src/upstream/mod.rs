@@ -22,7 +22,7 @@ pub use balancer::Tried;
 pub use connection::{ConnectError, Connection};
 pub use connector::Connector;
 pub use endpoint::{Endpoint, InFlight, ServerAddress};
-pub use http2::{connection_died, was_refused};
+pub use http2::{StreamPermit, connection_died, was_refused};
 pub use proxy_header::ClientAddresses;
 
 /// What the app servers of an upstream speak, all of them alike.

@@ -14,8 +14,8 @@ use h2::Reason;
 use http::HeaderMap;
 
 use crate::support::{
-    A_MOMENT, App, Backend, Binary, Call, Client, DATA, END_STREAM, FrameApp, Frames, H2App, HEADERS, RST_STREAM,
-    Response, SOON, Tables, Usher, eventually,
+    A_MOMENT, App, Backend, Binary, Call, Client, DATA, END_HEADERS, END_STREAM, FrameApp, Frames, H2App, HEADERS,
+    RST_STREAM, Response, SOON, Tables, Usher, eventually,
 };
 
 const GET: &str = "GET /p HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
@@ -395,6 +395,61 @@ fn an_answer_to_half_an_upload_arrives() {
         assert_eq!((response.status, response.text().as_str(), response.complete), (200, "early", true));
         assert_eq!(answered(&usher, GET).text(), "early");
         assert_eq!(app.connections(), 1);
+    }
+}
+
+/// Such streams are open still: they must not use up what the app allows to others.
+#[test]
+fn uploads_that_go_on_after_their_answer_keep_nobody_waiting() {
+    let app = H2App::limited(2, |mut call| async move {
+        call.finish(401, "early");
+        std::future::pending::<()>().await;
+    });
+    let usher = usher(&[app.url()], "[upstreams.default]\nhead_timeout = '2s'");
+    let uploads: Vec<Client> = (0..6)
+        .map(|_| {
+            let mut client = usher.connect();
+            client.send("POST / HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 10\r\n\r\nhalf ");
+            assert_eq!(client.response().status, 401);
+            client
+        })
+        .collect();
+    assert_eq!((app.connections(), app.open_connections()), (3, 3));
+    drop(uploads);
+}
+
+#[test]
+fn interim_answers_are_dropped() {
+    let early_hints = [0x08, 3, b'1', b'0', b'3'];
+    let app = FrameApp::scripted(move |mut frames| {
+        while let Some(request) = frames.next_of(HEADERS) {
+            for _ in 0..3 {
+                frames.write(HEADERS, END_HEADERS, request.stream, &early_hints);
+            }
+            frames.answer(request.stream);
+        }
+    });
+    let usher = usher(&[app.url()], "");
+    let mut client = usher.connect();
+    for _ in 0..3 {
+        assert_eq!(client.send(GET).response().status, 200);
+    }
+    assert_eq!(app.connections(), 1);
+}
+
+#[test]
+fn content_that_cannot_be_there_reaches_nobody() {
+    const STATUS_204: u8 = 0x89;
+    let app = FrameApp::scripted(move |mut frames| {
+        while let Some(request) = frames.next_of(HEADERS) {
+            frames.write(HEADERS, END_HEADERS, request.stream, &[STATUS_204]);
+            frames.write(DATA, END_STREAM, request.stream, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let usher = usher(&[app.url()], "");
+    let mut client = usher.connect();
+    for _ in 0..3 {
+        assert_eq!(client.send(GET).response().status, 204);
     }
 }
 
