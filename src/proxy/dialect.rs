@@ -10,9 +10,11 @@ use super::error::Failure;
 
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 
-/// Puts a request of an HTTP/2 client into the words of HTTP/1.1; `chunked` if nobody knows how long its body is.
-pub(super) fn to_http1(head: &mut Parts, chunked: bool) {
+/// Puts a request of an HTTP/2 client into the words of HTTP/1.1: its authority becomes the host (RFC 9113 §8.3.1).
+/// `chunked` if nobody knows how long its body is.
+pub(super) fn to_http1(head: &mut Parts, host: &HeaderValue, chunked: bool) {
     if head.version == Version::HTTP_2 {
+        head.headers.insert(header::HOST, host.clone());
         join_cookies(&mut head.headers);
     }
     head.version = Version::HTTP_11;
@@ -24,8 +26,8 @@ pub(super) fn to_http1(head: &mut Parts, chunked: bool) {
 /// Puts a request into the words of HTTP/2 (RFC 9113 §8.3.1): the host becomes the authority, as the client wrote it.
 ///
 /// The scheme is that of the connection to the app server; the client's is told by `X-Forwarded-Proto`.
-pub(super) fn to_http2(head: &mut Parts, takes_trailers: bool) -> Result<(), Failure> {
-    let host = head.headers.remove(header::HOST).ok_or(Failure::NoHost)?;
+pub(super) fn to_http2(head: &mut Parts, host: &HeaderValue, takes_trailers: bool) -> Result<(), Failure> {
+    head.headers.remove(header::HOST);
     let authority = Authority::try_from(host.as_bytes()).map_err(|_| Failure::BadTarget)?;
     let mut target = std::mem::take(&mut head.uri).into_parts();
     target.scheme = Some(Scheme::HTTP);
@@ -78,6 +80,8 @@ mod tests {
 
     use super::*;
 
+    const HOST: HeaderValue = HeaderValue::from_static("Shop.Alpha.com");
+
     fn head(version: Version, target: &str, fields: &[(&'static str, &'static str)]) -> Parts {
         let builder = Request::builder().version(version).uri(target);
         let builder = fields.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value));
@@ -88,16 +92,16 @@ mod tests {
     fn the_crumbs_of_an_http_2_client_become_one_cookie() {
         let crumbs = [("cookie", "a=1"), ("accept", "*/*"), ("cookie", "b=2; c=3"), ("cookie", "d=\u{e4}")];
         let mut head = head(Version::HTTP_2, "/", &crumbs);
-        to_http1(&mut head, false);
+        to_http1(&mut head, &HOST, false);
         let cookies: Vec<_> = head.headers.get_all("cookie").iter().map(HeaderValue::as_bytes).collect();
         assert_eq!(cookies, ["a=1; b=2; c=3; d=\u{e4}".as_bytes()]);
-        assert_eq!(head.version, Version::HTTP_11);
+        assert_eq!((head.version, &head.headers["host"]), (Version::HTTP_11, &HOST));
     }
 
     #[test]
     fn what_an_http_1_1_client_sends_in_two_lines_stays_in_two_lines() {
         let mut head = head(Version::HTTP_11, "/", &[("cookie", "a=1"), ("cookie", "b=2")]);
-        to_http1(&mut head, true);
+        to_http1(&mut head, &HOST, true);
         assert_eq!(head.headers.get_all("cookie").iter().count(), 2);
         assert_eq!(head.headers["transfer-encoding"], "chunked");
     }
@@ -108,8 +112,7 @@ mod tests {
             ["Shop.Alpha.com", "shop.alpha.com:8080", "shop.alpha.com.", "[2001:db8::1]:80", "127.0.0.1", "a_b.c:"]
         {
             let mut head = head(Version::HTTP_11, "/a%2Fb?q", &[("host", "x")]);
-            head.headers.insert(header::HOST, HeaderValue::from_static(host));
-            to_http2(&mut head, true).unwrap();
+            to_http2(&mut head, &HeaderValue::from_static(host), true).unwrap();
             assert_eq!(head.uri.authority().unwrap().as_str(), host);
             assert_eq!((head.uri.scheme_str(), head.uri.path(), head.uri.query()), (Some("http"), "/a%2Fb", Some("q")));
             assert!(!head.headers.contains_key("host") && head.headers["te"] == "trailers");

@@ -66,34 +66,28 @@ pub(super) fn prepare(
     exchange: &mut Exchange,
 ) -> Result<Request<RequestBody>, Failure> {
     let worker = &client.worker;
-    let rules = &worker.headers;
     let (mut head, incoming) = request.into_parts();
-    let cut = destination.prefix.map_or(0, |prefix| prefix.length);
-    let prefix = head.uri.path().get(..cut).filter(|prefix| !prefix.is_empty());
-    let prefix = prefix.map(HeaderValue::from_str).transpose().map_err(|_| Failure::BadTarget)?;
-    if cut > 0 || head.uri.authority().is_some() {
-        head.uri = origin_form(&head.uri, cut).ok_or(Failure::BadTarget)?;
-    }
+    let prefix = cut_prefix(&mut head.uri, destination.prefix.map_or(0, |prefix| prefix.length))?;
     if head.version == Version::HTTP_2 {
         dialect::reduce_length(&mut head.headers)?;
     }
-    let protocol = worker.upstreams[worker.roles.upstream_for(destination.matched)].upstream().settings.protocol;
-    let takes_trailers = protocol == Protocol::Http2 && dialect::takes_trailers(&head.headers);
-    rules.strip_request(&mut head.headers);
-    let ids = &exchange.ids;
     let Destination { matched, tenant, .. } = destination;
+    let protocol = worker.upstreams[worker.roles.upstream_for(*matched)].upstream().settings.protocol;
+    let takes_trailers = protocol == Protocol::Http2 && dialect::takes_trailers(&head.headers);
+    worker.headers.strip_request(&mut head.headers);
+    let is_expected = !incoming.is_end_stream() && is_expected(&mut head.headers, head.version);
+    match protocol {
+        Protocol::Http1 => dialect::to_http1(&mut head, &host.value, incoming.size_hint().exact().is_none()),
+        Protocol::Http2 => dialect::to_http2(&mut head, &host.value, takes_trailers)?,
+    }
+    let ids = &exchange.ids;
     add_forwarding(
         &mut head.headers,
         Forwarding { client: &client.address_header, ids, host, matched: *matched, tenant: tenant.as_ref(), prefix },
     );
     exchange.matched = Some(*matched);
     exchange.tenant = tenant.clone();
-    let is_expected = !incoming.is_end_stream() && is_expected(&mut head.headers, head.version);
-    match protocol {
-        Protocol::Http1 => dialect::to_http1(&mut head, incoming.size_hint().exact().is_none()),
-        Protocol::Http2 => dialect::to_http2(&mut head, takes_trailers)?,
-    }
-    let (body, tally) = RequestBody::new(incoming, rules);
+    let (body, tally) = RequestBody::new(incoming, &worker.headers);
     exchange.request_tally = tally;
     let mut request = Request::from_parts(head, body);
     // hyper does not tell what an app says meanwhile on HTTP/2, where it is less needed: an upload that is not wanted costs
@@ -102,6 +96,16 @@ pub(super) fn prepare(
         hold_back(&mut request, &worker.clock);
     }
     Ok(request)
+}
+
+/// Brings the target into origin form without its first `length` bytes, which are returned.
+fn cut_prefix(target: &mut Uri, length: usize) -> Result<Option<HeaderValue>, Failure> {
+    let prefix = target.path().get(..length).filter(|prefix| !prefix.is_empty());
+    let prefix = prefix.map(HeaderValue::from_str).transpose().map_err(|_| Failure::BadTarget)?;
+    if length > 0 || target.authority().is_some() {
+        *target = origin_form(target, length).ok_or(Failure::BadTarget)?;
+    }
+    Ok(prefix)
 }
 
 fn hold_back(request: &mut Request<RequestBody>, clock: &Arc<Clock>) {
