@@ -37,8 +37,18 @@ fn an_ambiguous_end_is_a_502_and_its_connection_never_used_again() {
             assert_eq!(stage.get("customdomain1.com", "/").status, 502, "{ambiguous:?}");
             assert_eq!(stage.app.connections(), round, "{ambiguous:?}");
         }
-        assert_eq!(stage.usher.access_log(2)[0]["outcome"], "head_broken");
     }
+}
+
+#[test]
+fn an_ambiguous_end_counts_as_a_broken_head() {
+    let stage = one_worker("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n");
+    assert_eq!(stage.get("customdomain1.com", "/").status, 502);
+    let line = &stage.usher.access_log(1)[0];
+    assert_eq!(
+        (&line["outcome"], &line["reason"]),
+        (&"head_broken".into(), &"app server's answer has an ambiguous end".into())
+    );
 }
 
 #[test]
