@@ -23,7 +23,7 @@ use crate::{
     lifecycle::DrainWatch,
     routing::{Match, Rules},
     telemetry::{access_log::Writer, metrics::WorkerMetrics},
-    upstream::{Connector, Upstream},
+    upstream::{Connector, ProxyProtocol, Upstream},
 };
 
 /// How long accepting pauses when the process or the machine is out of descriptors or memory: long enough for running
@@ -50,6 +50,8 @@ pub struct Worker {
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) access_log: Writer,
     pub(super) clock: Arc<Clock>,
+    /// Whether some app server wants to be told both ends of a client's connection, which costs a system call each.
+    pub(super) tells_addresses: bool,
     connections: Arc<Semaphore>,
 }
 
@@ -98,6 +100,8 @@ impl Roles {
 impl Worker {
     /// A worker that has accepted nothing yet.
     pub fn new(parts: Parts) -> Self {
+        let tells_addresses =
+            parts.upstreams.iter().any(|upstream| upstream.settings.proxy_protocol != ProxyProtocol::Off);
         Self {
             headers: Arc::new(HeaderRules::new(parts.settings.owned_headers.clone(), parts.settings.drop_underscores)),
             settings: parts.settings,
@@ -108,6 +112,7 @@ impl Worker {
             metrics: parts.metrics,
             access_log: parts.access_log,
             clock: Clock::new(),
+            tells_addresses,
             connections: parts.connections,
         }
     }
