@@ -25,3 +25,4 @@ mod metrics;
 mod proxy_protocol_out;
 mod streaming;
 mod upstream_h2c;
+mod websocket;
