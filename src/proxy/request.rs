@@ -18,7 +18,7 @@ use crate::routing::Destination;
 
 /// Refuses methods that a tenant router has no use for and targets that name no resource of an app.
 pub(super) fn check<B: Body>(request: &Request<B>) -> Result<(), Failure> {
-    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+    if is_refused(request.method()) {
         return Err(Failure::MethodRefused);
     }
     let scheme = request.uri().scheme();
@@ -30,6 +30,15 @@ pub(super) fn check<B: Body>(request: &Request<B>) -> Result<(), Failure> {
         return check_coding(request.headers(), request.version());
     }
     Ok(())
+}
+
+/// CONNECT and TRACE, in any letters: methods are case-sensitive (RFC 9110 §9.1), but not every app minds.
+fn is_refused(method: &Method) -> bool {
+    match method.as_str().as_bytes() {
+        [b'C' | b'c', ..] => method.as_str().eq_ignore_ascii_case("connect"),
+        [b'T' | b't', ..] => method.as_str().eq_ignore_ascii_case("trace"),
+        _ => false,
+    }
 }
 
 /// One `Transfer-Encoding` that says `chunked` and nothing else, from a client that can mean it (RFC 9112 §6.1, §7).
@@ -67,9 +76,7 @@ pub(super) fn prepare(
     }
     head.version = Version::HTTP_11;
     rules.strip_request(&mut head.headers);
-    if incoming.size_hint().exact().is_none() {
-        head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
+    frame(&mut head.headers, incoming.size_hint().exact());
     let ids = &exchange.ids;
     let Destination { matched, tenant, .. } = destination;
     add_forwarding(
@@ -81,6 +88,22 @@ pub(super) fn prepare(
     let (body, tally) = RequestBody::new(incoming, rules);
     exchange.request_tally = tally;
     Ok(Request::from_parts(head, body))
+}
+
+/// Says where the body ends, in the one form that every reader takes alike (RFC 9112 §6): an app may read `010` as eight.
+fn frame(headers: &mut HeaderMap, length: Option<u64>) {
+    match length {
+        None => drop(headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))),
+        Some(length @ 1..) if !is_plain_length(headers) => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        Some(_) => {}
+    }
+}
+
+fn is_plain_length(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    matches!((lengths.next(), lengths.next()), (Some(length), None) if !length.as_bytes().starts_with(b"0"))
 }
 
 #[cfg(test)]
@@ -96,6 +119,8 @@ mod tests {
         let refused = |method, target| check(&request(method, target).body(String::new()).unwrap()).unwrap_err();
         assert!(matches!(refused("CONNECT", "shop.example:443"), Failure::MethodRefused));
         assert!(matches!(refused("TRACE", "/"), Failure::MethodRefused));
+        assert!(matches!(refused("trace", "/"), Failure::MethodRefused));
+        assert!(matches!(refused("Connect", "/"), Failure::MethodRefused));
         assert!(matches!(refused("OPTIONS", "*"), Failure::BadTarget));
         assert!(matches!(refused("GET", "ftp://shop.example/"), Failure::BadTarget));
         assert!(check(&request("OPTIONS", "/").body(String::new()).unwrap()).is_ok());
@@ -112,6 +137,21 @@ mod tests {
         assert!(coded(&["Chunked"]).is_ok());
         assert!(matches!(coded(&["gzip, chunked"]), Err(Failure::UnknownCoding)));
         assert!(matches!(coded(&["chunked", "chunked"]), Err(Failure::BadFraming)));
+    }
+
+    #[test]
+    fn a_length_is_said_once_and_without_zeros_in_front() {
+        let framed = |lengths: &[&str], length| {
+            let builder = lengths.iter().fold(request("POST", "/"), |b, l| b.header("content-length", *l));
+            let mut headers = builder.body(()).unwrap().headers().clone();
+            frame(&mut headers, length);
+            format!("{headers:?}")
+        };
+        for lengths in [["4"].as_slice(), &["04"], &["4", "4"], &["04", "4"]] {
+            assert_eq!(framed(lengths, Some(4)), r#"{"content-length": "4"}"#);
+        }
+        assert_eq!(framed(&[], Some(0)), "{}");
+        assert_eq!(framed(&[], None), r#"{"transfer-encoding": "chunked"}"#);
     }
 
     #[test]
