@@ -18,4 +18,5 @@ mod headers;
 mod hosts;
 mod lifecycle;
 mod metrics;
+mod smuggling;
 mod streaming;
