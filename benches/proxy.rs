@@ -6,7 +6,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use usher::{
     proxy::{
-        ForwardedHost, Ids,
+        ForwardedClient, ForwardedHost, Ids, Scheme, Standing,
         headers::{Forwarding, HeaderRules, add_forwarding},
     },
     routing::{Match, TenantId},
@@ -38,8 +38,10 @@ fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
 }
 
 fn rewrite(headers: &mut HeaderMap, rules: &HeaderRules, client: &HeaderValue, tenant: &TenantId) {
-    rules.strip_request(headers);
+    rules.strip_request(headers, Standing::Stranger);
     let host = ForwardedHost { value: HeaderValue::from_static("shop.alpha.com"), port: None };
+    let client =
+        ForwardedClient { address: client.clone(), list: client.clone(), scheme: Scheme::Http, forwarded: None };
     let ids = Ids::make();
     add_forwarding(
         headers,

@@ -2,10 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use ipnet::IpNet;
-
 use super::{
-    convert::{listen_address, plain},
+    convert::{listen_address, network, plain},
     file,
     problems::{Refusal, Report},
 };
@@ -27,12 +25,4 @@ pub(super) fn resolve(written: file::Admin, public: &[SocketAddr], report: &mut 
     }
     let allow = report.convert_list("admin.allow", written.allow, &["127.0.0.0/8", "::1/128"], network);
     admin::Settings { listen, allow: plain(allow) }
-}
-
-fn network(text: &str) -> Result<IpNet, Refusal> {
-    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    network.map(|network| network.trunc()).map_err(|_| {
-        let accepted = "a network or an address: \"10.0.0.0/8\", \"192.0.2.7\", \"fd00::/8\"";
-        Refusal::new("is no network", accepted, "correct the address or the length of the prefix")
-    })
 }

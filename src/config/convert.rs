@@ -1,7 +1,11 @@
 //! From one text of the file to one value; used by several sections.
 
-use std::{fmt::Display, net::SocketAddr};
+use std::{
+    fmt::Display,
+    net::{IpAddr, SocketAddr},
+};
 
+use ipnet::IpNet;
 use toml::Spanned;
 
 use super::{
@@ -85,6 +89,15 @@ pub(super) fn listen_address(text: &str) -> Result<SocketAddr, Refusal> {
             false => "write the address in digits, then a colon and the port",
         };
         Refusal::new("is no address to listen on", accepted, remedy)
+    })
+}
+
+/// A network, or one address as a network of its own.
+pub(super) fn network(text: &str) -> Result<IpNet, Refusal> {
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map(|network| network.trunc()).map_err(|_| {
+        let accepted = "a network or an address: \"10.0.0.0/8\", \"192.0.2.7\", \"fd00::/8\"";
+        Refusal::new("is no network", accepted, "correct the address or the length of the prefix")
     })
 }
 

@@ -56,6 +56,12 @@ pub(super) struct Listen {
     pub(super) owned_headers: Written<List<String>>,
     /// Whether header names with underscores are dropped, which some app servers read as hyphens.
     pub(super) drop_underscores: Written<bool>,
+    /// Proxies in front whose word about clients is believed: networks, addresses, `cloudflare`, `private`, `loopback`.
+    pub(super) trusted_proxies: Written<List<String>>,
+    /// Peers that begin every connection with a PROXY header (version 1 or 2); the same kind of list.
+    pub(super) proxy_protocol: Written<List<String>>,
+    /// Whether the app is sent `Forwarded` (RFC 7239) beside `X-Forwarded-For`.
+    pub(super) forwarded: Written<bool>,
 }
 
 /// `[admin]`.

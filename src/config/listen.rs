@@ -3,15 +3,17 @@
 use std::{net::SocketAddr, num::NonZero, time::Duration};
 
 use http::HeaderName;
+use ipnet::IpNet;
 use toml::Spanned;
 
 use super::{
-    convert::{listen_address, plain},
+    convert::{listen_address, network, plain},
     file,
     problems::{Refusal, Report},
+    suggest::closest,
     written::{List, Written},
 };
-use crate::proxy;
+use crate::proxy::{self, TrustedProxies, presets};
 
 /// Two descriptors per connection, one to each side, stay well below the usual limit of 65536, and as many idle
 /// connections take about 320 MiB.
@@ -43,6 +45,9 @@ pub(super) fn resolve(written: file::Listen, report: &mut Report<'_>) -> proxy::
         drain_timeout: written.drain_timeout.or(Duration::from_secs(30)),
         owned_headers: plain(report.convert_list("listen.owned_headers", written.owned_headers, &[], owned_header)),
         drop_underscores: written.drop_underscores.or(true),
+        trusted_proxies: TrustedProxies::new(peers("listen.trusted_proxies", written.trusted_proxies, report)),
+        proxy_protocol: peers("listen.proxy_protocol", written.proxy_protocol, report),
+        forwarded: written.forwarded.or(false),
     }
 }
 
@@ -63,6 +68,31 @@ impl PartialEq for Listener {
     fn eq(&self, other: &Self) -> bool {
         self.0 == other.0 && self.0.port() != 0
     }
+}
+
+/// Networks, each written as one, as an address or by its name.
+fn peers(path: &str, written: Written<List<String>>, report: &mut Report<'_>) -> Vec<IpNet> {
+    let lists = report.convert_list(path, written, &[], peer);
+    for list in lists.iter().filter(|list| list.get_ref().iter().any(|network| network.prefix_len() == 0)) {
+        let accepted = "the networks of the proxies in front";
+        let refusal = Refusal::new("lets every client say who it is", accepted, "list the proxies alone");
+        report.warn(path, Some(list.span()), refusal);
+    }
+    plain(lists).concat()
+}
+
+fn peer(text: &str) -> Result<Vec<IpNet>, Refusal> {
+    if let Some(networks) = presets::named(text) {
+        return Ok(networks.to_vec());
+    }
+    network(text).map(|network| vec![network]).map_err(|_| {
+        let accepted = "a network, an address, or a name: \"10.0.0.0/8\", \"192.0.2.7\", \"cloudflare\", \"private\", \"loopback\"";
+        let remedy = match closest(text, &presets::NAMES) {
+            Some(meant) => format!("did you mean \"{meant}\"?"),
+            None => "correct the address or the length of the prefix".to_owned(),
+        };
+        Refusal::new("is neither a network nor a name of some", accepted, remedy)
+    })
 }
 
 fn workers(written: usize) -> usize {

@@ -18,8 +18,30 @@ const HITS_PER_TOUCH: u32 = 256;
 
 /// A direct-mapped table. The hash is seeded at random: nobody can choose names that fall on somebody else's slot.
 pub(super) struct Recent {
-    slots: Box<[Slot]>,
-    hasher: RandomState,
+    /// Apart from the copies, so that they stay close to the processor: most keys that are not here end at their tag.
+    tags: Box<[Tag]>,
+    copies: Box<[Option<Copy>]>,
+}
+
+/// How a [`Recent`] hashes. Its users hash a key once for all that they ask about it.
+#[derive(Default)]
+pub(super) struct KeyHasher(RandomState);
+
+impl KeyHasher {
+    pub(super) fn hash(&self, key: KeyRef<'_>) -> KeyHash {
+        KeyHash(self.0.hash_one(key))
+    }
+}
+
+/// The hash of a key.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct KeyHash(u64);
+
+impl KeyHash {
+    #[expect(clippy::cast_possible_truncation, reason = "the lowest bits are all that is wanted")]
+    fn slot(self) -> usize {
+        self.0 as usize % SLOTS
+    }
 }
 
 /// A hit.
@@ -29,11 +51,12 @@ pub(super) struct Hit {
     pub(super) touch: bool,
 }
 
-#[derive(Default)]
-struct Slot {
-    copy: Option<Copy>,
+#[derive(Clone, Copy, Default)]
+struct Tag {
+    /// The hash of the key whose copy is here.
+    held: KeyHash,
     /// The hash of the last key that fell on this slot without being in it.
-    contender: u64,
+    contender: KeyHash,
 }
 
 struct Copy {
@@ -46,33 +69,34 @@ struct Copy {
 
 impl Recent {
     pub(super) fn new() -> Self {
-        Self { slots: (0..SLOTS).map(|_| Slot::default()).collect(), hasher: RandomState::default() }
+        Self { tags: vec![Tag::default(); SLOTS].into(), copies: (0..SLOTS).map(|_| None).collect() }
     }
 
-    pub(super) fn get(&mut self, key: KeyRef<'_>, now: Instant) -> Option<Hit> {
-        let slot = self.slot(self.hasher.hash_one(key));
-        let copy = slot.copy.as_mut().filter(|copy| copy.answers(key, now))?;
+    /// The copy of what is behind `key`, whose hash is `hash`.
+    pub(super) fn get(&mut self, key: KeyRef<'_>, hash: KeyHash, now: Instant) -> Option<Hit> {
+        let slot = hash.slot();
+        let tag = self.tags.get_mut(slot).filter(|tag| tag.held == hash)?;
+        let copy = self.copies[slot].as_mut().filter(|copy| copy.answers(key, now))?;
         copy.hits = copy.hits.wrapping_add(1);
-        slot.contender = 0;
+        tag.contender = KeyHash::default();
         Some(Hit { tenant: copy.tenant.clone(), touch: copy.hits.is_multiple_of(HITS_PER_TOUCH) })
     }
 
     /// Takes a copy of `entry` where the same key came twice in a row: of those that come once, most never come again, and
     /// copying them would cost an allocation each and the slots of the busy ones.
-    pub(super) fn keep(&mut self, key: KeyRef<'_>, entry: &Entry) {
+    pub(super) fn keep(&mut self, key: KeyRef<'_>, hash: KeyHash, entry: &Entry) {
         let Some(tenant) = &entry.tenant else { return };
-        let hash = self.hasher.hash_one(key);
-        let slot = self.slot(hash);
-        match &mut slot.copy {
-            Some(copy) if copy.key.as_ref() == key => copy.renew(tenant, entry),
-            copy if slot.contender == hash => *copy = Some(Copy::of(key, tenant, entry)),
-            _ => slot.contender = hash,
+        let slot = hash.slot();
+        let tag = &mut self.tags[slot];
+        if tag.held != hash && tag.contender != hash {
+            tag.contender = hash;
+            return;
         }
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "the lowest bits are all that is wanted")]
-    fn slot(&mut self, hash: u64) -> &mut Slot {
-        &mut self.slots[hash as usize % SLOTS]
+        tag.held = hash;
+        match &mut self.copies[slot] {
+            Some(copy) if copy.key.as_ref() == key => copy.renew(tenant, entry),
+            copy => *copy = Some(Copy::of(key, tenant, entry)),
+        }
     }
 }
 
@@ -107,7 +131,10 @@ fn detached(tenant: &Tenant) -> Tenant {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::{
+        sync::{Arc, LazyLock},
+        time::Duration,
+    };
 
     use super::{
         super::{Settings, cache::Cache, tests::tenant},
@@ -122,10 +149,15 @@ mod tests {
         cache.get(key, now).unwrap()
     }
 
+    fn hash(key: KeyRef<'_>) -> KeyHash {
+        static HASHER: LazyLock<KeyHasher> = LazyLock::new(KeyHasher::default);
+        HASHER.hash(key)
+    }
+
     fn holding(key: KeyRef<'_>, entry: &Entry) -> Recent {
         let mut recent = Recent::new();
-        recent.keep(key, entry);
-        recent.keep(key, entry);
+        recent.keep(key, hash(key), entry);
+        recent.keep(key, hash(key), entry);
         recent
     }
 
@@ -134,10 +166,10 @@ mod tests {
         let now = Instant::now();
         let entry = entry(HOST, "1", now);
         let mut recent = Recent::new();
-        recent.keep(HOST, &entry);
-        assert!(recent.get(HOST, now).is_none());
-        recent.keep(HOST, &entry);
-        assert_eq!(recent.get(HOST, now).unwrap().tenant, tenant("1"));
+        recent.keep(HOST, hash(HOST), &entry);
+        assert!(recent.get(HOST, hash(HOST), now).is_none());
+        recent.keep(HOST, hash(HOST), &entry);
+        assert_eq!(recent.get(HOST, hash(HOST), now).unwrap().tenant, tenant("1"));
     }
 
     #[test]
@@ -145,10 +177,10 @@ mod tests {
         let now = Instant::now();
         let entry = entry(HOST, "1", now);
         let mut recent = holding(HOST, &entry);
-        assert!(recent.get(HOST, now + Settings::default().fresh_for).is_none());
-        assert!(recent.get(HOST, now).is_some());
+        assert!(recent.get(HOST, hash(HOST), now + Settings::default().fresh_for).is_none());
+        assert!(recent.get(HOST, hash(HOST), now).is_some());
         entry.validity.revoke();
-        assert!(recent.get(HOST, now).is_none());
+        assert!(recent.get(HOST, hash(HOST), now).is_none());
     }
 
     #[test]
@@ -156,15 +188,16 @@ mod tests {
         let now = Instant::now();
         let mut recent = holding(HOST, &entry(HOST, "1", now));
         let later = now + Duration::from_secs(90);
-        recent.keep(HOST, &entry(HOST, "2", later));
-        assert_eq!(recent.get(HOST, later).unwrap().tenant, tenant("2"));
+        recent.keep(HOST, hash(HOST), &entry(HOST, "2", later));
+        assert_eq!(recent.get(HOST, hash(HOST), later).unwrap().tenant, tenant("2"));
     }
 
     #[test]
     fn keys_that_differ_in_kind_alone_are_different() {
         let now = Instant::now();
         let mut recent = holding(KeyRef::CustomDomain("shop"), &entry(HOST, "1", now));
-        assert!(recent.get(KeyRef::Label { platform: None, label: "shop" }, now).is_none());
+        let label = KeyRef::Label { platform: None, label: "shop" };
+        assert!(recent.get(label, hash(label), now).is_none());
     }
 
     #[test]
@@ -173,15 +206,26 @@ mod tests {
         let entry = entry(HOST, "1", now);
         let mut recent = holding(HOST, &entry);
         let strangers: Vec<String> = (0..20_000).map(|number| format!("{number}.example")).collect();
-        assert!(strangers.iter().all(|name| recent.get(KeyRef::CustomDomain(name), now).is_none()));
-        assert!(recent.get(HOST, now).is_some());
+        assert!(
+            strangers
+                .iter()
+                .all(|name| recent.get(KeyRef::CustomDomain(name), hash(KeyRef::CustomDomain(name)), now).is_none())
+        );
+        assert!(recent.get(HOST, hash(HOST), now).is_some());
+    }
+
+    #[test]
+    fn no_key_is_answered_by_another_of_the_same_hash() {
+        let now = Instant::now();
+        let mut recent = holding(HOST, &entry(HOST, "1", now));
+        assert!(recent.get(KeyRef::CustomDomain("other.example"), hash(HOST), now).is_none());
     }
 
     #[test]
     fn the_shared_cache_hears_of_every_so_many_hits() {
         let now = Instant::now();
         let mut recent = holding(HOST, &entry(HOST, "1", now));
-        let touches = (0..HITS_PER_TOUCH * 10).filter(|_| recent.get(HOST, now).unwrap().touch).count();
+        let touches = (0..HITS_PER_TOUCH * 10).filter(|_| recent.get(HOST, hash(HOST), now).unwrap().touch).count();
         assert_eq!(touches, 10);
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     pin::pin,
     sync::Arc,
 };
@@ -17,7 +17,10 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
 
-use super::{body::ResponseBody, clock::CoarseTimer, handler, stream::ClientStream, worker::Worker};
+use super::{
+    Standing, body::ResponseBody, clock::CoarseTimer, handler, proxy_protocol, requester::printed,
+    stream::ClientStream, worker::Worker,
+};
 use crate::lifecycle::DrainWatch;
 
 /// Header fields that hyper parses on its stack; another limit costs an allocation per request.
@@ -29,30 +32,33 @@ const HYPER_BUFFER_MIN: usize = 8192;
 /// What all requests of one connection have in common.
 pub(super) struct Client {
     pub(super) worker: Arc<Worker>,
-    /// The peer, IPv4-mapped addresses as IPv4.
+    /// The peer, or whom it announced by a PROXY header; IPv4-mapped addresses as IPv4.
     pub(super) address: IpAddr,
     /// The same, ready to be sent in `X-Forwarded-For` and `X-Real-IP`.
     pub(super) address_header: HeaderValue,
+    /// Whether the peer itself is on the loopback interface, whomever it announced.
+    pub(super) peer_is_loopback: bool,
+    /// How far the word of `address` goes.
+    pub(super) standing: Standing,
 }
 
 impl Client {
-    fn new(worker: Arc<Worker>, peer: SocketAddr) -> Self {
-        let address = peer.ip().to_canonical();
-        // An address prints as hexadecimal digits, dots and colons: always a header value.
-        let address_header = HeaderValue::from_str(&address.to_string()).unwrap_or(HeaderValue::from_static("unknown"));
-        Self { worker, address, address_header }
+    fn new(worker: Arc<Worker>, peer: IpAddr, address: IpAddr) -> Self {
+        let standing = worker.settings.trusted_proxies.standing(address);
+        Self { worker, address, address_header: printed(address), peer_is_loopback: peer.is_loopback(), standing }
     }
 }
 
 /// Serves `stream` to its end. What goes wrong on one connection ends that connection and nothing else.
-pub(super) async fn serve(worker: Arc<Worker>, stream: TcpStream, drain: DrainWatch, permit: OwnedSemaphorePermit) {
+pub(super) async fn serve(worker: Arc<Worker>, mut stream: TcpStream, drain: DrainWatch, permit: OwnedSemaphorePermit) {
     let _open = Open::count(Arc::clone(&worker), permit);
-    let Ok(peer) = stream.peer_addr() else { return };
+    let Ok(peer) = stream.peer_addr().map(|peer| peer.ip().to_canonical()) else { return };
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let Some(address) = proxy_protocol::client_of(peer, &worker, &mut stream, &drain).await else { return };
     let builder = http1_builder(&worker);
-    let client = Arc::new(Client::new(worker, peer));
+    let client = Arc::new(Client::new(worker, peer, address));
     let service = service_fn(move |request| handler::handle(Arc::clone(&client), request));
     let connection = builder.serve_connection(TokioIo::new(ClientStream(stream)), service);
     until_drained(connection, &drain).await;

@@ -11,7 +11,7 @@ use std::{
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 
-use super::{body::Tally, connection::Client, facts::Facts, ids::Ids, worker::Worker};
+use super::{body::Tally, connection::Client, facts::Facts, ids::Ids, requester::Requester, worker::Worker};
 use crate::{
     routing::{Host, Match, TenantId},
     telemetry::{access_log::Line, causes, outcome::Outcome},
@@ -49,16 +49,16 @@ pub(super) struct Exchange {
 
 impl Exchange {
     /// Begins the record when the head of a request is complete.
-    pub(super) fn open(client: &Client, request: &Request<Incoming>) -> Box<Self> {
+    pub(super) fn open(client: &Client, requester: &Requester, request: &Request<Incoming>) -> Box<Self> {
         Box::new(Self {
             worker: Arc::clone(&client.worker),
-            client: client.address,
+            client: requester.address,
             started: Instant::now(),
             method: request.method().clone(),
             target: request.uri().clone(),
             version: request.version(),
             accept: request.headers().get(header::ACCEPT).cloned(),
-            ids: Ids::make(),
+            ids: Ids::of(request.headers(), client.standing),
             host: LoggedHost::None,
             tenant: None,
             matched: None,

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, Request, Uri, header};
 
-use super::{connection::Client, error::Failure};
+use super::{Scheme, connection::Client, error::Failure, requester::Requester};
 use crate::routing::{Authority, Path, RequestFacts};
 
 /// What was read from a request; borrows from it.
@@ -11,13 +11,15 @@ pub(super) struct Facts<'a> {
     pub(super) written: &'a HeaderValue,
     /// The same, understood.
     pub(super) authority: Authority<'a>,
+    /// The scheme the client used.
+    pub(super) scheme: Scheme,
     path: Path<'a>,
     peer_is_loopback: bool,
 }
 
 impl<'a> Facts<'a> {
     /// Reads the one host that header and target agree on.
-    pub(super) fn read<B>(request: &'a Request<B>, client: &Client) -> Result<Self, Failure> {
+    pub(super) fn read<B>(request: &'a Request<B>, client: &Client, requester: &Requester) -> Result<Self, Failure> {
         let written = only_host(request.headers())?;
         let text = written.to_str().map_err(|_not_ascii| Failure::HostNotAscii)?;
         let authority = Authority::parse(text).map_err(Failure::BadHost)?;
@@ -25,8 +27,10 @@ impl<'a> Facts<'a> {
         Ok(Self {
             written,
             authority,
+            scheme: requester.scheme,
             path: Path::read(request.uri().path()),
-            peer_is_loopback: client.address.is_loopback(),
+            // A proxy of ours may be on this machine while the client is not.
+            peer_is_loopback: client.peer_is_loopback && requester.address.is_loopback(),
         })
     }
 

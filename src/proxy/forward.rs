@@ -5,19 +5,20 @@ use hyper::body::Incoming;
 
 use super::{
     answer, body::Source, connection::Client, error::Failure, exchange::Exchange, facts::Facts, look_up::look_up,
-    request, response, retry,
+    request, requester::Requester, response, retry,
 };
 use crate::routing::{Decision, decide};
 
 /// Takes a request to the app server of its tenant, or says why not.
 pub(super) async fn forward(
     client: &Client,
+    requester: &Requester,
     exchange: &mut Exchange,
     request: Request<Incoming>,
 ) -> Result<Response<Source>, Failure> {
     let worker = &client.worker;
     request::check(&request)?;
-    let facts = Facts::read(&request, client)?;
+    let facts = Facts::read(&request, client, requester)?;
     exchange.remember_host(&facts);
     let route = worker.rules.route(&facts.routing())?;
     let subject = look_up(&worker.directory, route, exchange.started()).await?;
@@ -27,7 +28,7 @@ pub(super) async fn forward(
         Decision::Refuse(refusal) => return Err(Failure::Unknown(refusal)),
     };
     let host = facts.forwarded();
-    let outgoing = request::prepare(request, host, &destination, client, exchange)?;
+    let outgoing = request::prepare(request, host, &destination, client, requester, exchange)?;
     let answered = retry::send(worker, worker.roles.upstream_for(destination.matched), outgoing, exchange).await?;
     response::relay(answered)
 }

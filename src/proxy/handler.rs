@@ -19,6 +19,7 @@ use super::{
     error::Failure,
     exchange::Exchange,
     forward::forward,
+    requester::Requester,
 };
 
 /// Serves one request: opens its record, forwards it, and answers what went wrong.
@@ -26,8 +27,9 @@ pub(super) async fn handle(
     client: Arc<Client>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    let mut exchange = Exchange::open(&client, &request);
-    let response = match caught(forward(&client, &mut exchange, request)).await {
+    let requester = Requester::of(&client, request.headers());
+    let mut exchange = Exchange::open(&client, &requester, &request);
+    let response = match caught(forward(&client, &requester, &mut exchange, request)).await {
         Ok(response) => response,
         Err(failure) => answer::to_failure(failure, &mut exchange),
     };

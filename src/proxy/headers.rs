@@ -4,6 +4,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{
+    ForwardedClient, Standing,
     facts::ForwardedHost,
     ids::{Ids, is_traceparent},
 };
@@ -11,18 +12,19 @@ use crate::routing::{Match, TenantId};
 
 const X_STORE_ID: HeaderName = HeaderName::from_static("x-store-id");
 const X_STORE_MATCH: HeaderName = HeaderName::from_static("x-store-match");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+pub(super) const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Headers that are added at most: space for them is made once.
-const ADDED_MAX: usize = 11;
+const ADDED_MAX: usize = 12;
 
 /// Which names no client may send to the app.
 #[derive(Debug)]
@@ -37,10 +39,10 @@ impl HeaderRules {
         Self { also_owned, drop_underscores }
     }
 
-    /// Leaves what the client says to the app.
-    pub fn strip_request(&self, headers: &mut HeaderMap) {
+    /// Leaves what the client says to the app, and what a peer of this `standing` may say of the client.
+    pub fn strip_request(&self, headers: &mut HeaderMap, standing: Standing) {
         let traced = headers.keys().any(|name| name.as_str().starts_with("trace"));
-        remove_of_one_hop(headers, |name| self.is_refused(name));
+        remove_of_one_hop(headers, |name| self.is_refused(name, standing));
         if traced {
             remove_bad_trace(headers);
         }
@@ -48,15 +50,15 @@ impl HeaderRules {
 
     /// Leaves what the client says to the app after a body: a trailer is a header to many apps (RFC 9110 §6.5.1).
     pub fn strip_trailers(&self, trailers: &mut HeaderMap) {
-        remove_of_one_hop(trailers, |name| self.is_refused(name) || belongs_into_a_head(name));
+        remove_of_one_hop(trailers, |name| self.is_refused(name, Standing::Stranger) || belongs_into_a_head(name));
     }
 
     /// CGI and WSGI servers read `X_Store_Id` as `X-Store-Id`: an underscore counts as a hyphen.
-    fn is_refused(&self, name: &str) -> bool {
+    fn is_refused(&self, name: &str, standing: Standing) -> bool {
         if name.as_bytes().contains(&b'_') {
-            return self.drop_underscores || self.is_owned(&name.replace('_', "-"));
+            return self.drop_underscores || self.is_refused(&name.replace('_', "-"), standing);
         }
-        self.is_owned(name)
+        self.is_owned(name) || is_anothers_word(name, standing)
     }
 
     fn is_owned(&self, name: &str) -> bool {
@@ -81,6 +83,33 @@ fn is_ours(name: &str) -> bool {
         }
         Some(b'f') => name == "forwarded",
         Some(b'v') => name == "via",
+        _ => false,
+    }
+}
+
+/// Names in which other proxies give one address as the client's. Apps believe them, so they pass only if the peer may
+/// speak for clients, and those of Cloudflare only from Cloudflare: other proxies hand on what a client wrote there.
+fn is_anothers_word(name: &str, standing: Standing) -> bool {
+    match name {
+        "cf-connecting-ip" | "cf-connecting-ipv6" | "cf-pseudo-ipv4" => standing != Standing::Cloudflare,
+        "appengine-user-ip"
+        | "client-ip"
+        | "do-connecting-ip"
+        | "fastly-client-ip"
+        | "fly-client-ip"
+        | "forwarded-for"
+        | "proxy-client-ip"
+        | "true-client-ip"
+        | "wl-proxy-client-ip"
+        | "x-appengine-user-ip"
+        | "x-azure-clientip"
+        | "x-client-ip"
+        | "x-cluster-client-ip"
+        | "x-envoy-external-address"
+        | "x-original-forwarded-for"
+        | "x-originating-ip"
+        | "x-remote-addr"
+        | "x-remote-ip" => standing == Standing::Stranger,
         _ => false,
     }
 }
@@ -172,8 +201,8 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
 
 /// What usher tells the app about a request.
 pub struct Forwarding<'a> {
-    /// The client's address.
-    pub client: &'a HeaderValue,
+    /// Who made the request.
+    pub client: ForwardedClient,
     /// The marks of the exchange.
     pub ids: &'a Ids,
     /// The host as the client sent it.
@@ -196,10 +225,15 @@ pub fn add_forwarding(headers: &mut HeaderMap, forwarding: Forwarding<'_>) {
     if let Some(prefix) = forwarding.prefix {
         headers.insert(X_FORWARDED_PREFIX, prefix);
     }
-    headers.insert(X_FORWARDED_FOR, forwarding.client.clone());
-    headers.insert(X_REAL_IP, forwarding.client.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-    headers.insert(X_FORWARDED_PORT, forwarding.host.port.map_or(HeaderValue::from_static("80"), HeaderValue::from));
+    let ForwardedClient { address, list, scheme, forwarded } = forwarding.client;
+    headers.insert(X_FORWARDED_FOR, list);
+    headers.insert(X_REAL_IP, address);
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
+    let port = forwarding.host.port.map_or(HeaderValue::from_static(scheme.default_port()), HeaderValue::from);
+    headers.insert(X_FORWARDED_PORT, port);
+    if let Some(forwarded) = forwarded {
+        headers.insert(header::FORWARDED, forwarded);
+    }
     headers.insert(X_FORWARDED_HOST, forwarding.host.value);
     headers.insert(X_REQUEST_ID, forwarding.ids.request_id.clone());
     headers.insert(header::VIA, HeaderValue::from_static("1.1 usher"));
@@ -225,7 +259,7 @@ mod tests {
 
     fn left(rules: &HeaderRules, lines: &[(&str, &str)]) -> Vec<String> {
         let mut headers = headers(lines);
-        rules.strip_request(&mut headers);
+        rules.strip_request(&mut headers, Standing::Stranger);
         headers.keys().map(ToString::to_string).collect()
     }
 
@@ -239,6 +273,24 @@ mod tests {
         }
         assert!(left(&rules(true), &[("x-internal-user", "root")]).is_empty());
         assert!(left(&rules(false), &[("x_internal_user", "root")]).is_empty());
+    }
+
+    #[test]
+    fn a_clients_address_in_other_words_passes_only_from_who_may_say_it() {
+        let kept = |name: &str, standing| {
+            let mut headers = headers(&[(name, "6.6.6.6")]);
+            rules(false).strip_request(&mut headers, standing);
+            !headers.is_empty()
+        };
+        for name in ["True-Client-IP", "X-Client-IP", "x_client_ip", "Fastly-Client-IP", "X-Original-Forwarded-For"] {
+            assert!(!kept(name, Standing::Stranger), "{name}");
+            assert!(kept(name, Standing::Proxy) && kept(name, Standing::Cloudflare), "{name}");
+        }
+        for name in ["CF-Connecting-IP", "CF-Connecting-IPv6", "CF-Pseudo-IPv4", "cf_connecting_ip"] {
+            assert!(!kept(name, Standing::Stranger) && !kept(name, Standing::Proxy), "{name}");
+            assert!(kept(name, Standing::Cloudflare), "{name}");
+        }
+        assert!(!kept("X-Forwarded-For", Standing::Cloudflare) && !kept("X-Store-Id", Standing::Proxy));
     }
 
     #[test]

@@ -1,12 +1,17 @@
 //! The marks of one exchange: the request id, and the trace it belongs to.
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
+
+use super::{Standing, headers::X_REQUEST_ID};
+
+/// Longer ones would be a burden to logs; the usual forms have 32 or 36 characters.
+const REQUEST_ID_MAX: usize = 128;
 
 /// The ids of one exchange, both from one random draw and one allocation.
 #[derive(Clone, Debug)]
 pub struct Ids {
-    /// `X-Request-Id`: 32 hexadecimal digits.
+    /// `X-Request-Id`: 32 hexadecimal digits, or what a proxy of ours chose.
     pub request_id: HeaderValue,
     /// `traceparent` (W3C Trace Context §3.2) with the request id as its trace id, marked as sampled: what an app
     /// would do without a proxy in front of it.
@@ -16,6 +21,18 @@ pub struct Ids {
 impl Ids {
     const TRACE_ID: std::ops::Range<usize> = 3..35;
     const PARENT_ID: std::ops::Range<usize> = 36..52;
+
+    /// Those of a request: a proxy of ours may have marked it already, everybody else's marks are replaced.
+    pub(super) fn of(headers: &HeaderMap, standing: Standing) -> Self {
+        let made = Self::make();
+        match standing {
+            Standing::Stranger => made,
+            Standing::Proxy | Standing::Cloudflare => match only_request_id(headers) {
+                Some(request_id) => Self { request_id: request_id.clone(), ..made },
+                None => made,
+            },
+        }
+    }
 
     /// Draws new ones.
     pub fn make() -> Self {
@@ -35,6 +52,14 @@ impl Ids {
 /// Digits and hyphens are always a header value; the fallback is there because the type cannot say so.
 fn digits(text: Bytes) -> HeaderValue {
     HeaderValue::from_maybe_shared(text).unwrap_or(HeaderValue::from_static("0"))
+}
+
+/// The one request id that was sent, if it is harmless wherever it will be shown: our pages and everybody's logs.
+fn only_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut values = headers.get_all(X_REQUEST_ID).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:=+/@~".contains(byte);
+    ((1..=REQUEST_ID_MAX).contains(&value.len()) && value.as_bytes().iter().all(harmless)).then_some(value)
 }
 
 fn write_hex(digits: &mut [u8], mut number: u128) {
@@ -68,6 +93,23 @@ mod tests {
         assert!(is_traceparent(&one.traceparent));
         assert_eq!(one.request_id.len(), 32);
         assert_ne!(one.request_id, two.request_id);
+    }
+
+    #[test]
+    fn a_request_id_is_kept_if_a_proxy_of_ours_sent_one_that_is_harmless() {
+        let kept = |ids: &[&str], standing| {
+            let headers = ids.iter().map(|id| (X_REQUEST_ID, HeaderValue::from_str(id).unwrap())).collect();
+            ids.contains(&Ids::of(&headers, standing).request_id_str())
+        };
+        let longest = "x".repeat(REQUEST_ID_MAX);
+        for id in ["7", "0190b5a4-6f7e-7c3a-9d6e-2f0a1b3c4d5e", "Root=1-67891233-abcdef", longest.as_str()] {
+            assert!(kept(&[id], Standing::Proxy) && kept(&[id], Standing::Cloudflare), "{id}");
+            assert!(!kept(&[id], Standing::Stranger), "{id}");
+            assert!(!kept(&[id, id], Standing::Proxy), "{id}");
+        }
+        for id in ["", "a b", "<script>", "a\"b", "{id}", format!("{longest}x").as_str()] {
+            assert!(!kept(&[id], Standing::Proxy), "{id}");
+        }
     }
 
     #[test]

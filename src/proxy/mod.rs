@@ -9,22 +9,34 @@ mod error;
 mod exchange;
 mod facts;
 mod forward;
+mod forwarded;
+mod forwarded_for;
 mod handler;
 pub mod headers;
 mod ids;
 mod listener;
 mod look_up;
+pub mod presets;
+pub mod proxy_protocol;
 mod request;
+mod requester;
 mod response;
 mod retry;
+mod scheme;
 mod stream;
+mod trust;
 mod worker;
 
 use std::{net::SocketAddr, time::Duration};
 
+use ipnet::IpNet;
+
 pub use facts::ForwardedHost;
 pub use ids::Ids;
 pub use listener::{BindError, Listeners};
+pub use requester::ForwardedClient;
+pub use scheme::Scheme;
+pub use trust::{Standing, TrustedProxies};
 pub use worker::{Parts, Roles, Worker};
 
 /// What `[listen]` means.
@@ -48,4 +60,10 @@ pub struct Settings {
     pub owned_headers: Vec<http::HeaderName>,
     /// Whether header names with underscores are dropped.
     pub drop_underscores: bool,
+    /// Whose word about clients is believed.
+    pub trusted_proxies: TrustedProxies,
+    /// Peers whose connections begin with a PROXY header.
+    pub proxy_protocol: Vec<IpNet>,
+    /// Whether the app is sent `Forwarded` too.
+    pub forwarded: bool,
 }

@@ -13,6 +13,7 @@ use super::{
     exchange::Exchange,
     facts::ForwardedHost,
     headers::{Forwarding, add_forwarding},
+    requester::Requester,
 };
 use crate::routing::Destination;
 
@@ -64,6 +65,7 @@ pub(super) fn prepare(
     host: ForwardedHost,
     destination: &Destination,
     client: &Client,
+    requester: &Requester,
     exchange: &mut Exchange,
 ) -> Result<Request<RequestBody>, Failure> {
     let rules = &client.worker.headers;
@@ -75,13 +77,14 @@ pub(super) fn prepare(
         head.uri = origin_form(&head.uri, cut).ok_or(Failure::BadTarget)?;
     }
     head.version = Version::HTTP_11;
-    rules.strip_request(&mut head.headers);
+    let who = requester.forwarded(client, &head.headers, &host.value);
+    rules.strip_request(&mut head.headers, client.standing);
     frame(&mut head.headers, incoming.size_hint().exact());
     let ids = &exchange.ids;
     let Destination { matched, tenant, .. } = destination;
     add_forwarding(
         &mut head.headers,
-        Forwarding { client: &client.address_header, ids, host, matched: *matched, tenant: tenant.as_ref(), prefix },
+        Forwarding { client: who, ids, host, matched: *matched, tenant: tenant.as_ref(), prefix },
     );
     exchange.matched = Some(*matched);
     exchange.tenant = tenant.clone();

@@ -1,4 +1,4 @@
-//! How exchanges, attempts and look-ups end: closed sets, so that no client can invent a label.
+//! How exchanges, attempts, look-ups and PROXY headers end: closed sets, so that no client can invent a label.
 
 /// How an exchange ended; `outcome` in the access log and the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,42 @@ impl AttemptOutcome {
             Self::TimedOut => "timed_out",
             Self::Broken => "broken",
             Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Why a connection that had to begin with a PROXY header was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ProxyHeaderRefusal {
+    /// It began with something else.
+    Absent,
+    /// It was not complete in time.
+    Late,
+    /// The connection ended before it was complete, as those of some health checks do.
+    CutOff,
+    /// It broke the format.
+    Malformed,
+    /// It was longer than any header that makes sense.
+    TooLong,
+    /// A version, command, family or transport that cannot be meant for a listener of TCP connections.
+    Unsupported,
+}
+
+impl ProxyHeaderRefusal {
+    /// Every reason, in order of declaration.
+    pub const ALL: [Self; 6] =
+        [Self::Absent, Self::Late, Self::CutOff, Self::Malformed, Self::TooLong, Self::Unsupported];
+
+    /// The name in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Late => "late",
+            Self::CutOff => "cut_off",
+            Self::Malformed => "malformed",
+            Self::TooLong => "too_long",
+            Self::Unsupported => "unsupported",
         }
     }
 }

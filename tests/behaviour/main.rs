@@ -7,6 +7,7 @@ mod support;
 
 mod access_log;
 mod answers;
+mod client_address;
 mod commands;
 mod connections;
 mod decision_table;

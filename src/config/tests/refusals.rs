@@ -1,7 +1,10 @@
 //! One test per way of being wrong.
 
+use ipnet::IpNet;
+
 use super::{accepted, problem, problems, with};
 use crate::{
+    proxy::TrustedProxies,
     routing::{Host, PathHosts, UnknownHost, WwwPolicy},
     telemetry::access_log::Target,
 };
@@ -53,6 +56,32 @@ fn admin_networks_may_be_single_addresses() {
     let allow = accepted("admin", r#"allow = ["192.0.2.7", "10.1.2.3/8"]"#).admin.allow;
     assert_eq!(allow.iter().map(ToString::to_string).collect::<Vec<_>>(), ["192.0.2.7/32", "10.0.0.0/8"]);
     all_refused("admin", "allow", &[r#"["localhost"]"#, r#"["10.0.0.0/33"]"#]);
+}
+
+#[test]
+fn proxies_in_front_are_networks_addresses_and_names() {
+    let proxy = accepted("listen", r#"trusted_proxies = ["loopback", "192.0.2.7"]"#).proxy;
+    assert_eq!(proxy.trusted_proxies, TrustedProxies::new(networks(["127.0.0.0/8", "::1/128", "192.0.2.7/32"])));
+    let proxy = accepted("listen", r#"proxy_protocol = ["10.1.2.3/8"]"#).proxy;
+    assert_eq!(proxy.proxy_protocol, networks(["10.0.0.0/8"]));
+    for key in ["trusted_proxies", "proxy_protocol"] {
+        all_refused("listen", key, &[r#"["lb.internal"]"#, r#"["10.0.0.0/33"]"#, r#"["private", "private"]"#, "true"]);
+    }
+    let slip = problem("listen", r#"trusted_proxies = ["cloudfare"]"#);
+    assert_eq!(slip.remedy, "did you mean \"cloudflare\"?");
+}
+
+#[test]
+fn a_list_of_proxies_that_holds_everybody_is_warned_of() {
+    for key in ["trusted_proxies", "proxy_protocol"] {
+        let warnings = accepted("listen", &format!(r#"{key} = ["private", "0.0.0.0/0"]"#)).warnings;
+        let shown: Vec<_> = warnings.iter().map(|warning| (warning.subject.clone(), warning.value.clone())).collect();
+        assert_eq!(shown, [(format!("listen.{key}"), Some("\"0.0.0.0/0\"".to_owned()))]);
+    }
+}
+
+fn networks<const N: usize>(texts: [&str; N]) -> Vec<IpNet> {
+    texts.map(|text| text.parse().unwrap()).to_vec()
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(super) fn redirect<B>(
 ) -> Result<Response<Source>, Failure> {
     let location = match to {
         RedirectTarget::Url(url) => url,
-        RedirectTarget::Host(host) => same_page_on(host, facts.authority.port, request.uri())?,
+        RedirectTarget::Host(host) => same_page_on(host, facts, request.uri())?,
     };
     exchange.outcome = Outcome::Redirected;
     let mut response = page(StatusCode::PERMANENT_REDIRECT, "This page has moved.", exchange);
@@ -51,10 +51,11 @@ pub(super) fn redirect<B>(
 }
 
 /// Scheme, port, path and query stay.
-fn same_page_on(host: &str, port: Option<u16>, target: &Uri) -> Result<HeaderValue, Failure> {
-    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+fn same_page_on(host: &str, facts: &Facts<'_>, target: &Uri) -> Result<HeaderValue, Failure> {
+    let scheme = facts.scheme.as_str();
+    let port = facts.authority.port.map(|port| format!(":{port}")).unwrap_or_default();
     let target = target.path_and_query().map_or("/", PathAndQuery::as_str);
-    HeaderValue::try_from(format!("http://{host}{port}{target}")).map_err(|_| Failure::BadTarget)
+    HeaderValue::try_from(format!("{scheme}://{host}{port}{target}")).map_err(|_| Failure::BadTarget)
 }
 
 fn page(status: StatusCode, sentence: &str, exchange: &Exchange) -> Response<Source> {

@@ -149,7 +149,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::telemetry::outcome::{AttemptOutcome, Outcome};
+    use crate::telemetry::outcome::{AttemptOutcome, Outcome, ProxyHeaderRefusal};
 
     fn metrics() -> Metrics {
         Metrics::new(vec!["default".into(), "admin".into()])
@@ -171,6 +171,7 @@ mod tests {
             worker.upstream_head(1, Duration::from_millis(70));
             worker.upstream_connection(0, true);
             worker.accept_failed();
+            worker.proxy_header_refused(ProxyHeaderRefusal::Late);
         }
         workers[1].exchange(Outcome::ClientGone, 0, Duration::from_secs(90));
         let text = metrics.encode().unwrap();
@@ -189,6 +190,8 @@ mod tests {
             (r#"usher_upstream_connections_total{upstream="default",reused="true"}"#, 2.0),
             (r#"usher_upstream_connections_total{upstream="default",reused="false"}"#, 0.0),
             ("usher_accept_errors_total", 2.0),
+            (r#"usher_proxy_headers_refused_total{reason="late"}"#, 2.0),
+            (r#"usher_proxy_headers_refused_total{reason="absent"}"#, 0.0),
         ] {
             assert_eq!(value(&text, series), Some(expected), "{series} in\n{text}");
         }

@@ -20,7 +20,7 @@ use super::{
     process::Process,
     worker::{STATUS_CLASSES, UpstreamMetrics, WorkerMetrics},
 };
-use crate::telemetry::outcome::{AttemptOutcome, Outcome};
+use crate::telemetry::outcome::{AttemptOutcome, Outcome, ProxyHeaderRefusal};
 
 /// Writes the series of all workers, added up.
 pub(super) fn workers(
@@ -40,7 +40,19 @@ pub(super) fn workers(
     // Do clients keep their connections? Compare with the requests.
     counter(encoder, "connections_accepted", "Client connections accepted", opened)?;
     // Is the process out of descriptors?
-    counter(encoder, "accept_errors", "Failed attempts to accept a connection", sum(|worker| &worker.accept_errors))
+    counter(encoder, "accept_errors", "Failed attempts to accept a connection", sum(|worker| &worker.accept_errors))?;
+    proxy_headers(encoder, workers)
+}
+
+fn proxy_headers(encoder: &mut DescriptorEncoder<'_>, workers: &[Arc<WorkerMetrics>]) -> fmt::Result {
+    // Do the proxies in front send the PROXY headers that were agreed on?
+    let help = "Connections closed for the lack of a good PROXY header";
+    let mut refused = family(encoder, "proxy_headers_refused", help, MetricType::Counter)?;
+    for refusal in ProxyHeaderRefusal::ALL {
+        let count = total(workers.iter().map(|worker| &worker.proxy_headers_refused[refusal as usize]));
+        labelled(&mut refused, &[("reason", refusal.as_str())], count)?;
+    }
+    Ok(())
 }
 
 fn requests(encoder: &mut DescriptorEncoder<'_>, workers: &[Arc<WorkerMetrics>]) -> fmt::Result {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::histogram::Histogram;
-use crate::telemetry::outcome::{AttemptOutcome, Outcome};
+use crate::telemetry::outcome::{AttemptOutcome, Outcome, ProxyHeaderRefusal};
 
 /// Values of the label `status_class`; what was never sent, or is no status, is `none`.
 pub(super) const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -23,6 +23,7 @@ pub struct WorkerMetrics {
     pub(super) connections_opened: AtomicU64,
     pub(super) connections_closed: AtomicU64,
     pub(super) accept_errors: AtomicU64,
+    pub(super) proxy_headers_refused: [AtomicU64; ProxyHeaderRefusal::ALL.len()],
 }
 
 /// One worker's counters of one upstream; in a box of their own, hence aligned once more.
@@ -44,6 +45,7 @@ impl WorkerMetrics {
             connections_opened: AtomicU64::new(0),
             connections_closed: AtomicU64::new(0),
             accept_errors: AtomicU64::new(0),
+            proxy_headers_refused: Default::default(),
         }
     }
 
@@ -88,6 +90,11 @@ impl WorkerMetrics {
         self.accept_errors.fetch_add(1, Relaxed);
     }
 
+    /// A connection was closed for the lack of a good PROXY header.
+    pub fn proxy_header_refused(&self, refusal: ProxyHeaderRefusal) {
+        self.proxy_headers_refused[refusal as usize].fetch_add(1, Relaxed);
+    }
+
     /// An upstream that was not announced to `Metrics::new` has no counters; counting must not end an exchange for it.
     fn with_upstream(&self, upstream: usize, counter: impl FnOnce(&UpstreamMetrics) -> &AtomicU64) {
         if let Some(metrics) = self.upstreams.get(upstream) {
@@ -118,6 +125,7 @@ mod tests {
     #[test]
     fn outcomes_index_their_own_place_in_the_list_of_all() {
         assert!(Outcome::ALL.iter().enumerate().all(|(place, outcome)| *outcome as usize == place));
+        assert!(ProxyHeaderRefusal::ALL.iter().enumerate().all(|(place, refusal)| *refusal as usize == place));
         assert!(AttemptOutcome::ALL.iter().enumerate().all(|(place, outcome)| *outcome as usize == place));
     }
 
