@@ -25,7 +25,7 @@ test: ## Check formatting, lints, documentation and dependencies, then run all t
 	@cargo test --locked --doc
 	@cargo test --locked --lib --bins --tests
 
-fuzz: ## Throw mutated input at hosts, paths and headers, FUZZ_SECONDS each (20)
+fuzz: ## Throw mutated input at the parsers, FUZZ_SECONDS each (20)
 	@fuzz/run
 
 release: ## Build target/optimised/usher, the binary to ship

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use usher::proxy::headers::HeaderRules;
+use usher::proxy::{Standing, headers::HeaderRules};
 
 /// What the app believes, since only usher can have written it.
 const OWNED: &[&str] = &[
@@ -19,6 +19,31 @@ const OWNED: &[&str] = &[
     "x-internal-user",
 ];
 
+/// Names in which some proxies give the client's address, and apps believe it: not from strangers.
+const ANOTHERS_WORD: &[&str] = &[
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "cf-pseudo-ipv4",
+    "appengine-user-ip",
+    "client-ip",
+    "do-connecting-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
+    "forwarded-for",
+    "proxy-client-ip",
+    "true-client-ip",
+    "wl-proxy-client-ip",
+    "x-appengine-user-ip",
+    "x-azure-clientip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "x-original-forwarded-for",
+    "x-originating-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+];
+
 /// RFC 9110 §7.6.1.
 const OF_ONE_HOP: &[&str] = &["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"];
 
@@ -26,18 +51,29 @@ const OF_ONE_HOP: &[&str] = &["connection", "keep-alive", "proxy-connection", "t
 const NEVER_TRAILERS: &[&str] =
     &["host", "content-length", "transfer-encoding", "authorization", "trailer", "content-type", "traceparent"];
 
-/// The first octet says whether names with underscores are dropped; then fields as they stand on the wire.
+/// What decides, beside the name, whether a field may pass.
+struct Circumstances {
+    drop_underscores: bool,
+    standing: Standing,
+    nominated: BTreeSet<String>,
+}
+
+/// The first octet says whether names with underscores are dropped and who the peer is; then fields as they stand on the
+/// wire.
 pub fn check(input: &[u8]) {
     let Some((first, lines)) = input.split_first() else { return };
-    let drop_underscores = first % 2 == 0;
-    let rules = HeaderRules::new(vec![HeaderName::from_static("x-internal-user")], drop_underscores);
     let sent = parse(lines);
-    let nominated = nominated(&sent);
+    let circumstances = Circumstances {
+        drop_underscores: first % 2 == 0,
+        standing: [Standing::Stranger, Standing::Proxy, Standing::Cloudflare][usize::from(first / 2 % 3)],
+        nominated: nominated(&sent),
+    };
+    let rules = HeaderRules::new(vec![HeaderName::from_static("x-internal-user")], circumstances.drop_underscores);
     let mut left = sent.clone();
-    rules.strip_request(&mut left);
-    check_gone(&left, &nominated, drop_underscores);
-    check_kept(&sent, &left, &nominated, drop_underscores);
-    check_trailers(&rules, sent, &nominated, drop_underscores);
+    rules.strip_request(&mut left, circumstances.standing);
+    circumstances.check_gone(&left);
+    circumstances.check_kept(&sent, &left);
+    check_trailers(&rules, sent, circumstances);
 }
 
 fn parse(lines: &[u8]) -> HeaderMap {
@@ -66,32 +102,41 @@ fn is_owned(name: &str) -> bool {
     name.starts_with("x-forwarded-") || name == "x-forwarded" || OWNED.contains(&name.as_str())
 }
 
-fn check_gone(left: &HeaderMap, nominated: &BTreeSet<String>, drop_underscores: bool) {
-    for name in left.keys().map(HeaderName::as_str) {
-        assert!(!is_owned(name), "{name} is left");
-        assert!(!OF_ONE_HOP.contains(&name), "{name} is left");
-        assert!(!nominated.contains(name), "{name} was nominated and is left");
-        assert!(!(drop_underscores && name.contains('_')), "{name} is left");
+fn is_anothers_word(name: &str) -> bool {
+    ANOTHERS_WORD.contains(&folded(name).as_str())
+}
+
+impl Circumstances {
+    fn check_gone(&self, left: &HeaderMap) {
+        for name in left.keys().map(HeaderName::as_str) {
+            assert!(!is_owned(name), "{name} is left");
+            assert!(!OF_ONE_HOP.contains(&name), "{name} is left");
+            assert!(!self.nominated.contains(name), "{name} was nominated and is left");
+            assert!(!(self.drop_underscores && name.contains('_')), "{name} is left");
+            assert!(!(self.standing == Standing::Stranger && is_anothers_word(name)), "{name} is left");
+        }
+    }
+
+    /// What nobody has a reason to remove arrives with all its values, in order.
+    fn check_kept(&self, sent: &HeaderMap, left: &HeaderMap) {
+        let may_go = |name: &str| {
+            is_owned(name)
+                || OF_ONE_HOP.contains(&name)
+                || self.nominated.contains(name)
+                || matches!(name, "traceparent" | "tracestate")
+                || (self.drop_underscores && name.contains('_'))
+                || (self.standing != Standing::Cloudflare && is_anothers_word(name))
+        };
+        for name in sent.keys().filter(|name| !may_go(name.as_str())) {
+            assert!(sent.get_all(name).iter().eq(left.get_all(name).iter()), "{name} changed");
+        }
     }
 }
 
-/// What nobody has a reason to remove arrives with all its values, in order.
-fn check_kept(sent: &HeaderMap, left: &HeaderMap, nominated: &BTreeSet<String>, drop_underscores: bool) {
-    let may_go = |name: &str| {
-        is_owned(name)
-            || OF_ONE_HOP.contains(&name)
-            || nominated.contains(name)
-            || matches!(name, "traceparent" | "tracestate")
-            || (drop_underscores && name.contains('_'))
-    };
-    for name in sent.keys().filter(|name| !may_go(name.as_str())) {
-        assert!(sent.get_all(name).iter().eq(left.get_all(name).iter()), "{name} changed");
-    }
-}
-
-fn check_trailers(rules: &HeaderRules, mut trailers: HeaderMap, nominated: &BTreeSet<String>, drop_underscores: bool) {
+/// Behind a body everybody is a stranger.
+fn check_trailers(rules: &HeaderRules, mut trailers: HeaderMap, circumstances: Circumstances) {
     rules.strip_trailers(&mut trailers);
-    check_gone(&trailers, nominated, drop_underscores);
+    Circumstances { standing: Standing::Stranger, ..circumstances }.check_gone(&trailers);
     for name in NEVER_TRAILERS {
         assert!(!trailers.contains_key(*name), "{name} is left in a trailer");
     }
