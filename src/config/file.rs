@@ -44,8 +44,28 @@ pub(super) struct Listen {
     pub(super) workers: Written<Count<0, 1024>>,
     /// Client connections at once in the whole process; further ones wait until one ends.
     pub(super) connections_max: Written<Count<1, 1_000_000>>,
-    /// For a complete request head; also how long an idle connection is kept. Then the connection is closed.
+    /// Connections at once of one client address (IPv6: of one /64); further ones are closed at once.
+    pub(super) connections_per_client_max: Written<Count<1, 1_000_000>>,
+    /// Requests on one connection; the last one closes it.
+    pub(super) connection_requests_max: Written<Count<1, 1_000_000_000>>,
+    /// How long a connection takes new requests.
+    pub(super) connection_lifetime: Written<Timespan<1000>>,
+    /// How long an idle connection is kept.
+    pub(super) keep_alive_timeout: Written<Timespan<1>>,
+    /// For a complete request head; then 408, or nothing where no head had begun.
     pub(super) header_timeout: Written<Timespan<1>>,
+    /// Between two pieces of a request body; then 408.
+    pub(super) body_timeout: Written<Timespan<1>>,
+    /// How long a client may take nothing of what is sent to it; then it is cut off.
+    pub(super) write_timeout: Written<Timespan<1>>,
+    /// Bytes a second that a client must send or take while it is waited for; 0B: any.
+    pub(super) rate_min: Written<Size<0, 1_048_576>>,
+    /// Bytes of a request's target; beyond it 414.
+    pub(super) target_max_bytes: Written<Size<256, 65_534>>,
+    /// Streams at once on a connection of HTTP/2.
+    pub(super) http2_streams_max: Written<Count<1, 10_000>>,
+    /// How long a tunnel, such as a WebSocket, may be silent.
+    pub(super) tunnel_idle_timeout: Written<Timespan<1000>>,
     /// Bytes of a request head; beyond it 431.
     pub(super) header_max_bytes: Written<Size<8192, 1_048_576>>,
     /// Fields of a request head; beyond it 431.

@@ -39,7 +39,17 @@ pub(super) fn resolve(written: file::Listen, report: &mut Report<'_>) -> proxy::
         http: addresses(written.http, report),
         workers: workers(written.workers.or(0)),
         connections_max: written.connections_max.or(CONNECTIONS_MAX),
+        connections_per_client_max: written.connections_per_client_max.or(512),
+        connection_requests_max: written.connection_requests_max.or(10_000),
+        connection_lifetime: written.connection_lifetime.or(Duration::from_hours(1)),
+        keep_alive_timeout: written.keep_alive_timeout.or(Duration::from_secs(60)),
         header_timeout: written.header_timeout.or(Duration::from_secs(30)),
+        body_timeout: written.body_timeout.or(Duration::from_secs(30)),
+        write_timeout: written.write_timeout.or(Duration::from_secs(30)),
+        rate_min: written.rate_min.or(240) as u64,
+        target_max_bytes: written.target_max_bytes.or(16 * 1024),
+        http2_streams_max: http2_streams(written.http2_streams_max.or(128)),
+        tunnel_idle_timeout: written.tunnel_idle_timeout.or(Duration::from_mins(10)),
         header_max_bytes: written.header_max_bytes.or(32 * 1024),
         header_max_count: written.header_max_count.or(100),
         drain_timeout: written.drain_timeout.or(Duration::from_secs(30)),
@@ -93,6 +103,11 @@ fn peer(text: &str) -> Result<Vec<IpNet>, Refusal> {
         };
         Refusal::new("is neither a network nor a name of some", accepted, remedy)
     })
+}
+
+/// The bounds of the key leave nothing that would not fit.
+fn http2_streams(written: usize) -> u32 {
+    u32::try_from(written).unwrap_or(u32::MAX)
 }
 
 fn workers(written: usize) -> usize {

@@ -70,6 +70,16 @@ impl Clock {
         self.waits().iter().filter(|(_, wait)| wait.due_ms <= now_ms).for_each(|(_, wait)| wait.waker.wake_by_ref());
     }
 
+    /// Milliseconds since the clock was made, as of the last tick.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now_ms.load(Relaxed)
+    }
+
+    /// The time since `then_ms`.
+    pub(super) fn since(&self, then_ms: u64) -> Duration {
+        Duration::from_millis(self.now_ms().saturating_sub(then_ms))
+    }
+
     /// The Unix time of `instant` in milliseconds.
     pub(super) fn unix_ms(&self, instant: Instant) -> u64 {
         self.unix_start_ms.load(Relaxed) + millis(instant.saturating_duration_since(self.started))
@@ -86,7 +96,8 @@ impl Clock {
         .await
     }
 
-    fn after(self: &Arc<Self>, limit: Duration) -> Deadline {
+    /// Ends after `limit`.
+    pub(super) fn after(self: &Arc<Self>, limit: Duration) -> Deadline {
         // The time may lag by a tick.
         let due_ms = self.now_ms.load(Relaxed).saturating_add(millis(limit + TICK));
         Deadline { clock: Arc::clone(self), due_ms, place: None }
@@ -102,7 +113,7 @@ impl Clock {
 pub(super) struct Elapsed;
 
 /// Ends once its time has come.
-struct Deadline {
+pub(super) struct Deadline {
     clock: Arc<Clock>,
     due_ms: u64,
     place: Option<usize>,

@@ -1,33 +1,32 @@
-//! One client connection: HTTP/1.1 until the client, a limit or the drain ends it.
+//! One client connection, from its first byte to its last.
 
 use std::{
-    convert::Infallible,
     future::{Future, poll_fn},
     net::IpAddr,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
+    task::{Context, Poll},
 };
 
-use http::{HeaderValue, Request, Response};
-use hyper::{
-    body::Incoming,
-    server::conn::http1,
-    service::{Service, service_fn},
-};
-use hyper_util::rt::TokioIo;
+use http::HeaderValue;
 use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
 
 use super::{
-    Standing, body::ResponseBody, clock::CoarseTimer, handler, proxy_protocol, requester::printed,
-    stream::ClientStream, worker::Worker,
+    Standing, http1, http2,
+    preface::{self, Protocol},
+    proxy_protocol,
+    pulse::Pulse,
+    requester::printed,
+    stream::ClientStream,
+    worker::Worker,
 };
-use crate::lifecycle::DrainWatch;
+use crate::{lifecycle::DrainWatch, telemetry::outcome::Limit};
 
-/// Header fields that hyper parses on its stack; another limit costs an allocation per request.
-const HYPER_HEADER_COUNT: usize = 100;
+/// Time that a client may make us wait before its rate counts: its socket and the network hold that much back.
+const RATE_GRACE_MS: u64 = 10_000;
 
-/// hyper refuses a smaller buffer.
-const HYPER_BUFFER_MIN: usize = 8192;
+/// Resets that are forgiven whatever their share: closing a page that is loading resets all its streams.
+const RESETS_FORGIVEN: u64 = 100;
 
 /// What all requests of one connection have in common.
 pub(super) struct Client {
@@ -40,69 +39,126 @@ pub(super) struct Client {
     pub(super) peer_is_loopback: bool,
     /// How far the word of `address` goes.
     pub(super) standing: Standing,
+    pub(super) pulse: Pulse,
+    accepted_at: u64,
 }
 
 impl Client {
     fn new(worker: Arc<Worker>, peer: IpAddr, address: IpAddr) -> Self {
-        let standing = worker.settings.trusted_proxies.standing(address);
-        Self { worker, address, address_header: printed(address), peer_is_loopback: peer.is_loopback(), standing }
+        let accepted_at = worker.clock.now_ms();
+        Self {
+            address,
+            address_header: printed(address),
+            peer_is_loopback: peer.is_loopback(),
+            standing: worker.settings.trusted_proxies.standing(address),
+            pulse: Pulse::new(accepted_at),
+            accepted_at,
+            worker,
+        }
+    }
+
+    /// A proxy of ours carries thousands of clients over few connections: limits that are meant for one client do not apply.
+    fn is_trusted(&self) -> bool {
+        self.standing != Standing::Stranger
+    }
+
+    /// Whether the connection has reached its share of requests or time: closing it now and then lets a load balancer in front
+    /// even things out, and frees what a long life has gathered.
+    pub(super) fn has_served_enough(&self) -> bool {
+        if self.is_trusted() {
+            return false;
+        }
+        let settings = &self.worker.settings;
+        let limit = if self.pulse.begun() >= settings.connection_requests_max {
+            Limit::ConnectionRequests
+        } else if self.worker.clock.since(self.accepted_at) >= settings.connection_lifetime {
+            Limit::ConnectionLifetime
+        } else {
+            return false;
+        };
+        self.worker.metrics.limit(limit);
+        true
+    }
+
+    /// Whether the client lets us wait with what it has asked for, altogether or by taking it in drops.
+    pub(super) fn takes_too_little(&self) -> bool {
+        let (settings, writes, now) = (&self.worker.settings, self.pulse.writes(), self.worker.clock.now_ms());
+        let limit = if u128::from(writes.blocked_ms(now)) >= settings.write_timeout.as_millis() {
+            Limit::WriteTimeout
+        } else if writes.rate(now, RATE_GRACE_MS).is_some_and(|rate| rate < settings.rate_min) {
+            Limit::WriteRate
+        } else {
+            return false;
+        };
+        self.worker.metrics.limit(limit);
+        true
+    }
+
+    /// Whether the client takes back too many of its requests (CVE-2023-44487): more than [`RESETS_FORGIVEN`], and more than
+    /// half of all.
+    pub(super) fn resets_too_much(&self) -> bool {
+        let resets = self.pulse.resets();
+        let too_many = resets > RESETS_FORGIVEN && resets * 2 > self.pulse.begun() && !self.is_trusted();
+        if too_many {
+            self.worker.metrics.limit(Limit::Resets);
+        }
+        too_many
     }
 }
 
-/// Serves `stream` to its end. What goes wrong on one connection ends that connection and nothing else.
-pub(super) async fn serve(worker: Arc<Worker>, mut stream: TcpStream, drain: DrainWatch, permit: OwnedSemaphorePermit) {
+/// Serves `tcp` to its end. What goes wrong on one connection ends that connection and nothing else.
+pub(super) async fn serve(worker: Arc<Worker>, mut tcp: TcpStream, drain: DrainWatch, permit: OwnedSemaphorePermit) {
     let _open = Open::count(Arc::clone(&worker), permit);
-    let Ok(peer) = stream.peer_addr().map(|peer| peer.ip().to_canonical()) else { return };
-    if stream.set_nodelay(true).is_err() {
+    let Ok(peer) = tcp.peer_addr().map(|peer| peer.ip().to_canonical()) else { return };
+    if tcp.set_nodelay(true).is_err() {
         return;
     }
-    let Some(address) = proxy_protocol::client_of(peer, &worker, &mut stream, &drain).await else { return };
-    let builder = http1_builder(&worker);
+    let Some(address) = proxy_protocol::client_of(peer, &worker, &mut tcp, &drain).await else { return };
     let client = Arc::new(Client::new(worker, peer, address));
-    let service = service_fn(move |request| handler::handle(Arc::clone(&client), request));
-    let connection = builder.serve_connection(TokioIo::new(ClientStream(stream)), service);
-    until_drained(connection, &drain).await;
-}
-
-fn http1_builder(worker: &Worker) -> http1::Builder {
-    let settings = &worker.settings;
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(CoarseTimer(Arc::clone(&worker.clock)))
-        .header_read_timeout(settings.header_timeout)
-        .max_header_size(settings.header_max_bytes)
-        .max_buf_size(settings.header_max_bytes.max(HYPER_BUFFER_MIN));
-    if settings.header_max_count != HYPER_HEADER_COUNT {
-        builder.max_headers(settings.header_max_count);
+    let mut stream = ClientStream::new(tcp, Arc::clone(&client));
+    let announcement = pin!(drain.draining());
+    let mut announced = Announced { drain: &drain, announcement, is_heard: false };
+    match first_bytes(&client, &mut stream, &mut announced).await {
+        Some(Protocol::Http1) => http1::serve(client, stream, announced).await,
+        Some(Protocol::Http2) => http2::serve(client, stream, announced).await,
+        None => {}
     }
-    builder
 }
 
-/// Runs `connection`; once the drain is announced its running exchange may finish and no other begins.
-///
-/// The drain is polled once, to leave the task's waker there, and after that only its flag is read: a shared lock per
-/// poll would be one per read and write of every client.
-async fn until_drained<S>(connection: http1::Connection<TokioIo<ClientStream>, S>, drain: &DrainWatch)
-where
-    S: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible>,
-{
-    let mut connection = pin!(connection);
-    let mut announced = pin!(drain.draining());
-    let mut watching = false;
-    let mut told = false;
-    poll_fn(|context| {
-        if !watching {
-            watching = true;
-            let _pending = announced.as_mut().poll(context);
+/// What the client speaks; `None` where it says nothing in time, or the drain comes first.
+async fn first_bytes(client: &Client, stream: &mut ClientStream, announced: &mut Announced<'_>) -> Option<Protocol> {
+    let limit = client.worker.settings.header_timeout;
+    let mut protocol = pin!(client.worker.clock.within(limit, preface::protocol(stream)));
+    let first = poll_fn(|context| match announced.poll(context) {
+        true => Poll::Ready(None),
+        false => protocol.as_mut().poll(context).map(Some),
+    });
+    match first.await? {
+        Ok(protocol) => protocol.ok(),
+        Err(_elapsed) => {
+            client.worker.metrics.limit(Limit::HeaderTimeout);
+            None
         }
-        if !told && drain.is_draining() {
-            told = true;
-            connection.as_mut().graceful_shutdown();
+    }
+}
+
+/// The announcement of the drain, as a connection hears it.
+pub(super) struct Announced<'a> {
+    drain: &'a DrainWatch,
+    announcement: Pin<&'a mut (dyn Future<Output = ()> + Send + 'a)>,
+    is_heard: bool,
+}
+
+impl Announced<'_> {
+    /// Whether the drain was announced. The first call leaves the task's waker there; all others only read a flag: a shared lock
+    /// per poll would be one per read and write of every client.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> bool {
+        if !self.is_heard {
+            self.is_heard = true;
+            let _pending = self.announcement.as_mut().poll(context);
         }
-        // How it ended is in the access log of its exchanges; a connection that broke between two is nobody's fault.
-        connection.as_mut().poll(context).map(drop)
-    })
-    .await;
+        self.drain.is_draining()
+    }
 }
 
 /// Counts a connection as open until dropped.

@@ -5,13 +5,24 @@ use http::StatusCode;
 use crate::{
     directory::CouldNotAsk,
     routing::{AmbiguousPath, HostnameError, Refusal},
-    telemetry::outcome::Outcome,
+    telemetry::{
+        causes,
+        outcome::{Limit, Outcome},
+    },
     upstream::ConnectError,
 };
 
 /// Why usher answers itself. The text is for the log.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
+    #[error("{reason}")]
+    Unreadable { status: StatusCode, reason: String },
+    #[error("the request head did not come in time")]
+    HeaderTimeout,
+    #[error("too many header fields")]
+    HeaderCount,
+    #[error("target is too long")]
+    TargetTooLong,
     #[error("method is not served")]
     MethodRefused,
     #[error("target names no path")]
@@ -51,9 +62,18 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// What hyper could not read, and the status that it has for it.
+    pub(super) fn unreadable(status: StatusCode, error: &hyper::Error) -> Self {
+        Self::Unreadable { status, reason: causes::one_line(error) }
+    }
+
     /// The status to answer with.
     pub(super) fn status(&self) -> StatusCode {
         match self {
+            Self::Unreadable { status, .. } => *status,
+            Self::HeaderTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::HeaderCount => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Self::BadTarget
@@ -89,6 +109,16 @@ impl Failure {
         }
     }
 
+    /// The limit that was reached, if it was one.
+    pub(super) fn limit(&self) -> Option<Limit> {
+        match self.status() {
+            StatusCode::REQUEST_TIMEOUT => Some(Limit::HeaderTimeout),
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Some(Limit::HeaderSize),
+            StatusCode::URI_TOO_LONG => Some(Limit::TargetLength),
+            _ => None,
+        }
+    }
+
     /// Whether nobody can say where the next request on the connection would begin (RFC 9112 §6.3): it must end.
     ///
     /// Behind a CONNECT too: a client that did not wait for its tunnel has sent what was meant for somebody else.
@@ -105,6 +135,9 @@ impl Failure {
     pub(super) fn public(&self) -> &'static str {
         match self.status() {
             StatusCode::METHOD_NOT_ALLOWED => "This method is not allowed here.",
+            StatusCode::REQUEST_TIMEOUT => "The request did not come in time. Please try again.",
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "The header of the request is too large.",
+            StatusCode::URI_TOO_LONG => "The address is too long.",
             StatusCode::NOT_IMPLEMENTED => "The request uses a transfer coding that is not supported.",
             StatusCode::NOT_FOUND => "There is no shop at this address.",
             StatusCode::SERVICE_UNAVAILABLE => {

@@ -8,26 +8,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header, uri::PathAndQuery};
 use hyper::body::Incoming;
 
-use super::{body::Tally, connection::Client, facts::Facts, ids::Ids, requester::Requester, worker::Worker};
+use super::{body::Tally, connection::Client, facts::Facts, ids::Ids, requester::Requester};
 use crate::{
     routing::{Host, Match, TenantId},
-    telemetry::{access_log::Line, causes, outcome::Outcome},
+    telemetry::{
+        access_log::Line,
+        causes,
+        outcome::{Limit, Outcome},
+    },
     upstream::Endpoint,
 };
 
 /// The record of one exchange.
 pub(super) struct Exchange {
-    worker: Arc<Worker>,
-    client: IpAddr,
+    client: Arc<Client>,
+    requester: IpAddr,
     started: Instant,
-    method: Method,
-    target: Uri,
-    version: Version,
-    /// What the client accepts; decides the form of an answer of our own.
-    pub(super) accept: Option<HeaderValue>,
+    /// `None` where the head could not be read.
+    asked: Option<Asked>,
     pub(super) ids: Ids,
     /// The host that was looked up; empty where none could be read.
     host: LoggedHost,
@@ -47,18 +48,45 @@ pub(super) struct Exchange {
     pub(super) reason: Option<String>,
 }
 
-impl Exchange {
-    /// Begins the record when the head of a request is complete.
-    pub(super) fn open(client: &Client, requester: &Requester, request: &Request<Incoming>) -> Box<Self> {
-        Box::new(Self {
-            worker: Arc::clone(&client.worker),
-            client: requester.address,
-            started: Instant::now(),
+/// What the client asked for.
+struct Asked {
+    method: Method,
+    target: Uri,
+    version: Version,
+    accept: Option<HeaderValue>,
+}
+
+impl Asked {
+    fn of<B>(request: &Request<B>) -> Self {
+        Self {
             method: request.method().clone(),
             target: request.uri().clone(),
             version: request.version(),
             accept: request.headers().get(header::ACCEPT).cloned(),
-            ids: Ids::of(request.headers(), client.standing),
+        }
+    }
+}
+
+impl Exchange {
+    /// Begins the record when the head of a request is complete.
+    pub(super) fn open(client: &Arc<Client>, requester: &Requester, request: &Request<Incoming>) -> Box<Self> {
+        let ids = Ids::of(request.headers(), client.standing);
+        Box::new(Self::new(client, requester.address, ids, Some(Asked::of(request))))
+    }
+
+    /// The record of a request whose head could not be read.
+    pub(super) fn without_head(client: &Arc<Client>) -> Self {
+        Self::new(client, client.address, Ids::make(), None)
+    }
+
+    fn new(client: &Arc<Client>, requester: IpAddr, ids: Ids, asked: Option<Asked>) -> Self {
+        client.pulse.begin();
+        Self {
+            client: Arc::clone(client),
+            requester,
+            started: Instant::now(),
+            asked,
+            ids,
             host: LoggedHost::None,
             tenant: None,
             matched: None,
@@ -71,7 +99,7 @@ impl Exchange {
             finished: None,
             outcome: Outcome::ClientGone,
             reason: None,
-        })
+        }
     }
 
     /// Remembers the host that is looked up.
@@ -80,6 +108,11 @@ impl Exchange {
             Host::Name(name) => LoggedHost::remember(facts.written, name.as_str()),
             Host::Ip(_) => LoggedHost::Canonical(facts.authority.host.to_string().into()),
         };
+    }
+
+    /// What the client accepts; decides the form of an answer of our own.
+    pub(super) fn accept(&self) -> Option<&HeaderValue> {
+        self.asked.as_ref()?.accept.as_ref()
     }
 
     /// When the head of the request was complete.
@@ -99,15 +132,22 @@ impl Exchange {
         self.reason = Some(causes::one_line(error));
     }
 
+    /// The client has reached `limit`.
+    pub(super) fn count_limit(&self, limit: Limit) {
+        self.client.worker.metrics.limit(limit);
+    }
+
     fn line<'a>(&'a self, duration: Duration, bytes_in: u64) -> Line<'a> {
+        let asked = self.asked.as_ref();
+        let target = asked.and_then(|asked| asked.target.path_and_query());
         Line {
-            time_ms: self.worker.clock.unix_ms(self.started),
+            time_ms: self.client.worker.clock.unix_ms(self.started),
             request_id: self.ids.request_id_str(),
-            client: self.client,
-            method: self.method.as_str(),
+            client: self.requester,
+            method: asked.map_or("", |asked| asked.method.as_str()),
             host: self.host.as_str(),
-            target: self.target.path_and_query().map_or("", http::uri::PathAndQuery::as_str),
-            version: if self.version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            target: target.map_or("", PathAndQuery::as_str),
+            version: asked.map_or("", |asked| version(asked.version)),
             store: self.tenant.as_ref().map_or("", TenantId::as_str),
             matched: self.matched.map_or("", Match::as_str),
             status: self.status.map_or(0, |status| status.as_u16()),
@@ -127,8 +167,21 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let duration = self.finished.unwrap_or_else(Instant::now).saturating_duration_since(self.started);
         let bytes_in = self.request_tally.as_ref().map_or(0, |tally| tally.bytes());
-        self.worker.metrics.exchange(self.outcome, self.status.map_or(0, |status| status.as_u16()), duration);
-        self.worker.access_log.write(&self.line(duration, bytes_in));
+        let Client { worker, pulse, .. } = &*self.client;
+        worker.metrics.exchange(self.outcome, self.status.map_or(0, |status| status.as_u16()), duration);
+        worker.access_log.write(&self.line(duration, bytes_in));
+        if self.outcome == Outcome::ClientGone {
+            pulse.reset();
+        }
+        pulse.end(worker.clock.now_ms());
+    }
+}
+
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
     }
 }
 

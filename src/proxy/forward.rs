@@ -14,9 +14,11 @@ pub(super) async fn forward(
     client: &Client,
     requester: &Requester,
     exchange: &mut Exchange,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<Source>, Failure> {
     let worker = &client.worker;
+    request::name_host(&mut request)?;
+    request::check_size(&request, &worker.settings)?;
     request::check(&request)?;
     let facts = Facts::read(&request, client, requester)?;
     exchange.remember_host(&facts);

@@ -13,11 +13,16 @@ mod forwarded;
 mod forwarded_for;
 mod handler;
 pub mod headers;
+mod http1;
+mod http2;
 mod ids;
 mod listener;
 mod look_up;
+mod preface;
 pub mod presets;
 pub mod proxy_protocol;
+mod pulse;
+mod refused;
 mod request;
 mod requester;
 mod response;
@@ -48,8 +53,28 @@ pub struct Settings {
     pub workers: usize,
     /// Connections at once in the whole process; beyond it the accept loop waits.
     pub connections_max: usize,
-    /// From the first wait for a request to its complete head; also how long an idle connection is kept.
+    /// Connections at once of one client address (IPv6: of one /64); beyond it they are closed. Proxies of ours are exempt.
+    pub connections_per_client_max: usize,
+    /// Requests on one connection; the last one closes it. Proxies of ours are exempt.
+    pub connection_requests_max: u64,
+    /// How long a connection takes new requests. Proxies of ours are exempt.
+    pub connection_lifetime: Duration,
+    /// How long an idle connection is kept.
+    pub keep_alive_timeout: Duration,
+    /// From the first byte of a head, or from the accepted connection, to the complete head.
     pub header_timeout: Duration,
+    /// Between two pieces of a request body.
+    pub body_timeout: Duration,
+    /// How long a client may take nothing of what is sent to it.
+    pub write_timeout: Duration,
+    /// Bytes a second that a client has to send or take while it is waited for.
+    pub rate_min: u64,
+    /// Bytes of a request's target at most (414).
+    pub target_max_bytes: usize,
+    /// Streams at once on a connection of HTTP/2.
+    pub http2_streams_max: u32,
+    /// How long a tunnel may be silent.
+    pub tunnel_idle_timeout: Duration,
     /// Bytes of a request head at most (431).
     pub header_max_bytes: usize,
     /// Header fields of a request at most (431).

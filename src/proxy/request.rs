@@ -7,6 +7,7 @@ use http::{
 use hyper::body::{Body, Incoming};
 
 use super::{
+    Settings,
     body::RequestBody,
     connection::Client,
     error::Failure,
@@ -16,6 +17,30 @@ use super::{
     requester::Requester,
 };
 use crate::routing::Destination;
+
+/// Where HTTP/2 names the host (RFC 9113 §8.3.1), so that the host is read in one place only. A `Host` beside it stays, and
+/// has to agree.
+pub(super) fn name_host<B>(request: &mut Request<B>) -> Result<(), Failure> {
+    if request.version() == Version::HTTP_2
+        && let Some(authority) = request.uri().authority()
+        && !request.headers().contains_key(header::HOST)
+    {
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Failure::HostNotAscii)?;
+        request.headers_mut().insert(header::HOST, host);
+    }
+    Ok(())
+}
+
+/// Refuses what is too large. hyper has counted the fields of HTTP/1.1 only.
+pub(super) fn check_size<B>(request: &Request<B>, settings: &Settings) -> Result<(), Failure> {
+    if request.headers().len() > settings.header_max_count {
+        return Err(Failure::HeaderCount);
+    }
+    if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > settings.target_max_bytes) {
+        return Err(Failure::TargetTooLong);
+    }
+    Ok(())
+}
 
 /// Refuses methods that a tenant router has no use for and targets that name no resource of an app.
 pub(super) fn check<B: Body>(request: &Request<B>) -> Result<(), Failure> {

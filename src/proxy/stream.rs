@@ -1,22 +1,113 @@
-//! A client's TCP connection, written to in one piece where the pieces are small.
+//! A client's TCP connection as HTTP sees it: what it hears and says is noted in the [`Pulse`](super::pulse::Pulse), small
+//! pieces are written in one, and the end of HTTP is not yet the end of the connection.
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
+use bytes::{Buf, Bytes};
+use http::StatusCode;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
 };
+
+use super::connection::Client;
 
 /// Head and body of a small answer come in two parts. Up to this many bytes joining them on the stack and calling send(2)
 /// is cheaper than writev(2); beyond it the copy costs more than the kernel's look at the list.
 const JOINED_MAX: usize = 2048;
 
+/// How long a connection that ends is still listened to: a round trip and the client's look at the answer.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How much of what a client still sends is taken then. Whoever sends more has not waited for an answer at all.
+const LINGER_MAX: u64 = 4 << 20;
+
 /// The connection.
-pub(super) struct ClientStream(pub(super) TcpStream);
+pub(super) struct ClientStream {
+    tcp: TcpStream,
+    client: Arc<Client>,
+    /// Bytes that were read already and come first.
+    ahead: Bytes,
+    /// The client has said all it had to say.
+    ended: bool,
+    /// The status of an answer that was held back, see [`ClientStream::hold_back`].
+    held_back: Option<StatusCode>,
+    is_http1: bool,
+}
+
+impl ClientStream {
+    pub(super) fn new(tcp: TcpStream, client: Arc<Client>) -> Self {
+        Self { tcp, client, ahead: Bytes::new(), ended: false, held_back: None, is_http1: false }
+    }
+
+    /// The socket, for waiting and for looking ahead.
+    pub(super) fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
+    /// Puts `bytes` in front of what will be read.
+    pub(super) fn put_back(&mut self, bytes: Bytes) {
+        self.ahead = bytes;
+    }
+
+    /// Whether bytes wait to be read that the socket does not know of any more.
+    pub(super) fn has_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    /// From now on HTTP/1.1 is spoken.
+    ///
+    /// hyper answers a head that it cannot read by itself, with an empty page. What it writes while no exchange has anything
+    /// to say is held back, so that such a request gets an answer of ours.
+    pub(super) fn speak_http1(&mut self) {
+        self.is_http1 = true;
+    }
+
+    /// The status of the answer that was held back.
+    pub(super) fn take_held_back(&mut self) -> Option<StatusCode> {
+        self.held_back.take()
+    }
+
+    fn hold_back(&mut self, parts: &[IoSlice<'_>]) -> Option<usize> {
+        if !self.is_http1 || !self.client.pulse.is_silent() {
+            return None;
+        }
+        let status = parts.iter().find_map(|part| status_of(part));
+        self.held_back = self.held_back.or(status);
+        Some(parts.iter().map(|part| part.len()).sum())
+    }
+
+    fn note_written(&self, written: &Poll<io::Result<usize>>) {
+        let (writes, clock) = (self.client.pulse.writes(), &self.client.worker.clock);
+        match written {
+            Poll::Pending => writes.block(clock.now_ms()),
+            Poll::Ready(Ok(bytes)) => writes.took(*bytes, || clock.now_ms()),
+            Poll::Ready(Err(_)) => {}
+        }
+    }
+
+    /// Ends the connection. A client that is still sending is listened to for a while: a reset would otherwise overtake the
+    /// answer and take it away from the client (RFC 9112 §9.6).
+    pub(super) async fn close(mut self) {
+        if self.tcp.shutdown().await.is_err() || self.ended {
+            return;
+        }
+        let mut rest = self.tcp.take(LINGER_MAX);
+        let mut nowhere = tokio::io::sink();
+        let _given_up = tokio::time::timeout(LINGER, tokio::io::copy(&mut rest, &mut nowhere)).await;
+    }
+}
+
+/// The status in the first line of an answer.
+fn status_of(head: &[u8]) -> Option<StatusCode> {
+    StatusCode::from_bytes(head.strip_prefix(b"HTTP/1.1 ")?.get(..3)?).ok()
+}
 
 /// The parts in one, if they fit into `space`.
 fn join<'a>(parts: &[IoSlice<'_>], space: &'a mut [u8; JOINED_MAX]) -> Option<&'a [u8]> {
@@ -34,38 +125,64 @@ impl AsyncRead for ClientStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
+        if self.has_ahead() {
+            let length = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead[..length]);
+            self.ahead.advance(length);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.tcp).poll_read(context, buffer))?;
+        if buffer.filled().len() > before {
+            self.client.pulse.heard(self.client.worker.clock.now_ms());
+        } else {
+            self.ended = true;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        if let Some(held_back) = self.hold_back(&[IoSlice::new(bytes)]) {
+            return Poll::Ready(Ok(held_back));
+        }
+        let written = Pin::new(&mut self.tcp).poll_write(context, bytes);
+        self.note_written(&written);
+        written
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(&mut self.get_mut().0);
-        let mut space = [0; JOINED_MAX];
-        match join(parts, &mut space) {
-            Some(joined) => stream.poll_write(context, joined),
-            None => stream.poll_write_vectored(context, parts),
+        if let Some(held_back) = self.hold_back(parts) {
+            return Poll::Ready(Ok(held_back));
         }
+        let mut space = [0; JOINED_MAX];
+        let tcp = Pin::new(&mut self.tcp);
+        let written = match join(parts, &mut space) {
+            Some(joined) => tcp.poll_write(context, joined),
+            None => tcp.poll_write_vectored(context, parts),
+        };
+        self.note_written(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.tcp.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        ready!(Pin::new(&mut self.tcp).poll_flush(context))?;
+        self.client.pulse.flushed();
+        Poll::Ready(Ok(()))
     }
 
+    /// The end of HTTP/1.1 is not the end of the connection, which [`ClientStream::close`] is.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        if self.is_http1 { Poll::Ready(Ok(())) } else { Pin::new(&mut self.tcp).poll_shutdown(context) }
     }
 }
 
@@ -80,5 +197,15 @@ mod tests {
         let joined = join(&[IoSlice::new(&head), IoSlice::new(&[]), IoSlice::new(&body)], &mut space).unwrap();
         assert_eq!(joined, [&head[..], &body[..]].concat());
         assert!(join(&[IoSlice::new(&head), IoSlice::new(&body), IoSlice::new(b"x")], &mut space).is_none());
+    }
+
+    #[test]
+    fn the_status_of_an_answer_stands_in_its_first_line() {
+        assert_eq!(
+            status_of(b"HTTP/1.1 431 Request Header Fields Too Large\r\n"),
+            Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+        );
+        assert_eq!(status_of(b"HTTP/1.1 4"), None);
+        assert_eq!(status_of(b"content"), None);
     }
 }

@@ -78,6 +78,80 @@ impl Outcome {
     }
 }
 
+/// A limit that was reached: what one client may take of usher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Limit {
+    /// `connections_per_client_max`: one more was closed at once.
+    ConnectionsPerClient,
+    /// `header_timeout` (408 where a head had begun).
+    HeaderTimeout,
+    /// `header_max_bytes` or `header_max_count` (431).
+    HeaderSize,
+    /// `target_max_bytes` (414).
+    TargetLength,
+    /// `body_max_bytes` of an upstream (413).
+    BodySize,
+    /// `body_timeout` (408).
+    BodyTimeout,
+    /// `rate_min`, for a request body (408).
+    BodyRate,
+    /// `write_timeout`: the connection was cut off.
+    WriteTimeout,
+    /// `rate_min`, for an answer: the connection was cut off.
+    WriteRate,
+    /// `keep_alive_timeout`: the connection was closed.
+    KeepAlive,
+    /// `connection_requests_max`: the connection ends with the request.
+    ConnectionRequests,
+    /// `connection_lifetime`: the connection ends with its running requests.
+    ConnectionLifetime,
+    /// Too many requests taken back (HTTP/2): the connection was cut off.
+    Resets,
+    /// `tunnel_idle_timeout`: the tunnel was closed.
+    TunnelIdle,
+}
+
+impl Limit {
+    /// Every limit, in order of declaration.
+    pub const ALL: [Self; 14] = [
+        Self::ConnectionsPerClient,
+        Self::HeaderTimeout,
+        Self::HeaderSize,
+        Self::TargetLength,
+        Self::BodySize,
+        Self::BodyTimeout,
+        Self::BodyRate,
+        Self::WriteTimeout,
+        Self::WriteRate,
+        Self::KeepAlive,
+        Self::ConnectionRequests,
+        Self::ConnectionLifetime,
+        Self::Resets,
+        Self::TunnelIdle,
+    ];
+
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConnectionsPerClient => "connections_per_client",
+            Self::HeaderTimeout => "header_timeout",
+            Self::HeaderSize => "header_size",
+            Self::TargetLength => "target_length",
+            Self::BodySize => "body_size",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyRate => "body_rate",
+            Self::WriteTimeout => "write_timeout",
+            Self::WriteRate => "write_rate",
+            Self::KeepAlive => "keep_alive",
+            Self::ConnectionRequests => "connection_requests",
+            Self::ConnectionLifetime => "connection_lifetime",
+            Self::Resets => "resets",
+            Self::TunnelIdle => "tunnel_idle",
+        }
+    }
+}
+
 /// How one try against one endpoint ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -19,6 +19,9 @@ const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json"
 /// The answer to what went wrong; the record is told the reason.
 pub(super) fn to_failure(failure: Failure, exchange: &mut Exchange) -> Response<Source> {
     exchange.fail(failure.outcome(), &failure);
+    if let Some(limit) = failure.limit() {
+        exchange.count_limit(limit);
+    }
     let mut response = page(failure.status(), failure.public(), exchange);
     let headers = response.headers_mut();
     if failure.status() == StatusCode::METHOD_NOT_ALLOWED {
@@ -59,7 +62,7 @@ fn same_page_on(host: &str, facts: &Facts<'_>, target: &Uri) -> Result<HeaderVal
 }
 
 fn page(status: StatusCode, sentence: &str, exchange: &Exchange) -> Response<Source> {
-    let html = exchange.accept.as_ref().is_some_and(prefers_html);
+    let html = exchange.accept().is_some_and(prefers_html);
     let title = status.canonical_reason().unwrap_or("Error");
     let id = exchange.ids.request_id_str();
     let text = if html { as_html(status, title, sentence, id) } else { as_problem(status, title, sentence, id) };

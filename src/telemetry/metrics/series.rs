@@ -20,7 +20,7 @@ use super::{
     process::Process,
     worker::{STATUS_CLASSES, UpstreamMetrics, WorkerMetrics},
 };
-use crate::telemetry::outcome::{AttemptOutcome, Outcome, ProxyHeaderRefusal};
+use crate::telemetry::outcome::{AttemptOutcome, Limit, Outcome, ProxyHeaderRefusal};
 
 /// Writes the series of all workers, added up.
 pub(super) fn workers(
@@ -41,7 +41,18 @@ pub(super) fn workers(
     counter(encoder, "connections_accepted", "Client connections accepted", opened)?;
     // Is the process out of descriptors?
     counter(encoder, "accept_errors", "Failed attempts to accept a connection", sum(|worker| &worker.accept_errors))?;
-    proxy_headers(encoder, workers)
+    proxy_headers(encoder, workers)?;
+    limits(encoder, workers)
+}
+
+fn limits(encoder: &mut DescriptorEncoder<'_>, workers: &[Arc<WorkerMetrics>]) -> fmt::Result {
+    // Is somebody attacking, or is a limit too narrow for honest clients?
+    let mut limits = family(encoder, "limits", "Limits reached by clients", MetricType::Counter)?;
+    for limit in Limit::ALL {
+        let count = total(workers.iter().map(|worker| &worker.limits[limit as usize]));
+        labelled(&mut limits, &[("limit", limit.as_str())], count)?;
+    }
+    Ok(())
 }
 
 fn proxy_headers(encoder: &mut DescriptorEncoder<'_>, workers: &[Arc<WorkerMetrics>]) -> fmt::Result {

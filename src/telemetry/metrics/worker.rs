@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::histogram::Histogram;
-use crate::telemetry::outcome::{AttemptOutcome, Outcome, ProxyHeaderRefusal};
+use crate::telemetry::outcome::{AttemptOutcome, Limit, Outcome, ProxyHeaderRefusal};
 
 /// Values of the label `status_class`; what was never sent, or is no status, is `none`.
 pub(super) const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -23,6 +23,7 @@ pub struct WorkerMetrics {
     pub(super) connections_opened: AtomicU64,
     pub(super) connections_closed: AtomicU64,
     pub(super) accept_errors: AtomicU64,
+    pub(super) limits: [AtomicU64; Limit::ALL.len()],
     pub(super) proxy_headers_refused: [AtomicU64; ProxyHeaderRefusal::ALL.len()],
 }
 
@@ -45,6 +46,7 @@ impl WorkerMetrics {
             connections_opened: AtomicU64::new(0),
             connections_closed: AtomicU64::new(0),
             accept_errors: AtomicU64::new(0),
+            limits: Default::default(),
             proxy_headers_refused: Default::default(),
         }
     }
@@ -83,6 +85,11 @@ impl WorkerMetrics {
     /// A client connection ended.
     pub fn connection_closed(&self) {
         self.connections_closed.fetch_add(1, Relaxed);
+    }
+
+    /// A client has reached `limit`.
+    pub fn limit(&self, limit: Limit) {
+        self.limits[limit as usize].fetch_add(1, Relaxed);
     }
 
     /// `accept` failed (descriptors exhausted, or the client was gone already).
@@ -126,6 +133,7 @@ mod tests {
     fn outcomes_index_their_own_place_in_the_list_of_all() {
         assert!(Outcome::ALL.iter().enumerate().all(|(place, outcome)| *outcome as usize == place));
         assert!(ProxyHeaderRefusal::ALL.iter().enumerate().all(|(place, refusal)| *refusal as usize == place));
+        assert!(Limit::ALL.iter().enumerate().all(|(place, limit)| *limit as usize == place));
         assert!(AttemptOutcome::ALL.iter().enumerate().all(|(place, outcome)| *outcome as usize == place));
     }
 

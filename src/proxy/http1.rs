@@ -1,0 +1,171 @@
+//! HTTP/1.1 on one connection: served by hyper while something happens, parked while nothing does.
+//!
+//! hyper keeps some 20 KB for a connection, and an edge has tens of thousands that are idle. A connection that has been quiet for
+//! half a second is therefore taken apart to its socket; the next byte builds it up again.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use hyper::{server::conn::http1::Builder, service::service_fn};
+use hyper_util::rt::TokioIo;
+
+use super::{
+    clock::Deadline,
+    connection::{Announced, Client},
+    error::Failure,
+    handler, refused,
+    stream::ClientStream,
+    worker::Worker,
+};
+use crate::telemetry::outcome::Limit;
+
+/// How often a connection is looked at, and how long it is quiet before it is parked: longer than a browser pauses between the
+/// requests of a page, and short beside the time for which a connection is kept.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Header fields that hyper parses on its stack; another limit costs an allocation per request.
+const HYPER_HEADER_COUNT: usize = 100;
+
+/// hyper refuses a smaller buffer.
+const HYPER_BUFFER_MIN: usize = 8192;
+
+/// Serves HTTP/1.1 on `stream` until client, limit or drain ends it.
+pub(super) async fn serve(client: Arc<Client>, mut stream: ClientStream, mut announced: Announced<'_>) {
+    stream.speak_http1();
+    loop {
+        let end;
+        (end, stream) = active(&client, stream, &mut announced).await;
+        match end {
+            End::Quiet if stream.has_ahead() => client.pulse.heard(client.worker.clock.now_ms()),
+            End::Quiet => match parked(&client, &stream, &mut announced).await {
+                Woken::ByClient => {}
+                Woken::ToEnd => return,
+            },
+            End::HeadTimeout => return refused::answer(&client, stream, Failure::HeaderTimeout).await,
+            End::BadHead(error) => match stream.take_held_back() {
+                Some(status) => return refused::answer(&client, stream, Failure::unreadable(status, &error)).await,
+                None => return stream.close().await,
+            },
+            End::Done => return stream.close().await,
+            End::CutOff => return,
+        }
+    }
+}
+
+/// Why hyper stops serving a connection.
+enum End {
+    /// Nothing has happened for a while.
+    Quiet,
+    /// A head did not come to its end in time.
+    HeadTimeout,
+    /// A head cannot be read.
+    BadHead(hyper::Error),
+    /// Both sides have said all they wanted, or HTTP broke; the records of the exchanges tell.
+    Done,
+    /// The client does not take what it asked for.
+    CutOff,
+}
+
+/// hyper's part of the work, in a box that is given back afterwards.
+async fn active(client: &Arc<Client>, stream: ClientStream, announced: &mut Announced<'_>) -> (End, ClientStream) {
+    let exchanges = {
+        let client = Arc::clone(client);
+        service_fn(move |request| handler::handle(Arc::clone(&client), request))
+    };
+    let mut hyper = Box::new(builder(&client.worker).serve_connection(TokioIo::new(stream), exchanges));
+    let mut watch = Watch::new(client);
+    let mut told = false;
+    let end = poll_fn(|context| {
+        if !told && (announced.poll(context) || client.has_served_enough()) {
+            told = true;
+            Pin::new(&mut *hyper).graceful_shutdown();
+        }
+        match Pin::new(&mut *hyper).poll(context) {
+            Poll::Ready(Err(error)) if error.is_parse() => Poll::Ready(End::BadHead(error)),
+            Poll::Ready(_) => Poll::Ready(End::Done),
+            Poll::Pending => watch.poll(context),
+        }
+    })
+    .await;
+    let parts = hyper.into_parts();
+    let mut stream = parts.io.into_inner();
+    stream.put_back(parts.read_buf);
+    (end, stream)
+}
+
+/// What wakes a parked connection.
+enum Woken {
+    ByClient,
+    ToEnd,
+}
+
+/// Waits for the next request with little but the socket in memory.
+async fn parked(client: &Client, stream: &ClientStream, announced: &mut Announced<'_>) -> Woken {
+    let worker = &client.worker;
+    let quiet_for = worker.clock.since(client.pulse.quiet_since());
+    let mut limit = worker.clock.after(worker.settings.keep_alive_timeout.saturating_sub(quiet_for));
+    poll_fn(|context| {
+        if announced.poll(context) {
+            return Poll::Ready(Woken::ToEnd);
+        }
+        if stream.tcp().poll_read_ready(context).is_ready() {
+            return Poll::Ready(Woken::ByClient);
+        }
+        Pin::new(&mut limit).poll(context).map(|()| {
+            worker.metrics.limit(Limit::KeepAlive);
+            Woken::ToEnd
+        })
+    })
+    .await
+}
+
+/// Looks at an active connection from time to time.
+struct Watch<'a> {
+    client: &'a Client,
+    next: Deadline,
+}
+
+impl<'a> Watch<'a> {
+    fn new(client: &'a Client) -> Self {
+        Self { client, next: client.worker.clock.after(LOOK) }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        while Pin::new(&mut self.next).poll(context).is_ready() {
+            if let Some(end) = self.look() {
+                return Poll::Ready(end);
+            }
+            self.next = self.client.worker.clock.after(LOOK);
+        }
+        Poll::Pending
+    }
+
+    fn look(&self) -> Option<End> {
+        let (worker, pulse) = (&self.client.worker, &self.client.pulse);
+        if self.client.takes_too_little() {
+            return Some(End::CutOff);
+        }
+        if let Some(since) = pulse.head_since() {
+            return (worker.clock.since(since) >= worker.settings.header_timeout).then_some(End::HeadTimeout);
+        }
+        (pulse.is_silent() && worker.clock.since(pulse.quiet_since()) >= LOOK).then_some(End::Quiet)
+    }
+}
+
+fn builder(worker: &Worker) -> Builder {
+    let settings = &worker.settings;
+    let mut builder = Builder::new();
+    builder
+        .header_read_timeout(None)
+        .max_header_size(settings.header_max_bytes)
+        .max_buf_size(settings.header_max_bytes.max(HYPER_BUFFER_MIN));
+    if settings.header_max_count != HYPER_HEADER_COUNT {
+        builder.max_headers(settings.header_max_count);
+    }
+    builder
+}

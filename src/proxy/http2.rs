@@ -1,0 +1,151 @@
+//! HTTP/2 on one connection. Its limits are chosen for an edge where anybody may come: what one client can make usher hold, or
+//! do for nothing, is bounded by the numbers here.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use hyper::{server::conn::http2::Builder, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+use super::{
+    clock::{CoarseTimer, Deadline},
+    connection::{Announced, Client},
+    handler,
+    stream::ClientStream,
+    worker::Worker,
+};
+use crate::telemetry::outcome::Limit;
+
+/// How often a connection is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Bytes of one upload that may be under way: a client 100 ms away can send 2.5 MB/s.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// The same for all uploads of a connection, which is what it can make usher hold: apps that do not read slow down their clients.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Bytes of one answer that wait for the client; times the streams, what a client that reads nothing can make usher hold.
+const SEND_BUFFER: usize = 32 * 1024;
+
+/// A peer that answers no ping for [`PING_TIMEOUT`] is gone, whatever TCP still believes.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Streams that a client may have reset before usher got to see them (CVE-2023-44487); the others count as resets.
+const UNSEEN_RESETS_MAX: usize = 20;
+
+/// Streams that may be reset because of what a client sent there ("MadeYouReset", CVE-2025-8671).
+const PROVOKED_RESETS_MAX: usize = 100;
+
+/// After its farewell a connection that does not end is cut off.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Serves HTTP/2 on `stream` until client, limit or drain ends it.
+pub(super) async fn serve(client: Arc<Client>, stream: ClientStream, mut announced: Announced<'_>) {
+    let exchanges = {
+        let client = Arc::clone(&client);
+        service_fn(move |request| handler::handle(Arc::clone(&client), request))
+    };
+    let mut hyper = Box::pin(builder(&client.worker).serve_connection(TokioIo::new(stream), exchanges));
+    let mut watch = Watch::new(&client);
+    poll_fn(|context| {
+        let look = watch.poll(context);
+        let enough = announced.poll(context) || client.has_served_enough() || matches!(look, Look::Enough);
+        if enough && watch.say_farewell() {
+            hyper.as_mut().graceful_shutdown();
+        }
+        match look {
+            Look::CutOff => Poll::Ready(()),
+            // How it ended is in the records of its exchanges.
+            Look::Fine | Look::Enough => hyper.as_mut().poll(context).map(drop),
+        }
+    })
+    .await;
+}
+
+/// What is to become of a connection.
+enum Look {
+    Fine,
+    /// It should come to its end.
+    Enough,
+    /// It ends here.
+    CutOff,
+}
+
+/// Looks at a connection from time to time.
+struct Watch<'a> {
+    client: &'a Client,
+    next: Deadline,
+    farewell_at: Option<u64>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(client: &'a Client) -> Self {
+        Self { client, next: client.worker.clock.after(LOOK), farewell_at: None }
+    }
+
+    /// Whether the connection has not been told to end before; it is now.
+    fn say_farewell(&mut self) -> bool {
+        let first = self.farewell_at.is_none();
+        self.farewell_at.get_or_insert(self.client.worker.clock.now_ms());
+        first
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Look {
+        let mut look = Look::Fine;
+        while Pin::new(&mut self.next).poll(context).is_ready() {
+            look = self.look();
+            self.next = self.client.worker.clock.after(LOOK);
+        }
+        if self.client.resets_too_much() { Look::CutOff } else { look }
+    }
+
+    fn look(&self) -> Look {
+        let (worker, pulse) = (&self.client.worker, &self.client.pulse);
+        if self.client.takes_too_little() {
+            return Look::CutOff;
+        }
+        if pulse.running() > 0 {
+            return Look::Fine;
+        }
+        match self.farewell_at {
+            Some(said) if worker.clock.since(said) >= FAREWELL => Look::CutOff,
+            Some(_) => Look::Fine,
+            None if worker.clock.since(pulse.quiet_since()) >= self.idle_limit() => {
+                worker.metrics.limit(if pulse.begun() == 0 { Limit::HeaderTimeout } else { Limit::KeepAlive });
+                Look::Enough
+            }
+            None => Look::Fine,
+        }
+    }
+
+    /// The first request has to come as soon as one of HTTP/1.1 would have to.
+    fn idle_limit(&self) -> Duration {
+        let settings = &self.client.worker.settings;
+        if self.client.pulse.begun() == 0 { settings.header_timeout } else { settings.keep_alive_timeout }
+    }
+}
+
+fn builder(worker: &Worker) -> Builder<TokioExecutor> {
+    let settings = &worker.settings;
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .timer(CoarseTimer(Arc::clone(&worker.clock)))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_concurrent_streams(settings.http2_streams_max)
+        .max_header_list_size(u32::try_from(settings.header_max_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(UNSEEN_RESETS_MAX)
+        .max_local_error_reset_streams(PROVOKED_RESETS_MAX)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .enable_connect_protocol();
+    builder
+}
