@@ -13,7 +13,7 @@ use super::{
     error::Failure,
     exchange::Exchange,
     facts::ForwardedHost,
-    headers::{Forwarding, add_forwarding},
+    headers::{Forwarding, add_forwarding, join_cookies},
     requester::Requester,
 };
 use crate::routing::Destination;
@@ -100,6 +100,9 @@ pub(super) fn prepare(
     let prefix = prefix.map(HeaderValue::from_str).transpose().map_err(|_| Failure::BadTarget)?;
     if cut > 0 || head.uri.authority().is_some() {
         head.uri = origin_form(&head.uri, cut).ok_or(Failure::BadTarget)?;
+    }
+    if head.version == Version::HTTP_2 {
+        join_cookies(&mut head.headers);
     }
     head.version = Version::HTTP_11;
     let who = requester.forwarded(client, &head.headers, &host.value);
