@@ -25,6 +25,10 @@ use super::{
     recorder::{Record, Recorder},
 };
 
+/// Bytes of an answer that are read at once, and so what a client that takes nothing of it can make usher hold; also the
+/// largest head of an answer. hyper's own limit is 400 KB: one client with many streams could hold gigabytes.
+const READ_MAX: usize = 64 * 1024;
+
 /// How long a connection whose answer was read whole may take to become ready for the next request.
 /// Usually it is ready at once; an app that still reads an upload it has answered already gets this much time.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -97,7 +101,9 @@ where
     let stream = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(ConnectError::Refused)?;
     stream.set_nodelay(true).map_err(ConnectError::Refused)?;
     let (stream, record) = Recorder::new(stream);
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(ConnectError::Handshake)?;
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(READ_MAX);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(ConnectError::Handshake)?;
     // Its errors reach the exchange that is using it; an idle connection's end is nobody's loss.
     tokio::spawn(async move {
         let _ended = connection.await;
