@@ -54,6 +54,7 @@ class Work:
 WORKS = [
     Work("small", "small page (150 B)", "/", len(SMALL_BODY)),
     Work("64k", "64 KiB body", "/64k", 65536),
+    Work("h2", "small page, HTTP/2, 16 connections × 32 streams", "/", len(SMALL_BODY), http2=True),
 ]
 
 

@@ -175,6 +175,7 @@ class Usher(Peer):
 [listen]
 http = ["127.0.0.1:{self.port}"]
 workers = 1
+connection_requests_max = 1000000000
 
 [admin]
 listen = "127.0.0.1:0"
