@@ -182,16 +182,29 @@ pub(super) struct Directory {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Upstream {
-    /// The app servers, each `http://host:port`. Required.
+    /// The app servers, each `http://host:port`, or each `h2c://host:port` where they speak HTTP/2 without TLS. Required.
     pub(super) servers: Written<List<String>>,
-    /// For a connection to one app server; then the next one is tried.
+    /// Whether each connection begins with the client's addresses, and serves one request.
+    pub(super) proxy_protocol: Written<ProxyProtocol>,
+    /// For a connection to one app server, with HTTP/2 until it has sent its settings; then the next one is tried.
     pub(super) connect_timeout: Written<Timespan<1>>,
     /// From the request sent to the head of the response; begins anew while an upload goes on coming. Then 504.
     pub(super) head_timeout: Written<Timespan<1>>,
     /// How long an unused connection is kept; must be below the app's own keep-alive.
     pub(super) idle_timeout: Written<Timespan<0>>,
-    /// Unused connections kept per worker and app server; further ones are closed.
+    /// Unused HTTP/1.1 connections kept per worker and app server; further ones are closed.
     pub(super) idle_max: Written<Count<0, 100_000>>,
+}
+
+/// `upstreams.NAME.proxy_protocol`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum ProxyProtocol {
+    /// HTTP from the first byte.
+    Off,
+    /// A header of PROXY protocol version 2 first.
+    V2,
 }
 
 /// `[log]`.

@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{
     routing::Hostname,
-    upstream::{ServerAddress, Settings},
+    upstream::{Protocol, ProxyProtocol, ServerAddress, Settings},
 };
 
-const SERVER: &str = "\"http://host:port\", such as \"http://127.0.0.1:8000\"";
+const SERVER: &str = "\"http://host:port\" or \"h2c://host:port\", such as \"http://127.0.0.1:8000\"";
 
 /// The upstream that serves tenants, and everything for which no other one is named.
 pub(super) const DEFAULT: &str = "default";
@@ -69,9 +69,13 @@ fn group(name: Spanned<String>, written: file::Upstream, report: &mut Report<'_>
         let refusal = Refusal::new("names no app server", SERVER, "add servers = [\"http://127.0.0.1:8000\"]");
         report.refuse_absence(&servers_path, Some(written.servers.span().unwrap_or(name.span())), refusal);
     }
+    let servers = report.convert_list(&servers_path, written.servers, &[], server);
+    let protocol = common_protocol(&servers_path, &servers, report);
     Settings {
         name: name.into_inner(),
-        servers: plain(report.convert_list(&servers_path, written.servers, &[], server)),
+        servers: plain(servers).into_iter().map(|server| server.address).collect(),
+        protocol,
+        proxy_protocol: written.proxy_protocol.or(ProxyProtocol::Off),
         connect_timeout: written.connect_timeout.or(Duration::from_secs(1)),
         head_timeout: written.head_timeout.or(Duration::from_secs(60)),
         idle_timeout: written.idle_timeout.or(Duration::from_secs(4)),
@@ -89,13 +93,47 @@ fn check_name(path: &str, name: &Spanned<String>, report: &mut Report<'_>) {
     }
 }
 
-fn server(text: &str) -> Result<ServerAddress, Refusal> {
+/// One item of `servers`.
+#[derive(PartialEq)]
+struct Server {
+    protocol: Protocol,
+    address: ServerAddress,
+}
+
+/// What all of them speak: a request is prepared for one protocol before it is known which of them gets it.
+fn common_protocol(path: &str, servers: &[Spanned<Server>], report: &mut Report<'_>) -> Protocol {
+    let Some(first) = servers.first() else { return Protocol::Http1 };
+    let protocol = first.get_ref().protocol;
+    for other in servers.iter().filter(|server| server.get_ref().protocol != protocol) {
+        let cause = "speaks another protocol than the first one";
+        let accepted = "only http:// or only h2c:// in one upstream";
+        report.refuse(path, other.span(), Refusal::new(cause, accepted, "give the others an upstream of their own"));
+    }
+    protocol
+}
+
+impl From<file::ProxyProtocol> for ProxyProtocol {
+    fn from(written: file::ProxyProtocol) -> Self {
+        match written {
+            file::ProxyProtocol::Off => Self::Off,
+            file::ProxyProtocol::V2 => Self::V2,
+        }
+    }
+}
+
+fn server(text: &str) -> Result<Server, Refusal> {
     let refusal = |cause: &str, remedy: &str| Refusal::new(cause, SERVER, remedy);
     let url: Uri = text.parse().map_err(|_| refusal("is no URL", "write scheme, host and port"))?;
-    let authority = match (url.scheme_str(), url.authority()) {
-        (Some("http"), Some(authority)) => authority,
+    let (protocol, authority) = match (url.scheme_str(), url.authority()) {
+        (Some("http"), Some(authority)) => (Protocol::Http1, authority),
+        (Some("h2c"), Some(authority)) => (Protocol::Http2, authority),
         (Some("https"), _) => return Err(refusal("usher does not speak TLS to app servers", "use http:// inside")),
-        _ => return Err(refusal("is not an http:// URL", "put http:// in front of host and port")),
+        _ => {
+            return Err(refusal(
+                "is not an http:// URL",
+                "put http:// in front of host and port, or h2c:// for HTTP/2",
+            ));
+        }
     };
     if authority.as_str().contains('@') {
         return Err(refusal("has a user name, which would be sent to nobody", "remove what stands before the @"));
@@ -105,7 +143,7 @@ fn server(text: &str) -> Result<ServerAddress, Refusal> {
         return Err(refusal(cause, "end the URL after the port"));
     }
     match authority.port_u16().filter(|port| *port != 0) {
-        Some(port) => Ok(ServerAddress { host: server_host(authority.host())?, port }),
+        Some(port) => Ok(Server { protocol, address: ServerAddress { host: server_host(authority.host())?, port } }),
         None => Err(refusal("has no port from 1 to 65535", "add the port of the app server, such as :8000")),
     }
 }

@@ -13,13 +13,19 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use super::{exchange::Exchange, headers::HeaderRules};
+use super::{
+    clock::Clock,
+    exchange::Exchange,
+    expectation::{Expectation, Hold},
+    headers::HeaderRules,
+    replay::KeptBody,
+};
 use crate::{
     telemetry::outcome::Outcome,
     upstream::{Connection, InFlight},
 };
 
-type NextFrame = Option<Result<Frame<Bytes>, hyper::Error>>;
+pub(super) type NextFrame = Option<Result<Frame<Bytes>, hyper::Error>>;
 
 /// What the app receives.
 pub(super) enum RequestBody {
@@ -33,7 +39,11 @@ pub(super) enum RequestBody {
         tally: Arc<Tally>,
         /// For the trailers.
         rules: Arc<HeaderRules>,
+        /// Where the app has yet to ask for it.
+        hold: Option<Box<Hold>>,
     },
+    /// The same, kept so that it can be sent again.
+    Kept(KeptBody),
 }
 
 /// What came of a request body so far; read by the exchange, which lives on another task.
@@ -41,6 +51,9 @@ pub(super) enum RequestBody {
 pub(super) struct Tally {
     bytes: AtomicU64,
     broken: AtomicBool,
+    ended: AtomicBool,
+    /// Whether the app wants it.
+    pub(super) expectation: Expectation,
 }
 
 impl Tally {
@@ -54,13 +67,21 @@ impl Tally {
         self.broken.load(Ordering::Relaxed)
     }
 
-    fn note(&self, frame: &NextFrame) {
+    /// Whether it went on to the app to its end.
+    pub(super) fn ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, frame: &NextFrame, is_last: bool) {
         match frame {
             Some(Ok(frame)) => {
                 self.bytes.fetch_add(data_length(frame), Ordering::Relaxed);
             }
             Some(Err(_broken)) => self.broken.store(true, Ordering::Relaxed),
             None => {}
+        }
+        if is_last {
+            self.ended.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -72,7 +93,15 @@ impl RequestBody {
             return (Self::Empty, None);
         }
         let tally = Arc::new(Tally::default());
-        (Self::Streaming { incoming, tally: Arc::clone(&tally), rules: Arc::clone(rules) }, Some(tally))
+        (Self::Streaming { incoming, tally: Arc::clone(&tally), rules: Arc::clone(rules), hold: None }, Some(tally))
+    }
+
+    /// Holds it back until the app asks for it; what the app says is for the returned to hear. `None` without a body.
+    pub(super) fn hold_back(&mut self, clock: &Arc<Clock>) -> Option<Arc<Tally>> {
+        let Self::Streaming { tally, hold, .. } = self else { return None };
+        tally.expectation.wait();
+        *hold = Some(Box::new(Hold::new(clock)));
+        Some(Arc::clone(tally))
     }
 
     /// Whether there is none, so that the request can be sent again.
@@ -86,9 +115,17 @@ impl Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<NextFrame> {
-        let Self::Streaming { incoming, tally, rules } = self.get_mut() else { return Poll::Ready(None) };
-        let mut frame = ready!(Pin::new(incoming).poll_frame(context));
-        tally.note(&frame);
+        let (incoming, tally, rules, hold) = match self.get_mut() {
+            Self::Empty => return Poll::Ready(None),
+            Self::Kept(body) => return body.poll_frame(context),
+            Self::Streaming { incoming, tally, rules, hold } => (incoming, tally, rules, hold),
+        };
+        if let Some(held) = hold {
+            ready!(held.poll(&tally.expectation, context));
+            *hold = None;
+        }
+        let mut frame = ready!(Pin::new(&mut *incoming).poll_frame(context));
+        tally.note(&frame, is_last(&frame) || incoming.is_end_stream());
         if let Some(Ok(frame)) = &mut frame
             && let Some(trailers) = frame.trailers_mut()
         {
@@ -101,6 +138,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Streaming { incoming, .. } => incoming.is_end_stream(),
+            Self::Kept(body) => body.is_end_stream(),
         }
     }
 
@@ -108,6 +146,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Streaming { incoming, .. } => incoming.size_hint(),
+            Self::Kept(body) => body.size_hint(),
         }
     }
 }
@@ -158,14 +197,19 @@ impl Relay {
         let now = Instant::now();
         exchange.finish(now);
         self.in_flight = None;
-        if let Some(connection) = self.connection.take() {
-            connection.release(now);
+        let Some(connection) = self.connection.take() else { return };
+        match exchange.request_tally.as_deref() {
+            Some(upload) if upload.expectation.is_refused() => drop(connection),
+            Some(upload) if !upload.ended() => connection.retire(),
+            _ => connection.release(now),
         }
     }
 
     fn poll(&mut self, context: &mut Context<'_>, exchange: &mut Exchange) -> Poll<NextFrame> {
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(context));
         match &frame {
+            // Nobody asks for a further frame after the trailers.
+            Some(Ok(frame)) if frame.is_trailers() => self.finish(exchange),
             Some(Ok(frame)) => exchange.bytes_out += data_length(frame),
             Some(Err(error)) => exchange.fail(Outcome::BodyBroken, error),
             None => self.finish(exchange),
@@ -207,6 +251,11 @@ impl Body for ResponseBody {
             Source::Upstream(relay) => relay.incoming.size_hint(),
         }
     }
+}
+
+/// Nothing follows an error or the trailers.
+fn is_last(frame: &NextFrame) -> bool {
+    frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers))
 }
 
 fn data_length(frame: &Frame<Bytes>) -> u64 {

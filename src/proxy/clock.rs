@@ -96,7 +96,7 @@ impl Clock {
         .await
     }
 
-    /// Ends after `limit`.
+    /// Ends `limit` from now.
     pub(super) fn after(self: &Arc<Self>, limit: Duration) -> Deadline {
         // The time may lag by a tick.
         let due_ms = self.now_ms.load(Relaxed).saturating_add(millis(limit + TICK));

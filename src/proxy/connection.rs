@@ -2,7 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -20,7 +20,7 @@ use super::{
     stream::ClientStream,
     worker::Worker,
 };
-use crate::{lifecycle::DrainWatch, telemetry::outcome::Limit};
+use crate::{lifecycle::DrainWatch, telemetry::outcome::Limit, upstream::ClientAddresses};
 
 /// Time that a client may make us wait before its rate counts: its socket and the network hold that much back.
 const RATE_GRACE_MS: u64 = 10_000;
@@ -31,6 +31,8 @@ const RESETS_FORGIVEN: u64 = 100;
 /// What all requests of one connection have in common.
 pub(super) struct Client {
     pub(super) worker: Arc<Worker>,
+    /// Both ends of the connection, for app servers that are told by PROXY protocol.
+    pub(super) addresses: ClientAddresses,
     /// The peer, or whom it announced by a PROXY header; IPv4-mapped addresses as IPv4.
     pub(super) address: IpAddr,
     /// The same, ready to be sent in `X-Forwarded-For` and `X-Real-IP`.
@@ -44,12 +46,14 @@ pub(super) struct Client {
 }
 
 impl Client {
-    fn new(worker: Arc<Worker>, peer: IpAddr, address: IpAddr) -> Self {
+    /// `address` is whom `peer` announced, or its own.
+    fn new(worker: Arc<Worker>, peer: SocketAddr, address: IpAddr, local: Option<SocketAddr>) -> Self {
         let accepted_at = worker.clock.now_ms();
         Self {
+            addresses: ClientAddresses { client: peer, local }.of(address),
             address,
             address_header: printed(address),
-            peer_is_loopback: peer.is_loopback(),
+            peer_is_loopback: peer.ip().is_loopback(),
             standing: worker.settings.trusted_proxies.standing(address),
             pulse: Pulse::new(accepted_at),
             accepted_at,
@@ -109,20 +113,27 @@ impl Client {
 /// Serves `tcp` to its end. What goes wrong on one connection ends that connection and nothing else.
 pub(super) async fn serve(worker: Arc<Worker>, mut tcp: TcpStream, drain: DrainWatch, permit: OwnedSemaphorePermit) {
     let _open = Open::count(Arc::clone(&worker), permit);
-    let Ok(peer) = tcp.peer_addr().map(|peer| peer.ip().to_canonical()) else { return };
+    let Ok(peer) = tcp.peer_addr().map(canonical) else { return };
     if tcp.set_nodelay(true).is_err() {
         return;
     }
-    let Some(address) = proxy_protocol::client_of(peer, &worker, &mut tcp, &drain).await else { return };
-    let client = Arc::new(Client::new(worker, peer, address));
+    let Some(address) = proxy_protocol::client_of(peer.ip(), &worker, &mut tcp, &drain).await else { return };
+    let local = worker.tells_addresses.then(|| tcp.local_addr().ok()).flatten();
+    let client = Arc::new(Client::new(worker, peer, address, local));
     let mut stream = ClientStream::new(tcp, Arc::clone(&client));
     let announcement = pin!(drain.draining());
     let mut announced = Announced { drain: &drain, announcement, is_heard: false };
-    match first_bytes(&client, &mut stream, &mut announced).await {
+    // Boxed, since a parked connection of HTTP/1.1 should not have to carry their state.
+    match Box::pin(first_bytes(&client, &mut stream, &mut announced)).await {
         Some(Protocol::Http1) => http1::serve(client, stream, announced).await,
-        Some(Protocol::Http2) => http2::serve(client, stream, announced).await,
+        Some(Protocol::Http2) => Box::pin(http2::serve(client, stream, announced)).await,
         None => {}
     }
+}
+
+/// IPv4-mapped addresses as IPv4.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 /// What the client speaks; `None` where it says nothing in time, or the drain comes first.

@@ -55,6 +55,8 @@ pub(super) enum Failure {
     HeadBroken(#[source] hyper::Error),
     #[error("app server switched protocols unasked")]
     UnaskedUpgrade,
+    #[error("app server's answer has an ambiguous end")]
+    AmbiguousAnswer,
     #[error("client broke off in its request body")]
     RequestBroken(#[source] hyper::Error),
     #[error("the exchange panicked")]
@@ -88,7 +90,9 @@ impl Failure {
             Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::CouldNotAsk(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotConnected(ConnectError::Timeout) | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::NotConnected(_) | Self::HeadBroken(_) | Self::UnaskedUpgrade => StatusCode::BAD_GATEWAY,
+            Self::NotConnected(_) | Self::HeadBroken(_) | Self::UnaskedUpgrade | Self::AmbiguousAnswer => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -102,7 +106,7 @@ impl Failure {
             Self::NotConnected(ConnectError::Timeout) => Outcome::ConnectTimeout,
             Self::NotConnected(_) => Outcome::ConnectFailed,
             Self::HeadTimeout => Outcome::HeadTimeout,
-            Self::HeadBroken(_) | Self::UnaskedUpgrade => Outcome::HeadBroken,
+            Self::HeadBroken(_) | Self::UnaskedUpgrade | Self::AmbiguousAnswer => Outcome::HeadBroken,
             Self::RequestBroken(_) => Outcome::RequestBroken,
             Self::Panicked => Outcome::Panicked,
             _ => Outcome::BadRequest,

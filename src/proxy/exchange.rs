@@ -19,7 +19,7 @@ use crate::{
         causes,
         outcome::{Limit, Outcome},
     },
-    upstream::Endpoint,
+    upstream::{ClientAddresses, Endpoint},
 };
 
 /// The record of one exchange.
@@ -113,6 +113,18 @@ impl Exchange {
     /// What the client accepts; decides the form of an answer of our own.
     pub(super) fn accept(&self) -> Option<&HeaderValue> {
         self.asked.as_ref()?.accept.as_ref()
+    }
+
+    /// The client and where it was met.
+    pub(super) fn addresses(&self) -> ClientAddresses {
+        self.client.addresses.of(self.requester)
+    }
+
+    /// Whether the app has answered without the body that the client waits to send, so that its connection must end: in
+    /// HTTP/1 the next request would stand behind it.
+    pub(super) fn leaves_body_unread(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.version < Version::HTTP_2)
+            && self.request_tally.as_ref().is_some_and(|tally| tally.expectation.is_refused())
     }
 
     /// When the head of the request was complete.

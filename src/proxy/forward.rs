@@ -32,5 +32,5 @@ pub(super) async fn forward(
     let host = facts.forwarded();
     let outgoing = request::prepare(request, host, &destination, client, requester, exchange)?;
     let answered = retry::send(worker, worker.roles.upstream_for(destination.matched), outgoing, exchange).await?;
-    response::relay(answered)
+    response::relay(answered, exchange)
 }

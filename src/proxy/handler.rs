@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::Poll,
 };
@@ -29,10 +29,8 @@ pub(super) async fn handle(
 ) -> Result<Response<ResponseBody>, Infallible> {
     let requester = Requester::of(&client, request.headers());
     let mut exchange = Exchange::open(&client, &requester, &request);
-    let response = match caught(forward(&client, &requester, &mut exchange, request)).await {
-        Ok(response) => response,
-        Err(failure) => answer::to_failure(failure, &mut exchange),
-    };
+    let forwarded = caught(pin!(forward(&client, &requester, &mut exchange, request))).await;
+    let response = forwarded.unwrap_or_else(|failure| answer::to_failure(failure, &mut exchange));
     Ok(finish(response, exchange))
 }
 
@@ -41,14 +39,15 @@ fn finish(response: Response<Source>, mut exchange: Box<Exchange>) -> Response<R
     response.map(|source| ResponseBody::new(source, exchange))
 }
 
-/// A panic is a bug; it ends the exchange it happened in, and no other.
-async fn caught<T>(exchange: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let mut exchange = pin!(exchange);
-    poll_fn(|context| {
+/// A panic is a bug; it ends the exchange it happened in, and no other. Pinned by the caller, since an exchange is some
+/// kilobytes that would be copied otherwise.
+fn caught<T>(
+    mut exchange: Pin<&mut impl Future<Output = Result<T, Failure>>>,
+) -> impl Future<Output = Result<T, Failure>> {
+    poll_fn(move |context| {
         catch_unwind(AssertUnwindSafe(|| exchange.as_mut().poll(context)))
             .unwrap_or_else(|_panic| Poll::Ready(Err(Failure::Panicked)))
     })
-    .await
 }
 
 #[cfg(test)]
@@ -58,7 +57,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_becomes_a_failure_of_its_own_exchange() {
         #[allow(clippy::panic, reason = "the panic is what is tested")]
-        let outcome = caught::<()>(async { panic!("a bug") }).await;
+        let outcome = caught::<()>(pin!(async { panic!("a bug") })).await;
         assert!(matches!(outcome, Err(Failure::Panicked)));
     }
 }

@@ -199,16 +199,6 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// HTTP/2 may send cookies in crumbs; elsewhere they are one field (RFC 9113 §8.2.3), and apps read only the first.
-pub(super) fn join_cookies(headers: &mut HeaderMap) {
-    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if crumbs.len() > 1
-        && let Ok(cookies) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
-    {
-        headers.insert(header::COOKIE, cookies);
-    }
-}
-
 /// What usher tells the app about a request.
 pub struct Forwarding<'a> {
     /// Who made the request.
@@ -335,16 +325,6 @@ mod tests {
         assert!(left(&rules(true), &[("traceparent", "garbage"), state]).is_empty());
         assert!(left(&rules(true), &[good, good, state]).is_empty());
         assert!(left(&rules(true), &[state]).is_empty());
-    }
-
-    #[test]
-    fn cookies_in_crumbs_become_one_field() {
-        let mut crumbs = headers(&[("cookie", "a=1"), ("accept", "*/*"), ("cookie", "b=2; c=3")]);
-        join_cookies(&mut crumbs);
-        assert_eq!(crumbs, headers(&[("cookie", "a=1; b=2; c=3"), ("accept", "*/*")]));
-        let mut none = headers(&[("accept", "*/*")]);
-        join_cookies(&mut none);
-        assert_eq!(none, headers(&[("accept", "*/*")]));
     }
 
     #[test]

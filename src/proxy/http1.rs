@@ -46,14 +46,20 @@ pub(super) async fn serve(client: Arc<Client>, mut stream: ClientStream, mut ann
                 Woken::ByClient => {}
                 Woken::ToEnd => return,
             },
-            End::HeadTimeout => return refused::answer(&client, stream, Failure::HeaderTimeout).await,
-            End::BadHead(error) => match stream.take_held_back() {
-                Some(status) => return refused::answer(&client, stream, Failure::unreadable(status, &error)).await,
-                None => return stream.close().await,
-            },
-            End::Done => return stream.close().await,
-            End::CutOff => return,
+            // What happens once at most is boxed: while a connection is parked it should take no space.
+            end => return Box::pin(finish(end, client, stream)).await,
         }
+    }
+}
+
+async fn finish(end: End, client: Arc<Client>, mut stream: ClientStream) {
+    match (end, stream.take_held_back()) {
+        (End::HeadTimeout, _) => refused::answer(&client, stream, Failure::HeaderTimeout).await,
+        (End::BadHead(error), Some(status)) => {
+            refused::answer(&client, stream, Failure::unreadable(status, &error)).await;
+        }
+        (End::CutOff, _) => {}
+        (End::BadHead(_) | End::Done | End::Quiet, _) => stream.close().await,
     }
 }
 

@@ -1,22 +1,30 @@
 //! What a request must be before anybody asks whose it is, and what it is when the app receives it.
 
+use std::sync::Arc;
+
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version, header,
     uri::{PathAndQuery, Scheme},
 };
-use hyper::body::{Body, Incoming};
+use hyper::{
+    body::{Body, Incoming},
+    ext::on_informational,
+};
 
 use super::{
     Settings,
     body::RequestBody,
+    clock::Clock,
     connection::Client,
+    dialect,
     error::Failure,
     exchange::Exchange,
+    expectation::is_expected,
     facts::ForwardedHost,
-    headers::{Forwarding, add_forwarding, join_cookies},
+    headers::{Forwarding, add_forwarding},
     requester::Requester,
 };
-use crate::routing::Destination;
+use crate::{routing::Destination, upstream::Protocol};
 
 /// Where HTTP/2 names the host (RFC 9113 §8.3.1), so that the host is read in one place only. A `Host` beside it stays, and
 /// has to agree.
@@ -93,42 +101,64 @@ pub(super) fn prepare(
     requester: &Requester,
     exchange: &mut Exchange,
 ) -> Result<Request<RequestBody>, Failure> {
-    let rules = &client.worker.headers;
+    let worker = &client.worker;
     let (mut head, incoming) = request.into_parts();
-    let cut = destination.prefix.map_or(0, |prefix| prefix.length);
-    let prefix = head.uri.path().get(..cut).filter(|prefix| !prefix.is_empty());
-    let prefix = prefix.map(HeaderValue::from_str).transpose().map_err(|_| Failure::BadTarget)?;
-    if cut > 0 || head.uri.authority().is_some() {
-        head.uri = origin_form(&head.uri, cut).ok_or(Failure::BadTarget)?;
-    }
+    let prefix = cut_prefix(&mut head.uri, destination.prefix.map_or(0, |prefix| prefix.length))?;
     if head.version == Version::HTTP_2 {
-        join_cookies(&mut head.headers);
+        dialect::reduce_length(&mut head.headers)?;
     }
-    head.version = Version::HTTP_11;
     let who = requester.forwarded(client, &head.headers, &host.value);
-    rules.strip_request(&mut head.headers, client.standing);
-    frame(&mut head.headers, incoming.size_hint().exact());
-    let ids = &exchange.ids;
     let Destination { matched, tenant, .. } = destination;
+    let protocol = worker.upstreams[worker.roles.upstream_for(*matched)].upstream().settings.protocol;
+    let takes_trailers = protocol == Protocol::Http2 && dialect::takes_trailers(&head.headers);
+    worker.headers.strip_request(&mut head.headers, client.standing);
+    let is_expected = !incoming.is_end_stream() && is_expected(&mut head.headers, head.version);
+    let length = incoming.size_hint().exact();
+    say_length(&mut head.headers, length);
+    match protocol {
+        Protocol::Http1 => dialect::to_http1(&mut head, length.is_none()),
+        Protocol::Http2 => dialect::to_http2(&mut head, &host.value, takes_trailers)?,
+    }
+    let ids = &exchange.ids;
     add_forwarding(
         &mut head.headers,
         Forwarding { client: who, ids, host, matched: *matched, tenant: tenant.as_ref(), prefix },
     );
     exchange.matched = Some(*matched);
     exchange.tenant = tenant.clone();
-    let (body, tally) = RequestBody::new(incoming, rules);
+    let (body, tally) = RequestBody::new(incoming, &worker.headers);
     exchange.request_tally = tally;
-    Ok(Request::from_parts(head, body))
+    let mut request = Request::from_parts(head, body);
+    // hyper does not tell what an app says meanwhile on HTTP/2, where it is less needed: an upload that is not wanted costs
+    // a window of its stream, and no connection. There the app hears of the expectation, and the body follows at once.
+    if is_expected && protocol == Protocol::Http1 {
+        hold_back(&mut request, &worker.clock);
+    }
+    Ok(request)
 }
 
-/// Says where the body ends, in the one form that every reader takes alike (RFC 9112 §6): an app may read `010` as eight.
-fn frame(headers: &mut HeaderMap, length: Option<u64>) {
-    match length {
-        None => drop(headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))),
-        Some(length @ 1..) if !is_plain_length(headers) => {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        }
-        Some(_) => {}
+/// Brings the target into origin form without its first `length` bytes, which are returned.
+fn cut_prefix(target: &mut Uri, length: usize) -> Result<Option<HeaderValue>, Failure> {
+    let prefix = target.path().get(..length).filter(|prefix| !prefix.is_empty());
+    let prefix = prefix.map(HeaderValue::from_str).transpose().map_err(|_| Failure::BadTarget)?;
+    if length > 0 || target.authority().is_some() {
+        *target = origin_form(target, length).ok_or(Failure::BadTarget)?;
+    }
+    Ok(prefix)
+}
+
+fn hold_back(request: &mut Request<RequestBody>, clock: &Arc<Clock>) {
+    if let Some(tally) = request.body_mut().hold_back(clock) {
+        on_informational(request, move |interim| tally.expectation.hear(interim.status()));
+    }
+}
+
+/// Says the length of a body in the one form that every reader takes alike: an app may read `010` as eight.
+fn say_length(headers: &mut HeaderMap, length: Option<u64>) {
+    if let Some(length @ 1..) = length
+        && !is_plain_length(headers)
+    {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
 
@@ -172,17 +202,17 @@ mod tests {
 
     #[test]
     fn a_length_is_said_once_and_without_zeros_in_front() {
-        let framed = |lengths: &[&str], length| {
+        let said = |lengths: &[&str], length| {
             let builder = lengths.iter().fold(request("POST", "/"), |b, l| b.header("content-length", *l));
             let mut headers = builder.body(()).unwrap().headers().clone();
-            frame(&mut headers, length);
+            say_length(&mut headers, length);
             format!("{headers:?}")
         };
         for lengths in [["4"].as_slice(), &["04"], &["4", "4"], &["04", "4"]] {
-            assert_eq!(framed(lengths, Some(4)), r#"{"content-length": "4"}"#);
+            assert_eq!(said(lengths, Some(4)), r#"{"content-length": "4"}"#);
         }
-        assert_eq!(framed(&[], Some(0)), "{}");
-        assert_eq!(framed(&[], None), r#"{"transfer-encoding": "chunked"}"#);
+        assert_eq!(said(&[], Some(0)), "{}");
+        assert_eq!(said(&[], None), "{}");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Sending a request until one app server answers it, or until it must not be sent again.
 //!
-//! A request of which nothing was written goes on to the next connection or endpoint, whatever its method. One that was
-//! written may have been processed, and is sent again only if that cannot be noticed: an idempotent method (RFC 9110
-//! §9.2.2) without a body, on a kept connection that the app has closed at the same moment.
+//! A request of which nothing was written goes on to the next connection or endpoint, whatever its method, and so does one
+//! that an HTTP/2 server has refused unprocessed. Any other one that was written may have been processed, and is sent
+//! again only if that cannot be noticed: an idempotent method (RFC 9110 §9.2.2) without a body, on a kept connection that
+//! the app has closed at the same moment.
 
 use std::{
     pin::pin,
@@ -17,12 +18,13 @@ use super::{
     clock::Elapsed,
     error::Failure,
     exchange::Exchange,
+    replay::Replay,
     response::Answered,
     worker::Worker,
 };
 use crate::{
     telemetry::outcome::AttemptOutcome,
-    upstream::{ConnectError, Connection, InFlight, Tried},
+    upstream::{ConnectError, Connection, InFlight, Tried, connection_died, was_refused},
 };
 
 type Outgoing = Request<RequestBody>;
@@ -72,8 +74,8 @@ impl<'a> Search<'a> {
         Self { worker, position, tried: Tried::default(), chosen: 0, fresh_only: false, last: ConnectError::Closed }
     }
 
-    /// The last connection was closed before it took the request. A kept one may have been too old; an endpoint that
-    /// closes even a fresh one is given up, so that the search ends.
+    /// The last connection did not take the request. A kept one may have been too old; an endpoint that closes even a
+    /// fresh one, or refuses on it, is given up, so that the search ends.
     fn closed(&mut self, reused: bool) {
         self.fresh_only = true;
         if !reused {
@@ -93,7 +95,7 @@ impl<'a> Search<'a> {
             let in_flight = upstream.begin(chosen);
             exchange.attempts += 1;
             exchange.endpoint = Some(in_flight.endpoint().clone());
-            match self.take_or_open(chosen, now).await {
+            match self.take_or_open(chosen, now, exchange).await {
                 Ok(connection) => {
                     self.worker.metrics.upstream_connection(self.position, connection.reused());
                     return Ok((connection, in_flight));
@@ -108,14 +110,19 @@ impl<'a> Search<'a> {
         Err(Failure::NotConnected(std::mem::replace(&mut self.last, ConnectError::Closed)))
     }
 
-    async fn take_or_open(&self, chosen: usize, now: Instant) -> Result<Connection<RequestBody>, ConnectError> {
+    async fn take_or_open(
+        &self,
+        chosen: usize,
+        now: Instant,
+        exchange: &Exchange,
+    ) -> Result<Connection<RequestBody>, ConnectError> {
         let upstream = &self.worker.upstreams[self.position];
         if !self.fresh_only
             && let Some(connection) = upstream.reuse(chosen, now)
         {
             return Ok(connection);
         }
-        upstream.open(chosen).await
+        upstream.open(chosen, &exchange.addresses()).await
     }
 }
 
@@ -131,23 +138,34 @@ async fn attempt(
     worker: &Worker,
     position: usize,
     mut connection: Connection<RequestBody>,
-    request: Outgoing,
+    mut request: Outgoing,
     tally: Option<&Tally>,
 ) -> Attempt {
     let head_timeout = worker.upstreams[position].upstream().settings.head_timeout;
     let repeatable = connection.reused() && is_repeatable(&request);
+    let replay = connection.permit().map(|permit| Replay::of(&mut request, permit));
     let mut counted = Counted { worker, position, outcome: AttemptOutcome::Cancelled };
     match head_within(worker, head_timeout, connection.send(request, repeatable), tally).await {
         Ok(Ok(response)) => {
             counted.outcome = AttemptOutcome::Answered;
+            if let Some(tally) = tally {
+                tally.expectation.answer();
+            }
+            if let Some(replay) = replay {
+                replay.forget();
+            }
             Attempt::Answered(response, connection)
         }
         Ok(Err(error)) => {
-            let (outcome, attempt) = broken(error, &connection);
+            let (outcome, attempt) = match replay {
+                Some(replay) => failed_on_stream(error, replay, repeatable),
+                None => broken(error, &connection),
+            };
             counted.outcome = outcome;
             attempt
         }
         Err(Elapsed) => {
+            connection.leave();
             counted.outcome = AttemptOutcome::TimedOut;
             Attempt::Failed(Failure::HeadTimeout)
         }
@@ -176,6 +194,22 @@ fn broken(mut error: TrySendError<Outgoing>, connection: &Connection<RequestBody
     match connection.written(RequestBody::Empty).filter(|_| !error.error().is_parse()) {
         Some(written) => (AttemptOutcome::Stale, Attempt::Again(Box::new(written))),
         None => (AttemptOutcome::Broken, Attempt::Failed(Failure::HeadBroken(error.into_error()))),
+    }
+}
+
+/// The same on HTTP/2, where an app server can say that it has not processed the request.
+fn failed_on_stream(mut error: TrySendError<Outgoing>, replay: Replay, repeatable: bool) -> (AttemptOutcome, Attempt) {
+    if let Some(unsent) = error.take_message() {
+        return (AttemptOutcome::Stale, Attempt::Again(Box::new(unsent)));
+    }
+    let error = error.into_error();
+    let outcome = match was_refused(&error) {
+        true => Some(AttemptOutcome::Refused),
+        false => (repeatable && connection_died(&error)).then_some(AttemptOutcome::Stale),
+    };
+    match outcome.and_then(|outcome| Some((outcome, replay.request()?))) {
+        Some((outcome, request)) => (outcome, Attempt::Again(Box::new(request))),
+        None => (AttemptOutcome::Broken, Attempt::Failed(Failure::HeadBroken(error))),
     }
 }
 

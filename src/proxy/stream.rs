@@ -51,9 +51,9 @@ impl ClientStream {
         &self.tcp
     }
 
-    /// Puts `bytes` in front of what will be read.
+    /// Puts `bytes` in front of what will be read. None of them are not kept: they may hold on to a buffer of kilobytes.
     pub(super) fn put_back(&mut self, bytes: Bytes) {
-        self.ahead = bytes;
+        self.ahead = if bytes.is_empty() { Bytes::new() } else { bytes };
     }
 
     /// Whether bytes wait to be read that the socket does not know of any more.

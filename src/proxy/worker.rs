@@ -23,7 +23,7 @@ use crate::{
     lifecycle::DrainWatch,
     routing::{Match, Rules},
     telemetry::{access_log::Writer, metrics::WorkerMetrics},
-    upstream::{Connector, Upstream},
+    upstream::{Connector, ProxyProtocol, Upstream},
 };
 
 /// How long accepting pauses when the process or the machine is out of descriptors or memory: long enough for running
@@ -36,6 +36,9 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// How often unused upstream connections are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// More than blocks of memory are shared for, so that one of its own becomes free.
+const NUDGE: usize = 1 << 20;
+
 /// Everything a request needs, one copy per core.
 pub struct Worker {
     pub(super) settings: Settings,
@@ -47,6 +50,8 @@ pub struct Worker {
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) access_log: Writer,
     pub(super) clock: Arc<Clock>,
+    /// Whether some app server wants to be told both ends of a client's connection, which costs a system call each.
+    pub(super) tells_addresses: bool,
     connections: Arc<Semaphore>,
 }
 
@@ -95,6 +100,8 @@ impl Roles {
 impl Worker {
     /// A worker that has accepted nothing yet.
     pub fn new(parts: Parts) -> Self {
+        let tells_addresses =
+            parts.upstreams.iter().any(|upstream| upstream.settings.proxy_protocol != ProxyProtocol::Off);
         Self {
             headers: Arc::new(HeaderRules::new(parts.settings.owned_headers.clone(), parts.settings.drop_underscores)),
             settings: parts.settings,
@@ -105,6 +112,7 @@ impl Worker {
             metrics: parts.metrics,
             access_log: parts.access_log,
             clock: Clock::new(),
+            tells_addresses,
             connections: parts.connections,
         }
     }
@@ -135,7 +143,14 @@ async fn sweep(worker: Arc<Worker>) {
         tick.tick().await;
         let now = Instant::now();
         worker.upstreams.iter().for_each(|upstream| upstream.sweep(now));
+        nudge_allocator();
     }
+}
+
+/// mimalloc gives memory back to the system when some becomes free for which there is no use, a second later, and only if more
+/// becomes free then. After a rush of connections nothing does: this is a little more.
+fn nudge_allocator() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(NUDGE)));
 }
 
 async fn accept(worker: Arc<Worker>, listener: TcpListener, drain: DrainWatch, open: TaskTracker) {

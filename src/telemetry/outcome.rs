@@ -162,6 +162,8 @@ pub enum AttemptOutcome {
     NotConnected,
     /// A kept connection was found closed before anything was written; the request went on.
     Stale,
+    /// The app server said that it has not processed the request (HTTP/2); the request went on.
+    Refused,
     /// No head in time.
     TimedOut,
     /// The connection broke after the request was written.
@@ -172,8 +174,8 @@ pub enum AttemptOutcome {
 
 impl AttemptOutcome {
     /// Every outcome, in order of declaration.
-    pub const ALL: [Self; 6] =
-        [Self::Answered, Self::NotConnected, Self::Stale, Self::TimedOut, Self::Broken, Self::Cancelled];
+    pub const ALL: [Self; 7] =
+        [Self::Answered, Self::NotConnected, Self::Stale, Self::Refused, Self::TimedOut, Self::Broken, Self::Cancelled];
 
     /// The name in metrics.
     pub fn as_str(self) -> &'static str {
@@ -181,6 +183,7 @@ impl AttemptOutcome {
             Self::Answered => "answered",
             Self::NotConnected => "not_connected",
             Self::Stale => "stale",
+            Self::Refused => "refused",
             Self::TimedOut => "timed_out",
             Self::Broken => "broken",
             Self::Cancelled => "cancelled",

@@ -1,175 +1,123 @@
-//! A worker's way to an upstream: choose an endpoint, take or open a connection, give it back after a clean end.
+//! One exchange's hold on a connection: send, and give it back after a clean end.
 
 use std::{
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use http::{Request, Response};
 use http_body::Body;
-use hyper::{
-    body::Incoming,
-    client::conn::{TrySendError, http1},
-};
-use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use hyper::{body::Incoming, client::conn::TrySendError};
+use tokio::time::timeout;
+use tokio_util::either::Either;
 
 use super::{
-    Endpoint, InFlight, Tried, Upstream,
-    balancer::least_in_flight,
+    http1::Line,
+    http2::{Stream, StreamPermit},
     pool::Pool,
-    recorder::{Record, Recorder},
 };
-
-/// Bytes of an answer that are read at once, and so what a client that takes nothing of it can make usher hold; also the
-/// largest head of an answer. hyper's own limit is 400 KB: one client with many streams could hold gigabytes.
-const READ_MAX: usize = 64 * 1024;
 
 /// How long a connection whose answer was read whole may take to become ready for the next request.
 /// Usually it is ready at once; an app that still reads an upload it has answered already gets this much time.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// One worker's way to one upstream.
-pub struct Connector<B> {
-    upstream: Arc<Upstream>,
-    pools: Vec<Arc<Pool<B>>>,
-    turn: AtomicUsize,
-}
-
-impl<B> Connector<B>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    /// A way with no open connections yet.
-    pub fn new(upstream: Arc<Upstream>) -> Self {
-        let settings = &upstream.settings;
-        let pool = || Arc::new(Pool::new(settings.idle_timeout, settings.idle_max));
-        let pools = upstream.endpoints().iter().map(|_| pool()).collect();
-        Self { upstream, pools, turn: AtomicUsize::new(0) }
-    }
-
-    /// The group it leads to.
-    pub fn upstream(&self) -> &Upstream {
-        &self.upstream
-    }
-
-    /// The endpoint to try next, by position; `None` once all were tried.
-    pub fn choose(&self, tried: &Tried) -> Option<usize> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        least_in_flight(self.upstream.endpoints(), tried, turn)
-    }
-
-    /// Counts a request at the endpoint at `position`.
-    pub fn begin(&self, position: usize) -> InFlight {
-        InFlight::begin(&self.upstream.endpoints()[position])
-    }
-
-    /// An unused connection to the endpoint at `position`, if there is one.
-    pub fn reuse(&self, position: usize, now: Instant) -> Option<Connection<B>> {
-        let pool = &self.pools[position];
-        pool.take(now).map(|line| Connection { line, pool: Arc::clone(pool), reused: true })
-    }
-
-    /// Opens a connection to the endpoint at `position`, under the connect deadline.
-    pub async fn open(&self, position: usize) -> Result<Connection<B>, ConnectError> {
-        let endpoint = &self.upstream.endpoints()[position];
-        let line = timeout(self.upstream.settings.connect_timeout, dial(endpoint))
-            .await
-            .map_err(|_elapsed| ConnectError::Timeout)??;
-        Ok(Connection { line, pool: Arc::clone(&self.pools[position]), reused: false })
-    }
-
-    /// Closes what has been unused for too long; called about once a second.
-    pub fn sweep(&self, now: Instant) {
-        self.pools.iter().for_each(|pool| pool.sweep(now));
-    }
-}
-
-async fn dial<B>(endpoint: &Endpoint) -> Result<Line<B>, ConnectError>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let address = endpoint.address();
-    let stream = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(ConnectError::Refused)?;
-    stream.set_nodelay(true).map_err(ConnectError::Refused)?;
-    let (stream, record) = Recorder::new(stream);
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(READ_MAX);
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(ConnectError::Handshake)?;
-    // Its errors reach the exchange that is using it; an idle connection's end is nobody's loss.
-    tokio::spawn(async move {
-        let _ended = connection.await;
-    });
-    Ok(Line { sender, record })
-}
-
-/// An open connection: the way to send on it, and what was written to it.
-pub(super) struct Line<B> {
-    sender: http1::SendRequest<B>,
-    record: Record,
-}
-
-impl<B> Line<B> {
-    /// Whether another request can be sent now.
-    pub(super) fn is_ready(&self) -> bool {
-        self.sender.is_ready()
-    }
-}
-
-/// A connection in use by one exchange. Dropping it closes it; [`Connection::release`] keeps it.
+/// A connection in use by one exchange. Dropping it ends what the exchange has begun there: one of HTTP/1.1 is closed, of
+/// one of HTTP/2 only the stream is reset, once the answer is dropped too. [`Connection::release`] keeps it. Where the
+/// answer switches protocols it is held until hyper has handed over the upgraded connection.
 pub struct Connection<B> {
-    line: Line<B>,
-    pool: Arc<Pool<B>>,
+    held: Held<B>,
     reused: bool,
+}
+
+/// What an exchange holds.
+pub(super) enum Held<B> {
+    /// A connection of its own, and where it goes afterwards.
+    Own(Line<B>, Option<Arc<Pool<B>>>),
+    /// A share of one.
+    Stream(Stream<B>),
 }
 
 impl<B> Connection<B>
 where
     B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    pub(super) fn new(held: Held<B>, reused: bool) -> Self {
+        Self { held, reused }
+    }
+
     /// Whether it has served another request before: the app may have closed it in the meantime.
     pub fn reused(&self) -> bool {
         self.reused
     }
 
+    /// What counts the exchange where others use the connection at the same time, in which case [`Connection::written`]
+    /// knows nothing. The body of a request holds it as long as it is sent.
+    pub fn permit(&self) -> Option<Arc<StreamPermit>> {
+        match &self.held {
+            Held::Own(..) => None,
+            Held::Stream(stream) => Some(Arc::clone(stream.permit())),
+        }
+    }
+
     /// Sends `request`; the error hands it back if nothing of it was written. If it is `repeatable`, which one without a
-    /// body can be, [`Connection::written`] can tell afterwards what it was. Dropping the future closes the connection.
+    /// body can be, [`Connection::written`] can tell afterwards what it was. Dropping the future cancels the request.
     pub fn send(
         &mut self,
         request: Request<B>,
         repeatable: bool,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<B>>>> {
-        self.line.record.mark(repeatable);
-        self.line.sender.try_send_request(request)
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<B>>>> + use<B> {
+        match &mut self.held {
+            Held::Own(line, _) => Either::Left(line.send(request, repeatable)),
+            Held::Stream(stream) => Either::Right(stream.send(request)),
+        }
     }
 
     /// The last request, with `body`, if it was repeatable and was written whole.
     pub fn written(&self, body: B) -> Option<Request<B>> {
-        self.line.record.request(body)
+        match &self.held {
+            Held::Own(line, _) => line.written(body),
+            Held::Stream(_) => None,
+        }
     }
 
-    /// Gives the connection back after an answer that was read to its end.
+    /// Lets no further exchange use it: what is silent now may be dead.
+    pub fn leave(&self) {
+        if let Held::Stream(stream) = &self.held {
+            stream.leave();
+        }
+    }
+
+    /// Gives the connection back after an exchange that ended cleanly on both sides.
     pub fn release(self, now: Instant) {
-        if self.line.is_ready() {
-            self.pool.put(self.line, now);
-        } else if !self.line.sender.is_closed() {
-            tokio::spawn(self.settle());
+        let Held::Own(line, Some(pool)) = self.held else { return };
+        if line.is_ready() {
+            pool.put(line, now);
+        } else if !line.is_closed() {
+            tokio::spawn(async move {
+                if let Some(line) = settled(line).await {
+                    pool.put(line, Instant::now());
+                }
+            });
         }
     }
 
-    async fn settle(mut self) {
-        if let Ok(Ok(())) = timeout(SETTLE_TIMEOUT, self.line.sender.ready()).await {
-            self.pool.put(self.line, Instant::now());
+    /// Closes the connection after an answer to a request that is still being sent: the app may not have read it and
+    /// would take the rest of it for another request. It gets the time to read on if it wants to.
+    pub fn retire(self) {
+        if let Held::Own(line, _) = self.held
+            && !line.is_closed()
+        {
+            tokio::spawn(async move { drop(settled(line).await) });
         }
     }
+}
+
+/// The line once it is ready for another request.
+async fn settled<B>(mut line: Line<B>) -> Option<Line<B>> {
+    timeout(SETTLE_TIMEOUT, line.becomes_ready()).await.unwrap_or(false).then_some(line)
 }
 
 /// Why no connection to an endpoint came about.
@@ -181,8 +129,8 @@ pub enum ConnectError {
     /// Name look-up or TCP failed.
     #[error("connection refused or unreachable")]
     Refused(#[source] io::Error),
-    /// The app server closed it before it took a request.
-    #[error("the connection was closed at once")]
+    /// The app server closed it before it took a request, or said that it did not process the one it took.
+    #[error("the connection was closed or the request refused at once")]
     Closed,
     /// HTTP could not be started on it.
     #[error("the connection broke at once")]

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-/// `http://host:port` of one app server.
+/// `host:port` of one app server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerAddress {
     /// Host name or address literal (IPv6 without brackets).

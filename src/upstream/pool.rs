@@ -1,11 +1,11 @@
-//! A worker's unused connections to one endpoint, last in, first out: the ones used most stay warm, the rest grow old.
+//! A worker's unused HTTP/1.1 connections to one endpoint, last in, first out: the ones used most stay warm, the rest grow old.
 
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use super::connection::Line;
+use super::http1::Line;
 
 /// The unused connections to one endpoint. The lock is the worker's own and never contended.
 pub(super) struct Pool<B> {

@@ -7,6 +7,7 @@ use crate::{
     proxy::TrustedProxies,
     routing::{Host, PathHosts, UnknownHost, WwwPolicy},
     telemetry::access_log::Target,
+    upstream::{Protocol, ProxyProtocol},
 };
 
 /// The cause of each refusal, for values of one key.
@@ -297,6 +298,26 @@ fn a_server_may_be_a_name_or_an_address() {
     let servers = super::parse(&text).unwrap().upstreams.remove(0).servers;
     let hosts: Vec<_> = servers.iter().map(|server| (server.host.as_str(), server.port)).collect();
     assert_eq!(hosts, [("app_1", 8000), ("::1", 8001), ("127.0.0.1", 8002)]);
+}
+
+#[test]
+fn all_servers_of_an_upstream_speak_one_protocol() {
+    let servers = |list: &str| super::MINIMAL.replace("\"http://127.0.0.1:8000\"", list);
+    let protocol = |list: &str| super::parse(&servers(list)).unwrap().upstreams.remove(0).protocol;
+    assert_eq!(protocol(r#""http://a:1", "http://b:1""#), Protocol::Http1);
+    assert_eq!(protocol(r#""h2c://a:1", "h2c://b:1""#), Protocol::Http2);
+    let found = problems(&servers(r#""h2c://a:1", "http://b:1""#));
+    assert_eq!(found[0].cause, "speaks another protocol than the first one");
+    assert_eq!((found.len(), found[0].value.as_deref()), (1, Some("\"http://b:1\"")));
+}
+
+#[test]
+fn proxy_protocol_is_off_or_version_2() {
+    let setting =
+        |value: &str| accepted("upstreams.default", &format!("proxy_protocol = \"{value}\"")).upstreams.remove(0);
+    assert_eq!(setting("off").proxy_protocol, ProxyProtocol::Off);
+    assert_eq!(setting("v2").proxy_protocol, ProxyProtocol::V2);
+    all_refused("upstreams.default", "proxy_protocol", &["\"v1\"", "true", "2"]);
 }
 
 #[test]

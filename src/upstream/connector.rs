@@ -1,0 +1,149 @@
+//! A worker's way to an upstream: choose an endpoint, take or open a connection to it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use http_body::Body;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
+
+use super::{
+    ClientAddresses, ConnectError, Connection, Endpoint, InFlight, Protocol, ProxyProtocol, Settings, Tried, Upstream,
+    balancer::least_in_flight, connection::Held, http1::Line, http2::Shared, pool::Pool, trunk::Trunk,
+};
+
+/// Silence after which the system asks whether the other machine is still there, and how often it asks then. With the
+/// nine questions of Linux a machine that is gone is noticed after two minutes.
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
+
+/// One worker's way to one upstream.
+pub struct Connector<B> {
+    upstream: Arc<Upstream>,
+    ways: Vec<Way<B>>,
+    turn: AtomicUsize,
+}
+
+/// What is kept of the connections to one endpoint.
+enum Way<B> {
+    /// Those of HTTP/1.1 that nobody uses.
+    Idle(Arc<Pool<B>>),
+    /// Those of HTTP/2.
+    Shared(Trunk<B>),
+    /// None: each begins with the addresses of its client.
+    Single,
+}
+
+impl<B> Way<B> {
+    fn new(settings: &Settings) -> Self {
+        match (settings.proxy_protocol, settings.protocol) {
+            (ProxyProtocol::V2, _) => Self::Single,
+            (ProxyProtocol::Off, Protocol::Http1) => {
+                Self::Idle(Arc::new(Pool::new(settings.idle_timeout, settings.idle_max)))
+            }
+            (ProxyProtocol::Off, Protocol::Http2) => Self::Shared(Trunk::new(settings.idle_timeout)),
+        }
+    }
+}
+
+impl<B> Connector<B>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// A way with no open connections yet.
+    pub fn new(upstream: Arc<Upstream>) -> Self {
+        let ways = upstream.endpoints().iter().map(|_| Way::new(&upstream.settings)).collect();
+        Self { upstream, ways, turn: AtomicUsize::new(0) }
+    }
+
+    /// The group it leads to.
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// The endpoint to try next, by position; `None` once all were tried.
+    pub fn choose(&self, tried: &Tried) -> Option<usize> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        least_in_flight(self.upstream.endpoints(), tried, turn)
+    }
+
+    /// Counts a request at the endpoint at `position`.
+    pub fn begin(&self, position: usize) -> InFlight {
+        InFlight::begin(&self.upstream.endpoints()[position])
+    }
+
+    /// A connection to the endpoint at `position` that is open and has room, if there is one.
+    pub fn reuse(&self, position: usize, now: Instant) -> Option<Connection<B>> {
+        let held = match &self.ways[position] {
+            Way::Idle(pool) => Held::Own(pool.take(now)?, Some(Arc::clone(pool))),
+            Way::Shared(trunk) => Held::Stream(trunk.take()?),
+            Way::Single => return None,
+        };
+        Some(Connection::new(held, true))
+    }
+
+    /// Opens a connection to the endpoint at `position` for an exchange of `client`, under the connect deadline.
+    pub async fn open(&self, position: usize, client: &ClientAddresses) -> Result<Connection<B>, ConnectError> {
+        timeout(self.upstream.settings.connect_timeout, self.start(position, client))
+            .await
+            .map_err(|_elapsed| ConnectError::Timeout)?
+            .map(|held| Connection::new(held, false))
+    }
+
+    async fn start(&self, position: usize, client: &ClientAddresses) -> Result<Held<B>, ConnectError> {
+        let endpoint = &self.upstream.endpoints()[position];
+        match &self.ways[position] {
+            Way::Idle(pool) => Ok(Held::Own(Line::start(dial(endpoint).await?).await?, Some(Arc::clone(pool)))),
+            Way::Shared(trunk) => trunk.open(open_shared(endpoint)).await.map(Held::Stream),
+            Way::Single => self.start_single(endpoint, client).await,
+        }
+    }
+
+    async fn start_single(&self, endpoint: &Endpoint, client: &ClientAddresses) -> Result<Held<B>, ConnectError> {
+        let mut stream = dial(endpoint).await?;
+        stream.write_all(&client.header()).await.map_err(ConnectError::Refused)?;
+        match self.upstream.settings.protocol {
+            Protocol::Http1 => Ok(Held::Own(Line::start(stream).await?, None)),
+            Protocol::Http2 => {
+                let shared = Arc::new(Shared::start(stream).await?);
+                shared.stream().map(Held::Stream).ok_or(ConnectError::Closed)
+            }
+        }
+    }
+
+    /// Closes what has been unused for too long; called about once a second.
+    pub fn sweep(&self, now: Instant) {
+        for way in &self.ways {
+            match way {
+                Way::Idle(pool) => pool.sweep(now),
+                Way::Shared(trunk) => trunk.sweep(now),
+                Way::Single => {}
+            }
+        }
+    }
+}
+
+async fn open_shared<B>(endpoint: &Endpoint) -> Result<Shared<B>, ConnectError>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let stream = dial(endpoint).await?;
+    SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE).map_err(ConnectError::Refused)?;
+    Shared::start(stream).await
+}
+
+async fn dial(endpoint: &Endpoint) -> Result<TcpStream, ConnectError> {
+    let address = endpoint.address();
+    let stream = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(ConnectError::Refused)?;
+    stream.set_nodelay(true).map_err(ConnectError::Refused)?;
+    Ok(stream)
+}

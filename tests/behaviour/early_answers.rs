@@ -1,0 +1,110 @@
+//! Answers that come before they are due: to an upload that has not ended, and in front of the final one.
+
+use crate::support::{App, Fixture, Framing, eventually};
+
+const UPLOAD: &str = "POST /p HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 10\r\n\r\n";
+const ANSWER: &str = "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
+
+/// Answers a POST by its head, and a GET as it should.
+fn hasty() -> App {
+    App::scripted(|mut conversation| {
+        while let Some(head) = conversation.head() {
+            if conversation.write(ANSWER).is_err() {
+                return;
+            }
+            if conversation.wire().body(head.framing(Framing::Empty)).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+#[test]
+fn an_answer_to_half_an_upload_is_delivered_and_its_connection_never_used_again() {
+    let stage = Fixture::configured(hasty(), "[listen]\nworkers = 1");
+    let mut client = stage.usher.connect();
+    client.send(UPLOAD).send("half ");
+    let response = client.response();
+    assert_eq!((response.status, response.text().as_str()), (403, "no"));
+    // The rest may still be sent: the app has a moment to read it, and the client's connection stays.
+    client.send("there").send("GET /next HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
+    assert_eq!(client.response().status, 403);
+    assert_eq!(stage.app.connections(), 2, "an app that has not read an upload takes its rest for a request");
+    assert_eq!(stage.get("customdomain1.com", "/").status, 403);
+    assert_eq!(stage.app.connections(), 2, "a connection without doubts is kept");
+}
+
+/// The app need not read on, nor the client go on: the connection ends nevertheless.
+#[test]
+fn an_upload_that_stalls_after_its_answer_does_not_hold_the_apps_connection() {
+    let (told, ended) = std::sync::mpsc::channel();
+    let stage = Fixture::with_app(App::scripted(move |mut conversation| {
+        conversation.head();
+        conversation.write(ANSWER).unwrap();
+        let _ = told.send(conversation.closed_by_peer());
+    }));
+    let mut client = stage.usher.connect();
+    client.send(UPLOAD).send("half ");
+    assert_eq!(client.response().status, 403);
+    assert!(ended.recv_timeout(crate::support::SOON).unwrap());
+}
+
+#[test]
+fn an_upload_that_ended_before_its_answer_leaves_the_connection_in_use() {
+    let stage = Fixture::configured(App::echo(), "[listen]\nworkers = 1");
+    let mut client = stage.usher.connect();
+    for _ in 0..5 {
+        assert_eq!(client.send(UPLOAD).send("0123456789").response().status, 200);
+        client.send(UPLOAD.replace("Content-Length: 10", "Transfer-Encoding: chunked"));
+        assert_eq!(client.send("3\r\nabc\r\n0\r\n\r\n").response().status, 200);
+    }
+    assert_eq!(stage.app.connections(), 1);
+}
+
+/// hyper cannot pass them on, so they are dropped: an optimisation that is lost, and nothing else.
+#[test]
+fn early_hints_and_other_interim_answers_are_dropped() {
+    let stage = Fixture::configured(
+        App::answering(
+            "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n\
+             HTTP/1.1 103 Early Hints\r\nLink: </b.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        ),
+        "[listen]\nworkers = 1",
+    );
+    let mut client = stage.usher.connect();
+    for _ in 0..3 {
+        let response = client.send("GET / HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n").response();
+        assert_eq!((response.status, response.text().as_str(), response.header("link")), (200, "ok", None));
+    }
+    assert_eq!(stage.app.connections(), 1);
+}
+
+#[test]
+fn an_app_that_sends_interim_answers_for_ever_is_a_504() {
+    let stage = Fixture::configured(
+        App::scripted(|mut conversation| {
+            conversation.head();
+            while conversation.write("HTTP/1.1 102 Processing\r\n\r\n").is_ok() {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        }),
+        "[upstreams.default]\nhead_timeout = '300ms'",
+    );
+    assert_eq!(stage.get("customdomain1.com", "/").status, 504);
+}
+
+#[test]
+fn a_client_that_goes_away_ends_the_work_of_the_app() {
+    let (told, ended) = std::sync::mpsc::channel();
+    let stage = Fixture::with_app(App::scripted(move |mut conversation| {
+        conversation.head();
+        conversation.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf").unwrap();
+        let _ = told.send(conversation.closed_by_peer());
+    }));
+    let mut client = stage.usher.connect();
+    client.send(UPLOAD).send("half ");
+    client.head();
+    drop(client);
+    assert!(ended.recv_timeout(crate::support::SOON).unwrap());
+    eventually("the exchange is over", || (stage.usher.access_log_so_far().lines().count() == 1).then_some(()));
+}

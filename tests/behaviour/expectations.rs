@@ -1,0 +1,153 @@
+//! `Expect: 100-continue` (RFC 9110 §10.1.1): it is the app that says whether a body is wanted.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{A_MOMENT, App, Client, Fixture, Framing, H2App, eventually};
+
+const EXPECTING: &str =
+    "POST /p HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// Whether something arrives within a moment.
+fn hears(client: &mut Client) -> bool {
+    client.wire().stream().set_read_timeout(Some(A_MOMENT)).unwrap();
+    let heard = client.wire().stream().peek(&mut [0]).is_ok_and(|read| read > 0);
+    client.wire().stream().set_read_timeout(Some(crate::support::SOON)).unwrap();
+    heard
+}
+
+#[test]
+fn the_body_is_held_back_until_the_app_asks_for_it() {
+    let (ask, asked) = std::sync::mpsc::channel::<()>();
+    let asked = std::sync::Mutex::new(asked);
+    let stage = Fixture::with_app(App::scripted(move |mut conversation| {
+        while let Some(head) = conversation.head() {
+            assert_eq!(head.one("expect"), Some("100-continue"));
+            asked.lock().unwrap().recv().unwrap();
+            conversation.write("HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+            let body = conversation.wire().body(head.framing(Framing::Empty)).unwrap();
+            assert_eq!(body.bytes, b"abc");
+            conversation.write(OK).unwrap();
+        }
+    }));
+    let mut client = stage.usher.connect();
+    for _ in 0..2 {
+        let so_far = stage.app.requests().len();
+        client.send(EXPECTING);
+        eventually("the app has the head", || (stage.app.requests().len() > so_far).then_some(()));
+        assert!(!hears(&mut client), "the client was told to go on before the app had asked");
+        ask.send(()).unwrap();
+        assert_eq!(client.response().status, 100);
+        assert_eq!(client.send("abc").response().text(), "ok");
+    }
+    assert_eq!(stage.app.connections(), 1, "a fulfilled expectation is no reason to close");
+}
+
+/// Many apps know no expectations; clients lose patience too.
+#[test]
+fn an_app_that_says_nothing_gets_the_body_after_a_second() {
+    let stage = Fixture::new();
+    let mut client = stage.usher.connect();
+    let start = Instant::now();
+    client.send(EXPECTING);
+    assert_eq!(client.response().status, 100);
+    assert!((Duration::from_millis(900)..Duration::from_secs(3)).contains(&start.elapsed()), "{:?}", start.elapsed());
+    assert_eq!(client.send("abc").response().status, 200);
+    assert_eq!(stage.app.last().body, b"abc");
+}
+
+#[test]
+fn a_client_that_does_not_wait_is_not_kept_waiting_for_longer() {
+    let stage = Fixture::new();
+    let mut client = stage.usher.connect();
+    client.send(EXPECTING).send("abc");
+    assert_eq!(client.response().status, 100);
+    assert_eq!(client.response().status, 200);
+    assert_eq!(stage.app.last().body, b"abc");
+}
+
+#[test]
+fn an_answer_without_the_body_is_delivered_and_both_connections_end() {
+    let (told, ended) = std::sync::mpsc::channel();
+    let stage = Fixture::with_app(App::scripted(move |mut conversation| {
+        conversation.head();
+        conversation.write("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig").unwrap();
+        let rest = conversation.wire().body(Framing::UntilClose).map(|body| body.bytes);
+        let _ = told.send(rest.unwrap_or_default());
+    }));
+    let mut client = stage.usher.connect();
+    client.send(EXPECTING);
+    let response = client.response();
+    assert_eq!((response.status, response.text().as_str()), (413, "big"));
+    assert_eq!(response.header("connection"), Some("close"));
+    assert!(client.closed_by_peer());
+    assert_eq!(ended.recv_timeout(crate::support::SOON).unwrap(), b"", "the app was sent a body that nobody sent");
+    assert_eq!(stage.usher.access_log(1)[0]["outcome"], "ok");
+}
+
+/// What is no chunk is not the end of a body either.
+#[test]
+fn a_chunked_body_that_was_not_wanted_is_not_ended_for_the_app() {
+    let (told, ended) = std::sync::mpsc::channel();
+    let stage = Fixture::with_app(App::scripted(move |mut conversation| {
+        conversation.head();
+        conversation.write("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").unwrap();
+        let rest = conversation.wire().body(Framing::UntilClose).map(|body| body.bytes);
+        let _ = told.send(rest.unwrap_or_default());
+    }));
+    let request = EXPECTING.replace("Content-Length: 3", "Transfer-Encoding: chunked");
+    assert_eq!(stage.usher.raw(request).status, 403);
+    assert_eq!(ended.recv_timeout(crate::support::SOON).unwrap(), b"");
+}
+
+#[test]
+fn another_interim_answer_asks_for_nothing() {
+    let stage = Fixture::with_app(App::scripted(|mut conversation| {
+        let Some(head) = conversation.head() else { return };
+        conversation.write("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n").unwrap();
+        std::thread::sleep(A_MOMENT * 2);
+        conversation.write("HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+        conversation.wire().body(head.framing(Framing::Empty)).unwrap();
+        conversation.write(OK).unwrap();
+    }));
+    let mut client = stage.usher.connect();
+    client.send(EXPECTING);
+    assert!(!hears(&mut client));
+    assert_eq!(client.response().status, 100);
+    assert_eq!(client.send("abc").response().status, 200);
+}
+
+#[test]
+fn an_expectation_of_http_1_0_is_ignored() {
+    let stage = Fixture::new();
+    let start = Instant::now();
+    let response = stage.usher.raw(format!("{}abc", EXPECTING.replace("HTTP/1.1", "HTTP/1.0")));
+    assert_eq!(response.status, 200, "and no 100, which such a client does not understand");
+    assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
+    assert_eq!(stage.app.last().head.one("expect"), None);
+}
+
+/// The field is for the end of the way, and an app may have its own.
+#[test]
+fn any_other_expectation_is_for_the_app_to_judge() {
+    let stage = Fixture::with_app(App::answering("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n"));
+    let response = stage.usher.raw(format!("{}abc", EXPECTING.replace("100-continue", "tea")));
+    assert_eq!(response.status, 417);
+    assert_eq!(stage.app.last().head.one("expect"), Some("tea"));
+}
+
+/// A stream may be reset without harm to its neighbours, so nothing is gained by waiting.
+#[test]
+fn an_http_2_app_gets_expectation_and_body_at_once() {
+    let (app, stage) = (H2App::echo(), Fixture::with_app(App::echo()));
+    let usher = crate::support::Binary::over(&stage.tables)
+        .config(&format!("[upstreams.default]\nservers = ['{}']", app.url()))
+        .start();
+    let mut client = usher.connect();
+    let start = Instant::now();
+    client.send(EXPECTING);
+    assert_eq!(client.response().status, 100);
+    assert_eq!(client.send("abc").response().text(), "abc");
+    assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
+    assert_eq!(app.last().head.headers["expect"], "100-continue");
+}
