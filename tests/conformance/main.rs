@@ -6,7 +6,9 @@
 mod support;
 
 mod curl;
+mod grpc;
 mod http2;
 mod load;
 mod program;
 mod slow;
+mod websocket;

@@ -1,10 +1,13 @@
 //! Running a program of somebody else's to its end, under a deadline.
 
 use std::{
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
 };
+
+use crate::support::signal;
 
 /// What a run may take at most, in seconds; generous, since the machine may be busy.
 const DEADLINE_SECONDS: &str = "120";
@@ -45,5 +48,35 @@ pub(crate) fn ran(command: &mut Command) -> String {
 fn println_last(stdout: &str) {
     if let Some(score) = stdout.lines().last().filter(|line| line.starts_with("score: ")) {
         eprintln!("{score}");
+    }
+}
+
+/// An app server from one of the scripts, ended with the value.
+pub(crate) struct Foreign {
+    child: Child,
+    port: u16,
+}
+
+impl Foreign {
+    /// Starts it and waits until it says its port.
+    pub(crate) fn start(script: &str) -> Self {
+        let mut child = python(script).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let port = line.trim().parse().unwrap_or_else(|error| panic!("{script} said {line:?}: {error}"));
+        Self { child, port }
+    }
+
+    /// The keys that make it the default upstream.
+    pub(crate) fn as_upstream(&self, scheme: &str) -> String {
+        format!("[upstreams.default]\nservers = ['{scheme}://127.0.0.1:{}']", self.port)
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        // `timeout` hands a signal it is sent on to what it runs.
+        signal("TERM", self.child.id());
+        let _ = self.child.wait();
     }
 }
