@@ -14,8 +14,9 @@ use super::{
 };
 
 /// Bytes of an answer that are read at once, and so what a client that takes nothing of it can make usher hold; also the
-/// largest head of an answer. hyper's own limit is 400 KB: one client with many streams could hold gigabytes.
-const READ_MAX: usize = 64 * 1024;
+/// largest head of an answer. hyper's own limit is 400 KB, and one client with many streams could hold gigabytes; with half
+/// of this, a body of 64 KiB takes two reads and a fifth more time.
+const READ_MAX: usize = 128 * 1024;
 
 /// An open connection: the way to send on it, and what was written to it. Dropping it closes it.
 pub(super) struct Line<B> {
