@@ -126,8 +126,10 @@ impl Failure {
     }
 
     /// Whether nobody can say where the next request on the connection would begin (RFC 9112 §6.3): it must end.
+    ///
+    /// Behind a CONNECT too: a client that did not wait for its tunnel has sent what was meant for somebody else.
     pub(super) fn is_about_framing(&self) -> bool {
-        matches!(self, Self::BadFraming | Self::UnknownCoding)
+        matches!(self, Self::BadFraming | Self::UnknownCoding | Self::MethodRefused)
     }
 
     /// Whether the client should try again soon: the reason passes by itself.

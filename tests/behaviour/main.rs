@@ -23,6 +23,7 @@ mod hosts;
 mod lifecycle;
 mod metrics;
 mod proxy_protocol_out;
+mod smuggling;
 mod streaming;
 mod upstream_h2c;
 mod websocket;
