@@ -26,7 +26,7 @@ pub(super) async fn relay(
     exchange: &Exchange,
 ) -> Result<Response<Source>, Failure> {
     if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return upgrade.ok_or(Failure::UnaskedUpgrade)?.switch(answered).await;
+        return Box::pin(upgrade.ok_or(Failure::UnaskedUpgrade)?.switch(answered)).await;
     }
     let Answered { mut response, connection, in_flight } = answered;
     check_framing(&mut response)?;
