@@ -53,6 +53,8 @@ pub(super) enum Failure {
     HeadTimeout,
     #[error("app server broke off before the response head")]
     HeadBroken(#[source] hyper::Error),
+    #[error("no such protocol can be switched to here")]
+    UpgradeRefused,
     #[error("app server switched protocols unasked")]
     UnaskedUpgrade,
     #[error("app server's answer has an ambiguous end")]
@@ -77,7 +79,7 @@ impl Failure {
             Self::HeaderCount => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
-            Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::UnknownCoding | Self::UpgradeRefused => StatusCode::NOT_IMPLEMENTED,
             Self::BadTarget
             | Self::BadFraming
             | Self::NoHost
@@ -142,7 +144,7 @@ impl Failure {
             StatusCode::REQUEST_TIMEOUT => "The request did not come in time. Please try again.",
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "The header of the request is too large.",
             StatusCode::URI_TOO_LONG => "The address is too long.",
-            StatusCode::NOT_IMPLEMENTED => "The request uses a transfer coding that is not supported.",
+            StatusCode::NOT_IMPLEMENTED => "The request needs something that is not supported here.",
             StatusCode::NOT_FOUND => "There is no shop at this address.",
             StatusCode::SERVICE_UNAVAILABLE => {
                 "This address cannot be looked up at the moment. Please try again shortly."

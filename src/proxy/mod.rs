@@ -13,6 +13,7 @@ mod facts;
 mod forward;
 mod forwarded;
 mod forwarded_for;
+mod frames;
 mod handler;
 pub mod headers;
 mod http1;
@@ -33,6 +34,8 @@ mod retry;
 mod scheme;
 mod stream;
 mod trust;
+mod tunnel;
+mod upgrade;
 mod worker;
 
 use std::{net::SocketAddr, time::Duration};

@@ -26,3 +26,4 @@ mod proxy_protocol_out;
 mod smuggling;
 mod streaming;
 mod upstream_h2c;
+mod websocket;
