@@ -13,10 +13,10 @@ use super::{
     recorder::{Record, Recorder},
 };
 
-/// Bytes of an answer that are read at once, and so what a client that takes nothing of it can make usher hold; also the
-/// largest head of an answer. hyper's own limit is 400 KB, and one client with many streams could hold gigabytes; with half
-/// of this, a body of 64 KiB takes two reads and a fifth more time.
-const READ_MAX: usize = 128 * 1024;
+/// Bytes of an answer that are read at once, and the largest head of one. A few of these pieces wait for a client that takes
+/// nothing; hyper's own limit is 400 KB, and one client may have many streams. A body of 64 KiB still fits into one read
+/// with its head: with 64 KiB it takes two, and a sixth more time.
+const READ_MAX: usize = 72 * 1024;
 
 /// An open connection: the way to send on it, and what was written to it. Dropping it closes it.
 pub(super) struct Line<B> {

@@ -5,7 +5,7 @@ use crate::{
     support::{App, Fixture, Request},
 };
 
-const LARGE: usize = 256 * 1024;
+const LARGE: usize = 1024 * 1024;
 
 fn run(script: &str, stage: &Fixture) -> String {
     ran(python(script).args([stage.usher.http().port().to_string(), stage.usher.process().to_string()]))

@@ -6,7 +6,6 @@ use crate::{
 };
 
 #[test]
-#[ignore = "usher does not carry WebSocket yet"]
 fn a_websocket_is_what_it_would_be_without_usher() {
     let app = Foreign::start("websocket_app.py");
     let tables = Tables::example(Backend::Sqlite);

@@ -18,7 +18,7 @@ SECONDS = 1
 HOLDERS = 10
 RESPONSIVE_SECONDS = 1
 GROWTH_MAX = 48 * 2**20
-EXCHANGE_MAX = 192 * 2**10  # of one that is held open: what was read at once of its answer or upload, and a connection to the app
+EXCHANGE_MAX = 384 * 2**10  # of one that is held open: what was read at once of its answer or upload, and a connection to the app
 score = Score()
 
 
