@@ -1,8 +1,9 @@
 //! The answer to a head that nobody could read, written without hyper, which has given up on the connection.
 
-use std::{fmt::Write, sync::Arc};
+use std::{fmt::Write, sync::Arc, time::SystemTime};
 
-use http::{Response, header};
+use http::Response;
+use httpdate::fmt_http_date;
 use tokio::io::AsyncWriteExt;
 
 use super::{answer, body::Source, connection::Client, error::Failure, exchange::Exchange, stream::ClientStream};
@@ -30,7 +31,8 @@ fn on_the_wire(response: Response<Source>, exchange: &mut Exchange) -> Vec<u8> {
     for (name, value) in &head.headers {
         let _ = write!(text, "{name}: {}\r\n", value.to_str().unwrap_or_default());
     }
-    let _ = write!(text, "{}: close\r\n{}: {}\r\n\r\n", header::CONNECTION, header::CONTENT_LENGTH, page.len());
+    let date = fmt_http_date(SystemTime::now());
+    let _ = write!(text, "date: {date}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", page.len());
     let mut bytes = text.into_bytes();
     bytes.extend_from_slice(&page);
     bytes
