@@ -172,6 +172,7 @@ class Usher(Peer):
 [listen]
 http = ["127.0.0.1:{self.port}"]
 workers = 1
+connections_per_client_max = 100000
 
 [admin]
 listen = "127.0.0.1:0"

@@ -11,7 +11,13 @@ use std::{
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header, uri::PathAndQuery};
 use hyper::body::Incoming;
 
-use super::{body::Tally, connection::Client, facts::Facts, ids::Ids, requester::Requester};
+use super::{
+    connection::Client,
+    facts::Facts,
+    ids::Ids,
+    requester::Requester,
+    upload::{Fault, Tally},
+};
 use crate::{
     routing::{Host, Match, TenantId},
     telemetry::{
@@ -142,6 +148,23 @@ impl Exchange {
     pub(super) fn fail(&mut self, outcome: Outcome, error: &(dyn Error + 'static)) {
         self.outcome = outcome;
         self.reason = Some(causes::one_line(error));
+    }
+
+    /// The answer broke off with `error`; where the request body did before, because of it.
+    pub(super) fn break_off(&mut self, error: &hyper::Error) {
+        match self.upload_fault() {
+            None => self.fail(Outcome::BodyBroken, error),
+            Some(Fault::Broken) => self.fail(Outcome::RequestBroken, error),
+            Some(Fault::Limit(limit)) => {
+                self.fail(Outcome::Limited, &limit);
+                self.count_limit(limit.into());
+            }
+        }
+    }
+
+    /// Why the request body ended too early.
+    pub(super) fn upload_fault(&self) -> Option<Fault> {
+        self.request_tally.as_ref()?.fault()
     }
 
     /// The client has reached `limit`.

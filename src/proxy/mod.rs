@@ -20,6 +20,7 @@ mod http2;
 mod ids;
 mod listener;
 mod look_up;
+mod pace;
 mod places;
 mod preface;
 pub mod presets;
@@ -34,6 +35,7 @@ mod retry;
 mod scheme;
 mod stream;
 mod trust;
+mod upload;
 mod worker;
 
 use std::{net::SocketAddr, time::Duration};

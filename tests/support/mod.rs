@@ -7,6 +7,7 @@
 mod app;
 mod client;
 mod cluster;
+mod descriptors;
 mod fixture;
 mod h2_app;
 mod tables;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 pub(crate) use app::{App, Conversation, Request};
 pub(crate) use client::{Client, Response};
 pub(crate) use cluster::{Cluster, signal};
+pub(crate) use descriptors::connections_possible;
 pub(crate) use fixture::Fixture;
 pub(crate) use h2_app::{Call, DATA, END_HEADERS, END_STREAM, Frame, FrameApp, Frames, H2App, HEADERS, RST_STREAM};
 pub(crate) use tables::{Backend, EXAMPLE_ROWS, Tables};
