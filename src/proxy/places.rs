@@ -12,7 +12,7 @@ use std::{
 use foldhash::fast::RandomState;
 
 /// Locks; a connection takes one of them twice in its life, so that workers hardly ever meet.
-const SHARDS: u64 = 64;
+const SHARDS: usize = 64;
 
 /// The places that clients have in the whole process.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct Places {
     max: usize,
     /// Chooses the shard.
     hasher: RandomState,
-    shards: [Mutex<HashMap<Block, usize, RandomState>>; SHARDS as usize],
+    shards: [Mutex<HashMap<Block, usize, RandomState>>; SHARDS],
 }
 
 impl Places {
@@ -52,8 +52,8 @@ impl Places {
     }
 
     fn shard(&self, block: Block) -> MutexGuard<'_, HashMap<Block, usize, RandomState>> {
-        let shard = self.hasher.hash_one(block) % SHARDS;
-        self.shards[shard as usize].lock().unwrap_or_else(PoisonError::into_inner)
+        let [chosen, ..] = self.hasher.hash_one(block).to_le_bytes();
+        self.shards[usize::from(chosen) % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
