@@ -95,6 +95,21 @@ impl ResponseBody {
         body
     }
 
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<NextFrame> {
+        let frame = match &mut self.source {
+            Source::Page(bytes) if bytes.is_empty() => None,
+            Source::Page(bytes) => {
+                self.exchange.bytes_out = bytes.len() as u64;
+                Some(Ok(Frame::data(std::mem::take(bytes))))
+            }
+            Source::Upstream(relay) => ready!(relay.poll(context, &mut self.exchange)),
+        };
+        if matches!(frame, Some(Ok(_))) {
+            self.finish_if_at_end();
+        }
+        Poll::Ready(frame)
+    }
+
     /// Where hyper needs no further frame it asks for none: the end has to be noticed with the last one.
     fn finish_if_at_end(&mut self) {
         if let Source::Upstream(relay) = &mut self.source
@@ -137,18 +152,9 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<NextFrame> {
         let body = self.get_mut();
-        let frame = match &mut body.source {
-            Source::Page(bytes) if bytes.is_empty() => None,
-            Source::Page(bytes) => {
-                body.exchange.bytes_out = bytes.len() as u64;
-                Some(Ok(Frame::data(std::mem::take(bytes))))
-            }
-            Source::Upstream(relay) => ready!(relay.poll(context, &mut body.exchange)),
-        };
-        if matches!(frame, Some(Ok(_))) {
-            body.finish_if_at_end();
-        }
-        Poll::Ready(frame)
+        let next = body.poll(context);
+        body.exchange.pulse().answer().say(&next);
+        next
     }
 
     fn is_end_stream(&self) -> bool {

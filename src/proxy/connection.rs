@@ -108,6 +108,7 @@ impl Client {
             return false;
         };
         self.worker.metrics.limit(limit);
+        self.pulse.cut_off_all();
         true
     }
 

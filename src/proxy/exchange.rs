@@ -15,6 +15,7 @@ use super::{
     connection::Client,
     facts::Facts,
     ids::Ids,
+    pulse::Pulse,
     requester::Requester,
     upload::{Fault, Tally},
 };
@@ -162,6 +163,11 @@ impl Exchange {
         }
     }
 
+    /// What the connection of the client is doing.
+    pub(super) fn pulse(&self) -> &Pulse {
+        &self.client.pulse
+    }
+
     /// Why the request body ended too early.
     pub(super) fn upload_fault(&self) -> Option<Fault> {
         self.request_tally.as_ref()?.fault()
@@ -200,6 +206,10 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        if self.outcome == Outcome::ClientGone && self.pulse().is_cutting_off() {
+            self.outcome = Outcome::Limited;
+            self.reason = Some("client takes too little of the answer".to_owned());
+        }
         let duration = self.finished.unwrap_or_else(Instant::now).saturating_duration_since(self.started);
         let bytes_in = self.request_tally.as_ref().map_or(0, |tally| tally.bytes());
         let Client { worker, pulse, .. } = &*self.client;

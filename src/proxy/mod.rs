@@ -34,6 +34,7 @@ mod response;
 mod retry;
 mod scheme;
 mod stream;
+mod streams;
 mod trust;
 mod upload;
 mod worker;
