@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 .DEFAULT_GOAL := help
-.PHONY: help run test release bench clean
+.PHONY: help run test fuzz release bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test: ## Check formatting, lints, documentation and dependencies, then run all t
 	@echo "== tests"
 	@cargo test --locked --doc
 	@cargo test --locked --lib --bins --tests
+
+fuzz: ## Throw mutated input at the parsers, FUZZ_SECONDS each (20)
+	@fuzz/run
 
 release: ## Build target/optimised/usher, the binary to ship
 	@deploy/release

@@ -8,6 +8,10 @@ packages=()
 has() { command -v "$1" >/dev/null; }
 # Debian keeps the server's programs out of PATH, and the tests look where Debian keeps them, or in PGBIN.
 [ -n "${PGBIN:-}" ] || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
+has curl || packages+=(curl)
+has h2load || packages+=(nghttp2-client)
+has slowhttptest || packages+=(slowhttptest)
+python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
 
 if [ "${#packages[@]}" -gt 0 ]; then
   echo "== installing ${packages[*]}"
@@ -24,4 +28,14 @@ fi
 if ! cargo deny --version >/dev/null 2>&1; then
   echo "== installing cargo-deny (about two minutes, once)"
   cargo install --quiet --locked cargo-deny@"$CARGO_DENY_VERSION"
+fi
+
+# Foreign clients that are Python libraries, in an environment of their own that goes with `make clean`.
+environment=target/conformance
+wanted=tests/conformance/programs/requirements.txt
+if ! cmp -s "$wanted" "$environment/installed.txt"; then
+  echo "== installing the libraries in $wanted"
+  python3 -m venv --clear "$environment"
+  "$environment/bin/pip" install --quiet --requirement "$wanted"
+  cp "$wanted" "$environment/installed.txt"
 fi

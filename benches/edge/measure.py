@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import time
 from dataclasses import asdict, dataclass
@@ -11,27 +12,32 @@ from peers import HOST, SMALL_BODY, Failed
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 LOG_DEADLINE_SECONDS = 5
+HTTP2_CONNECTIONS = 16
+HTTP2_STREAMS = 32
 
-WRK_SCRIPT = """
-wrk.headers["Host"] = "%s"
-wrk.headers["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0"
-wrk.headers["Accept"] = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-wrk.headers["Accept-Language"] = "en-GB,en;q=0.7,de;q=0.3"
-wrk.headers["Accept-Encoding"] = "gzip, deflate, br, zstd"
-wrk.headers["Referer"] = "http://%s/products/stoneware-cup"
-wrk.headers["Cookie"] = "session=0f9a3c1be27d4b5a8c6e; cart=3; consent=necessary"
-wrk.headers["Upgrade-Insecure-Requests"] = "1"
-wrk.headers["Sec-Fetch-Dest"] = "document"
-wrk.headers["Sec-Fetch-Mode"] = "navigate"
-wrk.headers["Sec-Fetch-Site"] = "same-origin"
+BROWSER = {
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0",
+    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "Accept-Language": "en-GB,en;q=0.7,de;q=0.3",
+    "Accept-Encoding": "gzip, deflate, br, zstd",
+    "Referer": f"http://{HOST}/products/stoneware-cup",
+    "Cookie": "session=0f9a3c1be27d4b5a8c6e; cart=3; consent=necessary",
+    "Upgrade-Insecure-Requests": "1",
+    "Sec-Fetch-Dest": "document",
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-Site": "same-origin",
+}
 
+WRK_SCRIPT = f'wrk.headers["Host"] = "{HOST}"\n' + "".join(
+    f'wrk.headers["{name}"] = "{value}"\n' for name, value in BROWSER.items()
+) + """
 function done(summary, latency, requests)
   local e = summary.errors
-  print(string.format('RESULT {"requests":%%d,"bytes":%%d,"microseconds":%%d,"p50":%%d,"p99":%%d,"errors":%%d}',
+  print(string.format('RESULT {"requests":%d,"bytes":%d,"microseconds":%d,"p50":%d,"p99":%d,"errors":%d}',
     summary.requests, summary.bytes, summary.duration, latency:percentile(50), latency:percentile(99),
     e.connect + e.read + e.write + e.status + e.timeout))
 end
-""" % (HOST, HOST)
+"""
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,13 @@ class Work:
     title: str
     path: str
     body_bytes: int
+    http2: bool = False
 
 
 WORKS = [
     Work("small", "small page (150 B)", "/", len(SMALL_BODY)),
     Work("64k", "64 KiB body", "/64k", 65536),
+    Work("h2", "small page, HTTP/2, 16 connections × 32 streams", "/", len(SMALL_BODY), http2=True),
 ]
 
 
@@ -61,8 +69,8 @@ class Figure:
     cpu_seconds: float
     requests: int
     requests_per_second: float
-    p50_us: int
-    p99_us: int
+    p50_us: int | None
+    p99_us: int | None
     rss_bytes: int
 
     def raw(self):
@@ -70,7 +78,7 @@ class Figure:
 
 
 class Load:
-    """wrk on the core that it shares with the app server."""
+    """wrk, or h2load for HTTP/2, on the core that it shares with the app server."""
 
     def __init__(self, directory, core, connections):
         self.script = directory / "browser.lua"
@@ -78,14 +86,40 @@ class Load:
         self.core = core
         self.connections = connections
 
-    def run(self, port, work, seconds):
-        command = ["taskset", "--cpu-list", self.core, "wrk", "--threads", 1, "--connections", self.connections,
-                   "--duration", f"{seconds}s", "--script", self.script, f"http://127.0.0.1:{port}{work.path}"]
-        ran = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=seconds + 30)
-        results = [line for line in ran.stdout.splitlines() if line.startswith("RESULT ")]
-        if ran.returncode != 0 or len(results) != 1:
-            raise Failed(f"wrk ended with code {ran.returncode}:\n{ran.stdout}{ran.stderr}")
+    def run(self, peer, work, seconds):
+        if work.http2:
+            return self.run_h2load(f"http://127.0.0.1:{peer.http2_port}{work.path}", seconds)
+        return self.run_wrk(f"http://127.0.0.1:{peer.port}{work.path}", seconds)
+
+    def run_wrk(self, url, seconds):
+        command = ["wrk", "--threads", 1, "--connections", self.connections, "--duration", f"{seconds}s",
+                   "--script", self.script, url]
+        said = self.said_by(command, seconds)
+        results = [line for line in said.splitlines() if line.startswith("RESULT ")]
+        if len(results) != 1:
+            raise Failed(f"wrk gave no result:\n{said}")
         return json.loads(results[0].removeprefix("RESULT "))
+
+    def run_h2load(self, url, seconds):
+        """A fixed time with prior knowledge; what is in flight at its end is answered and logged, but not counted."""
+        fields = [f"--header={name.lower()}: {value}" for name, value in {":authority": HOST, **BROWSER}.items()]
+        command = ["h2load", "--threads=1", f"--clients={HTTP2_CONNECTIONS}", f"--max-concurrent-streams={HTTP2_STREAMS}",
+                   f"--duration={seconds}", *fields, url]
+        said = self.said_by(command, seconds)
+        counts = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", said)
+        body = re.search(r"traffic: .*, \S+ \((\d+)\) data", said)
+        if not counts or not body:
+            raise Failed(f"h2load gave no result:\n{said}")
+        succeeded, failed, errored, timeouts = map(int, counts.groups())
+        return {"requests": succeeded, "bytes": int(body[1]), "microseconds": seconds * 1e6, "p50": None, "p99": None,
+                "errors": failed + errored + timeouts}
+
+    def said_by(self, command, seconds):
+        pinned = ["taskset", "--cpu-list", self.core, *command]
+        ran = subprocess.run(list(map(str, pinned)), capture_output=True, text=True, timeout=seconds + 30)
+        if ran.returncode != 0:
+            raise Failed(f"{command[0]} ended with code {ran.returncode}:\n{ran.stdout}{ran.stderr}")
+        return ran.stdout
 
 
 def measure(peer, work, load, seconds, round_number):
@@ -93,7 +127,7 @@ def measure(peer, work, load, seconds, round_number):
     if peer.log:
         os.truncate(peer.log, 0)
     before = cpu_seconds(peer.process.pid)
-    result = load.run(peer.port, work, seconds)
+    result = load.run(peer, work, seconds)
     spent = cpu_seconds(peer.process.pid) - before
     requests = result["requests"]
     refuse_bad(peer, work, result)
@@ -106,11 +140,11 @@ def measure(peer, work, load, seconds, round_number):
 
 
 def warm_up(peer, work, load, seconds):
-    refuse_bad(peer, work, load.run(peer.port, work, seconds))
+    refuse_bad(peer, work, load.run(peer, work, seconds))
 
 
 def refuse_bad(peer, work, result):
-    """Errors of sockets and statuses from 400 are counted by wrk; a redirect would be too small for the right answer."""
+    """Errors of sockets and statuses from 400 are counted by the load generator; a redirect would be too small for the right answer."""
     if result["errors"]:
         raise Failed(f"{peer.name}, {work.title}: {result['errors']} errors among {result['requests']} requests")
     if result["requests"] == 0 or result["bytes"] < result["requests"] * work.body_bytes:

@@ -116,9 +116,11 @@ class Peer:
     title = ""
     binary = ""
     version_flag = "-v"
+    needs_http2_port = True  # HTTP/2 with prior knowledge has to be declared; whoever recognises it needs no other port
 
     def __init__(self, directory, core, app_port, logging):
         self.port = free_port()
+        self.http2_port = free_port() if self.needs_http2_port else self.port
         self.app_port = app_port
         self.directory = directory / self.name
         self.directory.mkdir()
@@ -162,6 +164,7 @@ class Usher(Peer):
     name = "usher"
     title = "usher"
     version_flag = "--version"
+    needs_http2_port = False
     binary = Path("target/optimised/usher").resolve()
 
     def command(self):
@@ -173,6 +176,7 @@ class Usher(Peer):
 http = ["127.0.0.1:{self.port}"]
 workers = 1
 connections_per_client_max = 100000
+connection_requests_max = 1000000000
 
 [admin]
 listen = "127.0.0.1:0"
@@ -206,7 +210,8 @@ servers = ["http://127.0.0.1:{self.app_port}"]
 
 
 class Nginx(Peer):
-    """With buffers that hold 64 KiB: its stock ones cost it twice the time for such a body."""
+    """With buffers that hold 64 KiB: its stock ones cost it twice the time for such a body. And with room for as many idle
+    connections to the app as there are requests at once, or HTTP/2 would cost it a handshake for nearly every one."""
 
     name = "nginx"
     title = "nginx"
@@ -224,9 +229,10 @@ class Nginx(Peer):
   proxy_buffers 16 8k;
   proxy_max_temp_file_size 0;
   map $host $store {{ default ""; {HOST} {STORE_ID}; }}
-  upstream app {{ server 127.0.0.1:{self.app_port}; keepalive 64; keepalive_requests 1000000000; }}
+  upstream app {{ server 127.0.0.1:{self.app_port}; keepalive 1024; keepalive_requests 1000000000; }}
   server {{
-    listen 127.0.0.1:{self.port} default_server;
+    listen 127.0.0.1:{self.port} default_server backlog=4096;
+    listen 127.0.0.1:{self.http2_port} default_server http2;
     if ($store = "") {{ return 404; }}
     location / {{
       proxy_pass http://app;
@@ -255,18 +261,21 @@ class Haproxy(Peer):
         config.write_text(f"""
 global
   nbthread 1
+  maxconn 16000
+  no strict-limits
   {"log stdout format raw local0" if self.log else ""}
 
 defaults
   mode http
   {"log global" if self.log else ""}
   timeout connect 5s
-  timeout client 30s
-  timeout server 30s
+  timeout client 60s
+  timeout server 60s
   http-reuse always
 
 frontend edge
-  bind 127.0.0.1:{self.port}
+  bind 127.0.0.1:{self.port} backlog 4096
+  bind 127.0.0.1:{self.http2_port} proto h2
   unique-id-format %[uuid()]
   http-request set-var(txn.host) req.hdr(host),field(1,:),lower
   http-request set-var(txn.store) var(txn.host),map({self.directory}/stores.map)
@@ -306,7 +315,7 @@ daemon off;
 worker_processes 1;
 pid {directory}/nginx.pid;
 error_log {directory}/error.log;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 16000; }}
 http {{
   client_body_temp_path {directory}/body;
   proxy_temp_path {directory}/proxy;

@@ -9,7 +9,6 @@ import sys
 from datetime import datetime, timezone
 from statistics import median
 
-from measure import WORKS
 from peers import PEERS, first_line
 from plot import plot
 
@@ -19,21 +18,27 @@ REFERENCES = ["nginx", "haproxy"]
 class Report:
     """The figures of one run and the circumstances they were taken under."""
 
-    def __init__(self, peers, logging, options):
+    def __init__(self, peers, works, logging, options):
         self.peers = [PEERS[name] for name in peers]
+        self.works = works
         self.logging = logging
         self.figures = []
+        self.crowds = []
         self.options = options
         self.circumstances = circumstances(peers)
 
     def add(self, figure):
         self.figures.append(figure)
 
+    def add_crowd(self, figure):
+        self.crowds.append(figure)
+
     def write(self, directory):
         directory.mkdir(parents=True, exist_ok=True)
         stem = "edge" if self.logging else "edge-no-log"
         raw = {"circumstances": self.circumstances, "options": self.options,
-               "figures": [figure.raw() for figure in self.figures]}
+               "figures": [figure.raw() for figure in self.figures],
+               "crowds": [figure.raw() for figure in self.crowds]}
         (directory / f"{stem}.json").write_text(json.dumps(raw, indent=1) + "\n")
         (directory / f"{stem}.md").write_text(self.markdown(stem))
         (directory / f"{stem}.svg").write_text(plot(self.subtitle(), self.bars()))
@@ -41,8 +46,9 @@ class Report:
 
     def markdown(self, stem):
         return "\n".join([
-            "# CPU time per request, side by side", "", f"![CPU time per request]({stem}.svg)", "",
-            self.subtitle() + ".", "", *self.table(), "",
+            "# Side by side", "", f"![CPU time per request]({stem}.svg)", "",
+            "## CPU time per request", "", self.subtitle() + ".", "", *self.table(), "",
+            *self.crowd_section(),
             "Ratios are taken within each round (in their order) and the last figure is their median; below 1 the proxy "
             "of the row is cheaper. Requests per second and p99 are medians for orientation only: they depend on the "
             "load generator, which shares its core with the app server. RSS is the largest seen.", "",
@@ -52,39 +58,65 @@ class Report:
 
     def subtitle(self):
         log = "access log on" if self.logging else "no access log"
-        return (f"HTTP/1.1, {self.options['connections']} keep-alive connections, {log}, "
+        return (f"HTTP/1.1 with {self.options['connections']} keep-alive connections unless said otherwise, {log}, "
                 f"{self.options['rounds']} rounds of {self.options['seconds']} s, median")
 
     def table(self):
         references = [name for name in REFERENCES if any(peer.name == name for peer in self.peers)]
         head = ["work", "proxy", "CPU µs/request", *[f"ratio to {PEERS[name].title}" for name in references],
                 "requests/s", "p99 ms", "RSS MiB"]
-        rows = [self.row(work, peer, references) for work in WORKS for peer in self.peers]
+        rows = [self.row(work, peer, references) for work in self.works for peer in self.peers]
         return [line(head), line(["---", "---"] + ["---:"] * (len(head) - 2)), *map(line, rows)]
+
+    def crowd_section(self):
+        if not self.crowds:
+            return []
+        references = [name for name in REFERENCES if any(peer.name == name for peer in self.peers)]
+        head = ["proxy", "KB per idle connection", "RSS MiB while idle", "CPU µs/request",
+                *[f"ratio to {PEERS[name].title}" for name in references]]
+        rows = [self.crowd_row(peer, references) for peer in self.peers]
+        return [
+            f"## {self.crowds[0].connections:,} connections that do little", "",
+            "Each has one request behind it and is idle: what it takes of the proxy's memory. Then each asks once a "
+            "second: what a request costs.", "",
+            line(head), line(["---"] + ["---:"] * (len(head) - 1)), *map(line, rows), "",
+        ]
+
+    def crowd_row(self, peer, references):
+        mine = self.crowds_of(peer.name)
+        return [
+            peer.title, f"**{median(f.bytes_per_idle_connection for f in mine) / 1000:.2f}**",
+            f"{median(f.rss_bytes_idle for f in mine) / 2**20:.1f}",
+            f"**{median(f.cpu_us_per_request for f in mine):.1f}**",
+            *[ratios(peer.name, name, mine, self.crowds_of(name)) for name in references],
+        ]
+
+    def crowds_of(self, name):
+        return sorted((f for f in self.crowds if f.peer == name), key=lambda f: f.round)
 
     def row(self, work, peer, references):
         mine = self.of(work, peer.name)
         return [
             work.title, peer.title, f"**{median(f.cpu_us_per_request for f in mine):.1f}**",
-            *[self.ratio(work, peer.name, reference) for reference in references],
+            *[ratios(peer.name, name, mine, self.of(work, name)) for name in references],
             f"{median(f.requests_per_second for f in mine):,.0f}",
-            f"{median(f.p99_us for f in mine) / 1000:.1f}",
+            "" if work.http2 else f"{median(f.p99_us for f in mine) / 1000:.1f}",
             f"{max(f.rss_bytes for f in mine) / 2**20:.1f}",
         ]
 
-    def ratio(self, work, name, reference):
-        if name == reference:
-            return "1"
-        pairs = zip(self.of(work, name), self.of(work, reference), strict=True)
-        ratios = [mine.cpu_us_per_request / theirs.cpu_us_per_request for mine, theirs in pairs]
-        return " ".join(f"{ratio:.2f}" for ratio in ratios) + f" → **{median(ratios):.2f}**"
-
     def bars(self):
         return [(work.title, [(peer.title, [f.cpu_us_per_request for f in self.of(work, peer.name)])
-                              for peer in self.peers]) for work in WORKS]
+                              for peer in self.peers]) for work in self.works]
 
     def of(self, work, name):
         return sorted((f for f in self.figures if (f.work, f.peer) == (work.name, name)), key=lambda f: f.round)
+
+
+def ratios(name, reference, mine, theirs):
+    if name == reference:
+        return "1"
+    each = [a.cpu_us_per_request / b.cpu_us_per_request for a, b in zip(mine, theirs, strict=True)]
+    return " ".join(f"{ratio:.2f}" for ratio in each) + f" → **{median(each):.2f}**"
 
 
 def line(cells):
@@ -102,6 +134,7 @@ def circumstances(peers):
         "cores": "the proxy alone on one, load generator and app server on the other",
         **versions,
         "wrk": first_line(["wrk", "-v"]),
+        "h2load": first_line(["h2load", "--version"]),
     }
 
 

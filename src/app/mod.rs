@@ -24,7 +24,7 @@ use crate::{
     config::Config,
     database::{postgres, sqlite},
     directory::Directory,
-    lifecycle::{self, Drain, Readiness, Tasks},
+    lifecycle::{Drain, Readiness, Tasks, Termination},
     proxy::{self, BindError, Listeners, Places, Roles},
     routing::Rules,
     telemetry::{
@@ -42,13 +42,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Runs usher until SIGTERM or SIGINT, then drains.
 pub async fn serve(config: Config) -> Result<(), Error> {
-    let app = App::bind(config).await?;
-    app.run(async {
-        if let Err(error) = lifecycle::terminated().await {
-            tracing::error!(%error, "cannot listen for signals");
-        }
-    })
-    .await
+    let termination = Termination::listen()?;
+    App::bind(config).await?.run(termination.wait()).await
 }
 
 /// Where usher listens.

@@ -18,7 +18,7 @@ use crate::{
         session::{self, Session},
         sqlite,
     },
-    lifecycle,
+    lifecycle::Termination,
 };
 
 /// The example stores of the documentation; ids that exist are left as they are, so that a folder can be used again.
@@ -37,6 +37,7 @@ pub struct Options {
 
 /// Runs until Ctrl-C. `started` is given the addresses once everything listens.
 pub async fn run(options: Options, started: impl FnOnce(&Addresses)) -> Result<(), Error> {
+    let termination = Termination::listen()?;
     let folder = Folder::prepare(options.folder.as_deref())?;
     let file = folder.path().join("usher-demo.db");
     create_rows(&file).await?;
@@ -47,11 +48,7 @@ pub async fn run(options: Options, started: impl FnOnce(&Addresses)) -> Result<(
     }
     let app = App::bind(configuration(&file, &options, servers)?).await?;
     started(app.addresses());
-    app.run(async {
-        let _no_signals = lifecycle::terminated().await;
-    })
-    .await?;
-    Ok(())
+    Ok(app.run(termination.wait()).await?)
 }
 
 /// A folder that was given, or one that goes with the demo.

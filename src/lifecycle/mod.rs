@@ -7,5 +7,5 @@ mod tasks;
 
 pub use drain::{Drain, DrainWatch, Drained};
 pub use readiness::{Readiness, ReadinessGuard};
-pub use signals::terminated;
+pub use signals::Termination;
 pub use tasks::Tasks;

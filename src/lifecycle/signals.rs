@@ -1,42 +1,46 @@
 //! Signals.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Ends at the first SIGTERM or SIGINT.
+/// SIGTERM and SIGINT, heard from [`Termination::listen`] on.
 ///
-/// From its first poll on, neither signal ends the process by itself any more, even after this future has gone: whoever
-/// awaits it has taken over the duty to stop. Fails where the handlers cannot be installed.
-pub async fn terminated() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// From then on neither ends the process by itself any more, even after this has gone: whoever listens has taken over the duty to
+/// stop. Listening begins before anybody is told that usher runs; a signal that came in between would be lost.
+pub struct Termination {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Termination {
+    /// Begins to listen. Fails where the handlers cannot be installed.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    /// Ends at the first of the signals.
+    pub async fn wait(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        pin::pin,
-        process::Command,
-        task::{Context, Waker},
-        time::Duration,
-    };
+    use std::{process::Command, time::Duration};
 
     use super::*;
 
     /// One test for both signals: they reach the whole test process, so two tests would hear each other's.
     #[tokio::test]
-    async fn either_signal_ends_the_wait() {
+    async fn either_signal_is_heard_though_nobody_waits_yet() {
         for name in ["TERM", "INT"] {
-            let mut stop = pin!(terminated());
-            // The first poll installs the handlers; without it the signal would end the test process.
-            assert!(stop.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            let termination = Termination::listen().unwrap();
             let kill = format!("kill -{name} {}", std::process::id());
             assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-            tokio::time::timeout(Duration::from_secs(10), stop).await.expect("the signal was not heard").unwrap();
+            let stop = tokio::time::timeout(Duration::from_secs(10), termination.wait());
+            stop.await.expect("the signal was not heard");
         }
     }
 }

@@ -12,6 +12,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use super::{
     exchange::Exchange,
     replay::KeptBody,
+    tunnel::Tunnel,
     upload::{Upload, UploadError},
 };
 use crate::upstream::{Connection, InFlight};
@@ -70,6 +71,22 @@ pub(super) enum Source {
     Page(Bytes),
     /// The app.
     Upstream(Relay),
+    /// Nothing; what follows is no HTTP any more.
+    Tunnel(Box<Tunnel>),
+}
+
+impl Source {
+    fn poll(&mut self, context: &mut Context<'_>, exchange: &mut Exchange) -> Poll<NextFrame> {
+        match self {
+            Self::Page(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Page(bytes) => {
+                exchange.bytes_out = bytes.len() as u64;
+                Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
+            }
+            Self::Upstream(relay) => relay.poll(context, exchange),
+            Self::Tunnel(_) => Poll::Ready(None),
+        }
+    }
 }
 
 /// An answer of the app while its body runs.
@@ -85,37 +102,28 @@ pub(super) struct Relay {
 /// What the client receives; carries the record of the exchange to its end.
 pub(super) struct ResponseBody {
     source: Source,
-    exchange: Box<Exchange>,
+    /// `None` where the record goes on elsewhere.
+    exchange: Option<Box<Exchange>>,
 }
 
 impl ResponseBody {
     pub(super) fn new(source: Source, exchange: Box<Exchange>) -> Self {
-        let mut body = Self { source, exchange };
+        let mut body = Self { source, exchange: Some(exchange) };
         body.finish_if_at_end();
         body
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<NextFrame> {
-        let frame = match &mut self.source {
-            Source::Page(bytes) if bytes.is_empty() => None,
-            Source::Page(bytes) => {
-                self.exchange.bytes_out = bytes.len() as u64;
-                Some(Ok(Frame::data(std::mem::take(bytes))))
-            }
-            Source::Upstream(relay) => ready!(relay.poll(context, &mut self.exchange)),
-        };
-        if matches!(frame, Some(Ok(_))) {
-            self.finish_if_at_end();
-        }
-        Poll::Ready(frame)
+    /// The body of an answer that is only a head.
+    pub(super) fn none() -> Self {
+        Self { source: Source::Page(Bytes::new()), exchange: None }
     }
 
     /// Where hyper needs no further frame it asks for none: the end has to be noticed with the last one.
     fn finish_if_at_end(&mut self) {
-        if let Source::Upstream(relay) = &mut self.source
+        if let (Source::Upstream(relay), Some(exchange)) = (&mut self.source, &mut self.exchange)
             && relay.incoming.is_end_stream()
         {
-            relay.finish(&mut self.exchange);
+            relay.finish(exchange);
         }
     }
 }
@@ -152,8 +160,12 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<NextFrame> {
         let body = self.get_mut();
-        let next = body.poll(context);
-        body.exchange.pulse().answer().say(&next);
+        let Some(exchange) = &mut body.exchange else { return Poll::Ready(None) };
+        let next = body.source.poll(context, exchange);
+        exchange.pulse().answer().say(&next);
+        if matches!(next, Poll::Ready(Some(Ok(_)))) {
+            body.finish_if_at_end();
+        }
         next
     }
 
@@ -161,11 +173,13 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Page(bytes) => bytes.is_empty(),
             Source::Upstream(relay) => relay.incoming.is_end_stream(),
+            Source::Tunnel(_) => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
+            Source::Tunnel(_) => SizeHint::with_exact(0),
             Source::Page(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Upstream(relay) => relay.incoming.size_hint(),
         }

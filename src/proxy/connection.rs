@@ -4,7 +4,7 @@ use std::{
     future::{Future, poll_fn},
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
 };
 
@@ -12,13 +12,16 @@ use http::HeaderValue;
 use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
 
 use super::{
-    Standing, http1, http2,
+    Standing,
+    exchange::Exchange,
+    http1, http2,
     places::Place,
     preface::{self, Protocol},
     proxy_protocol,
     pulse::Pulse,
     requester::printed,
     stream::ClientStream,
+    tunnel::Tunnel,
     worker::Worker,
 };
 use crate::{lifecycle::DrainWatch, telemetry::outcome::Limit, upstream::ClientAddresses};
@@ -43,23 +46,38 @@ pub(super) struct Client {
     /// How far the word of `address` goes.
     pub(super) standing: Standing,
     pub(super) pulse: Pulse,
+    pub(super) drain: DrainWatch,
+    /// What the connection is for once HTTP/1.1 has ended on it.
+    handed_over: Mutex<Option<(Box<Tunnel>, Box<Exchange>)>>,
     accepted_at: u64,
 }
 
 impl Client {
-    /// `address` is whom `peer` announced, or its own.
-    fn new(worker: Arc<Worker>, peer: SocketAddr, address: IpAddr, local: Option<SocketAddr>) -> Self {
+    /// `address` is whom the peer announced, or its own.
+    fn new(worker: Arc<Worker>, drain: DrainWatch, addresses: ClientAddresses, address: IpAddr) -> Self {
         let accepted_at = worker.clock.now_ms();
         Self {
-            addresses: ClientAddresses { client: peer, local }.of(address),
+            peer_is_loopback: addresses.client.ip().is_loopback(),
+            addresses: addresses.of(address),
             address,
             address_header: printed(address),
-            peer_is_loopback: peer.ip().is_loopback(),
             standing: worker.settings.trusted_proxies.standing(address),
             pulse: Pulse::new(accepted_at),
+            drain,
+            handed_over: Mutex::default(),
             accepted_at,
             worker,
         }
+    }
+
+    /// Keeps what begins once HTTP/1.1 has ended on this connection.
+    pub(super) fn hand_over(&self, tunnel: Box<Tunnel>, exchange: Box<Exchange>) {
+        *self.handed_over.lock().unwrap_or_else(PoisonError::into_inner) = Some((tunnel, exchange));
+    }
+
+    /// What was handed over. Whoever serves the connection has to ask, in any case: the record that is kept here keeps the client.
+    pub(super) fn take_over(&self) -> Option<(Box<Tunnel>, Box<Exchange>)> {
+        self.handed_over.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A proxy of ours carries thousands of clients over few connections: limits that are meant for one client do not apply.
@@ -136,7 +154,7 @@ pub(super) async fn serve(worker: Arc<Worker>, mut tcp: TcpStream, drain: DrainW
     }
     let Some(address) = proxy_protocol::client_of(peer.ip(), &worker, &mut tcp, &drain).await else { return };
     let local = worker.tells_addresses.then(|| tcp.local_addr().ok()).flatten();
-    let client = Arc::new(Client::new(worker, peer, address, local));
+    let client = Arc::new(Client::new(worker, drain.clone(), ClientAddresses { client: peer, local }, address));
     let Ok(_place) = client.take_place() else { return };
     let mut stream = ClientStream::new(tcp, Arc::clone(&client));
     let announcement = pin!(drain.draining());

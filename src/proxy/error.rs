@@ -54,6 +54,8 @@ pub(super) enum Failure {
     HeadTimeout,
     #[error("app server broke off before the response head")]
     HeadBroken(#[source] hyper::Error),
+    #[error("no such protocol can be switched to here")]
+    UpgradeRefused,
     #[error("app server switched protocols unasked")]
     UnaskedUpgrade,
     #[error("app server's answer has an ambiguous end")]
@@ -81,7 +83,7 @@ impl Failure {
             Self::HeaderCount => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
-            Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::UnknownCoding | Self::UpgradeRefused => StatusCode::NOT_IMPLEMENTED,
             Self::BadTarget
             | Self::BadFraming
             | Self::NoHost
@@ -131,8 +133,10 @@ impl Failure {
 
     /// Whether the connection must end, since nobody can say where the next request would begin (RFC 9112 §6.3) or wants to
     /// read up to there.
+    ///
+    /// Behind a CONNECT too: a client that did not wait for its tunnel has sent what was meant for somebody else.
     pub(super) fn ends_connection(&self) -> bool {
-        matches!(self, Self::BadFraming | Self::UnknownCoding | Self::BodyLimit(_))
+        matches!(self, Self::BadFraming | Self::UnknownCoding | Self::MethodRefused | Self::BodyLimit(_))
     }
 
     /// Whether the client should try again soon: the reason passes by itself.
@@ -148,7 +152,7 @@ impl Failure {
             StatusCode::PAYLOAD_TOO_LARGE => "The request is too large.",
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "The header of the request is too large.",
             StatusCode::URI_TOO_LONG => "The address is too long.",
-            StatusCode::NOT_IMPLEMENTED => "The request uses a transfer coding that is not supported.",
+            StatusCode::NOT_IMPLEMENTED => "The request needs something that is not supported here.",
             StatusCode::NOT_FOUND => "There is no shop at this address.",
             StatusCode::SERVICE_UNAVAILABLE => {
                 "This address cannot be looked up at the moment. Please try again shortly."

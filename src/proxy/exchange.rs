@@ -46,6 +46,8 @@ pub(super) struct Exchange {
     pub(super) upstream_wait: Duration,
     pub(super) request_tally: Option<Arc<Tally>>,
     pub(super) bytes_out: u64,
+    /// Bytes that a tunnel has carried to the app.
+    pub(super) tunnelled_in: u64,
     /// The status of the answer, once there is one.
     pub(super) status: Option<StatusCode>,
     finished: Option<Instant>,
@@ -102,6 +104,7 @@ impl Exchange {
             upstream_wait: Duration::ZERO,
             request_tally: None,
             bytes_out: 0,
+            tunnelled_in: 0,
             status: None,
             finished: None,
             outcome: Outcome::ClientGone,
@@ -211,7 +214,7 @@ impl Drop for Exchange {
             self.reason = Some("client takes too little of the answer".to_owned());
         }
         let duration = self.finished.unwrap_or_else(Instant::now).saturating_duration_since(self.started);
-        let bytes_in = self.request_tally.as_ref().map_or(0, |tally| tally.bytes());
+        let bytes_in = self.tunnelled_in + self.request_tally.as_ref().map_or(0, |tally| tally.bytes());
         let Client { worker, pulse, .. } = &*self.client;
         worker.metrics.exchange(self.outcome, self.status.map_or(0, |status| status.as_u16()), duration);
         worker.access_log.write(&self.line(duration, bytes_in));

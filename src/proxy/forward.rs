@@ -5,7 +5,7 @@ use hyper::body::Incoming;
 
 use super::{
     answer, body::Source, connection::Client, error::Failure, exchange::Exchange, facts::Facts, look_up::look_up,
-    request, requester::Requester, response, retry,
+    request, requester::Requester, response, retry, upgrade::Upgrade,
 };
 use crate::routing::{Decision, decide};
 
@@ -17,6 +17,7 @@ pub(super) async fn forward(
     mut request: Request<Incoming>,
 ) -> Result<Response<Source>, Failure> {
     let worker = &client.worker;
+    let upgrade = Upgrade::take(&mut request)?;
     request::name_host(&mut request)?;
     request::check_size(&request, &worker.settings)?;
     request::check(&request)?;
@@ -30,7 +31,8 @@ pub(super) async fn forward(
         Decision::Refuse(refusal) => return Err(Failure::Unknown(refusal)),
     };
     let host = facts.forwarded();
-    let outgoing = request::prepare(request, host, &destination, client, requester, exchange)?;
+    let mut outgoing = request::prepare(request, host, &destination, client, requester, exchange)?;
+    upgrade.as_ref().map_or(Ok(()), |upgrade| upgrade.ask(&mut outgoing))?;
     let answered = retry::send(worker, worker.roles.upstream_for(destination.matched), outgoing, exchange).await?;
-    response::relay(answered, exchange)
+    response::relay(answered, upgrade, exchange).await
 }

@@ -31,12 +31,18 @@ pub(super) async fn handle(
     let mut exchange = Exchange::open(&client, &requester, &request);
     let forwarded = caught(pin!(forward(&client, &requester, &mut exchange, request))).await;
     let response = forwarded.unwrap_or_else(|failure| answer::to_failure(failure, &mut exchange));
-    Ok(finish(response, exchange))
+    Ok(finish(&client, response, exchange))
 }
 
-fn finish(response: Response<Source>, mut exchange: Box<Exchange>) -> Response<ResponseBody> {
+fn finish(client: &Arc<Client>, response: Response<Source>, mut exchange: Box<Exchange>) -> Response<ResponseBody> {
     exchange.status = Some(response.status());
-    response.map(|source| ResponseBody::new(source, exchange))
+    response.map(|source| match source {
+        Source::Tunnel(tunnel) => {
+            tunnel.open(client, exchange);
+            ResponseBody::none()
+        }
+        source => ResponseBody::new(source, exchange),
+    })
 }
 
 /// A panic is a bug; it ends the exchange it happened in, and no other. Pinned by the caller, since an exchange is some

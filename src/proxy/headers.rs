@@ -50,8 +50,7 @@ impl HeaderRules {
 
     /// Leaves what the client says to the app after a body: a trailer is a header to many apps (RFC 9110 §6.5.1).
     pub fn strip_trailers(&self, trailers: &mut HeaderMap) {
-        self.strip_request(trailers, Standing::Stranger);
-        trailers.remove(TRACEPARENT);
+        remove_of_one_hop(trailers, |name| self.is_refused(name, Standing::Stranger) || belongs_into_a_head(name));
     }
 
     /// CGI and WSGI servers read `X_Store_Id` as `X-Store-Id`: an underscore counts as a hyphen.
@@ -149,6 +148,28 @@ fn remove_of_one_hop(headers: &mut HeaderMap, is_refused: impl Fn(&str) -> bool)
 /// The fields that RFC 9110 §7.6.1 names beside what `Connection` nominates.
 fn is_of_one_hop(name: &str) -> bool {
     matches!(name, "te" | "upgrade" | "keep-alive" | "proxy-connection" | "transfer-encoding")
+}
+
+/// What frames, routes or authenticates a request, or says how to read it, comes too late behind the body (RFC 9110
+/// §6.5.1); and what is traced is named in front of it.
+fn belongs_into_a_head(name: &str) -> bool {
+    matches!(
+        name,
+        "authorization"
+            | "cache-control"
+            | "content-encoding"
+            | "content-length"
+            | "content-range"
+            | "content-type"
+            | "cookie"
+            | "expect"
+            | "host"
+            | "max-forwards"
+            | "proxy-authorization"
+            | "traceparent"
+            | "tracestate"
+            | "trailer"
+    )
 }
 
 fn remove_connection(headers: &mut HeaderMap) {
@@ -311,6 +332,10 @@ mod tests {
         let mut trailers = headers(&[("x-store-id", "9"), ("x_store_id", "9"), ("checksum", "abc")]);
         rules(true).strip_trailers(&mut trailers);
         assert_eq!(trailers, headers(&[("checksum", "abc")]));
+        let belongs_into_a_head = [("host", "a"), ("content-length", "1"), ("authorization", "b"), ("trailer", "c")];
+        let mut trailers = headers(&belongs_into_a_head);
+        rules(false).strip_trailers(&mut trailers);
+        assert!(trailers.is_empty(), "{trailers:?}");
     }
 
     #[test]

@@ -37,6 +37,7 @@ const HYPER_BUFFER_MIN: usize = 8192;
 /// Serves HTTP/1.1 on `stream` until client, limit or drain ends it.
 pub(super) async fn serve(client: Arc<Client>, mut stream: ClientStream, mut announced: Announced<'_>) {
     stream.speak_http1();
+    let _handed_over = HandedOver(&client);
     loop {
         let end;
         (end, stream) = active(&client, stream, &mut announced).await;
@@ -47,19 +48,32 @@ pub(super) async fn serve(client: Arc<Client>, mut stream: ClientStream, mut ann
                 Woken::ToEnd => return,
             },
             // What happens once at most is boxed: while a connection is parked it should take no space.
-            end => return Box::pin(finish(end, client, stream)).await,
+            end => return Box::pin(finish(end, &client, stream)).await,
         }
     }
 }
 
-async fn finish(end: End, client: Arc<Client>, mut stream: ClientStream) {
+async fn finish(end: End, client: &Arc<Client>, mut stream: ClientStream) {
+    if let Some((tunnel, exchange)) = client.take_over() {
+        stream.speak_freely();
+        return tunnel.run(client, stream, exchange).await;
+    }
     match (end, stream.take_held_back()) {
-        (End::HeadTimeout, _) => refused::answer(&client, stream, Failure::HeaderTimeout).await,
+        (End::HeadTimeout, _) => refused::answer(client, stream, Failure::HeaderTimeout).await,
         (End::BadHead(error), Some(status)) => {
-            refused::answer(&client, stream, Failure::unreadable(status, &error)).await;
+            refused::answer(client, stream, Failure::unreadable(status, &error)).await;
         }
         (End::CutOff, _) => {}
         (End::BadHead(_) | End::Done | End::Quiet, _) => stream.close().await,
+    }
+}
+
+/// Takes what was handed over when serving ends, however it ends.
+struct HandedOver<'a>(&'a Client);
+
+impl Drop for HandedOver<'_> {
+    fn drop(&mut self) {
+        drop(self.0.take_over());
     }
 }
 

@@ -13,6 +13,7 @@ mod facts;
 mod forward;
 mod forwarded;
 mod forwarded_for;
+mod frames;
 mod handler;
 pub mod headers;
 mod http1;
@@ -36,6 +37,8 @@ mod scheme;
 mod stream;
 mod streams;
 mod trust;
+mod tunnel;
+mod upgrade;
 mod upload;
 mod worker;
 

@@ -55,7 +55,7 @@ pub(super) fn check_size<B>(request: &Request<B>, settings: &Settings) -> Result
 
 /// Refuses methods that a tenant router has no use for and targets that name no resource of an app.
 pub(super) fn check<B: Body>(request: &Request<B>) -> Result<(), Failure> {
-    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+    if is_refused(request.method()) {
         return Err(Failure::MethodRefused);
     }
     let scheme = request.uri().scheme();
@@ -67,6 +67,15 @@ pub(super) fn check<B: Body>(request: &Request<B>) -> Result<(), Failure> {
         return check_coding(request.headers(), request.version());
     }
     Ok(())
+}
+
+/// CONNECT and TRACE, in any letters: methods are case-sensitive (RFC 9110 §9.1), but not every app minds.
+fn is_refused(method: &Method) -> bool {
+    match method.as_str().as_bytes() {
+        [b'C' | b'c', ..] => method.as_str().eq_ignore_ascii_case("connect"),
+        [b'T' | b't', ..] => method.as_str().eq_ignore_ascii_case("trace"),
+        _ => false,
+    }
 }
 
 /// One `Transfer-Encoding` that says `chunked` and nothing else, from a client that can mean it (RFC 9112 §6.1, §7).
@@ -110,8 +119,10 @@ pub(super) fn prepare(
     let takes_trailers = protocol == Protocol::Http2 && dialect::takes_trailers(&head.headers);
     worker.headers.strip_request(&mut head.headers, client.standing);
     let is_expected = !incoming.is_end_stream() && is_expected(&mut head.headers, version);
+    let length = incoming.size_hint().exact();
+    say_length(&mut head.headers, length);
     match protocol {
-        Protocol::Http1 => dialect::to_http1(&mut head, incoming.size_hint().exact().is_none()),
+        Protocol::Http1 => dialect::to_http1(&mut head, length.is_none()),
         Protocol::Http2 => dialect::to_http2(&mut head, &host.value, takes_trailers)?,
     }
     let ids = &exchange.ids;
@@ -157,6 +168,20 @@ fn hold_back(request: &mut Request<Box<Upload>>) {
     on_informational(request, move |interim| tally.expectation.hear(interim.status()));
 }
 
+/// Says the length of a body in the one form that every reader takes alike: an app may read `010` as eight.
+fn say_length(headers: &mut HeaderMap, length: Option<u64>) {
+    if let Some(length @ 1..) = length
+        && !is_plain_length(headers)
+    {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+}
+
+fn is_plain_length(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    matches!((lengths.next(), lengths.next()), (Some(length), None) if !length.as_bytes().starts_with(b"0"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +195,8 @@ mod tests {
         let refused = |method, target| check(&request(method, target).body(String::new()).unwrap()).unwrap_err();
         assert!(matches!(refused("CONNECT", "shop.example:443"), Failure::MethodRefused));
         assert!(matches!(refused("TRACE", "/"), Failure::MethodRefused));
+        assert!(matches!(refused("trace", "/"), Failure::MethodRefused));
+        assert!(matches!(refused("Connect", "/"), Failure::MethodRefused));
         assert!(matches!(refused("OPTIONS", "*"), Failure::BadTarget));
         assert!(matches!(refused("GET", "ftp://shop.example/"), Failure::BadTarget));
         assert!(check(&request("OPTIONS", "/").body(String::new()).unwrap()).is_ok());
@@ -186,6 +213,21 @@ mod tests {
         assert!(coded(&["Chunked"]).is_ok());
         assert!(matches!(coded(&["gzip, chunked"]), Err(Failure::UnknownCoding)));
         assert!(matches!(coded(&["chunked", "chunked"]), Err(Failure::BadFraming)));
+    }
+
+    #[test]
+    fn a_length_is_said_once_and_without_zeros_in_front() {
+        let said = |lengths: &[&str], length| {
+            let builder = lengths.iter().fold(request("POST", "/"), |b, l| b.header("content-length", *l));
+            let mut headers = builder.body(()).unwrap().headers().clone();
+            say_length(&mut headers, length);
+            format!("{headers:?}")
+        };
+        for lengths in [["4"].as_slice(), &["04"], &["4", "4"], &["04", "4"]] {
+            assert_eq!(said(lengths, Some(4)), r#"{"content-length": "4"}"#);
+        }
+        assert_eq!(said(&[], Some(0)), "{}");
+        assert_eq!(said(&[], None), "{}");
     }
 
     #[test]

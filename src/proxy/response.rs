@@ -8,6 +8,7 @@ use super::{
     error::Failure,
     exchange::Exchange,
     headers::remove_hop_by_hop,
+    upgrade::Upgrade,
 };
 use crate::upstream::{Connection, InFlight};
 
@@ -19,17 +20,24 @@ pub(super) struct Answered {
 }
 
 /// Frees the head of what was meant for us only; the body follows as it comes.
-pub(super) fn relay(answered: Answered, exchange: &Exchange) -> Result<Response<Source>, Failure> {
-    let Answered { mut response, connection, in_flight } = answered;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Failure::UnaskedUpgrade);
+pub(super) async fn relay(
+    answered: Answered,
+    upgrade: Option<Upgrade>,
+    exchange: &Exchange,
+) -> Result<Response<Source>, Failure> {
+    if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Box::pin(upgrade.ok_or(Failure::UnaskedUpgrade)?.switch(answered)).await;
     }
+    let Answered { mut response, connection, in_flight } = answered;
     check_framing(&mut response)?;
     let connection = Some(connection).filter(|_| !announces_forbidden_body(&response));
     remove_hop_by_hop(response.headers_mut());
     if exchange.leaves_body_unread() {
         // RFC 9110 §10.1.1: the client is told that its body is not waited for.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Some(upgrade) = upgrade {
+        upgrade.is_refused(response.headers_mut());
     }
     *response.version_mut() = Version::HTTP_11;
     Ok(response.map(|incoming| Source::Upstream(Relay { incoming, connection, in_flight: Some(in_flight) })))

@@ -6,7 +6,7 @@
 //! the app has closed at the same moment.
 
 use std::{
-    pin::pin,
+    pin::{Pin, pin},
     time::{Duration, Instant},
 };
 
@@ -123,7 +123,8 @@ impl<'a> Search<'a> {
         {
             return Ok(connection);
         }
-        upstream.open(chosen, &exchange.addresses()).await
+        // Rare, and its state is larger than that of all the rest of an exchange.
+        Box::pin(upstream.open(chosen, &exchange.addresses())).await
     }
 }
 
@@ -146,7 +147,7 @@ async fn attempt(
     let repeatable = connection.reused() && is_repeatable(&request);
     let replay = connection.permit().map(|permit| Replay::of(&mut request, permit));
     let mut counted = Counted { worker, position, outcome: AttemptOutcome::Cancelled };
-    match head_within(worker, head_timeout, connection.send(request, repeatable), tally).await {
+    match head_within(worker, head_timeout, pin!(connection.send(request, repeatable)), tally).await {
         Ok(Ok(response)) => {
             counted.outcome = AttemptOutcome::Answered;
             if let Some(tally) = tally {
@@ -224,11 +225,10 @@ fn is_repeatable(request: &Outgoing) -> bool {
 async fn head_within<F: Future>(
     worker: &Worker,
     limit: Duration,
-    sending: F,
+    mut sending: Pin<&mut F>,
     tally: Option<&Tally>,
 ) -> Result<F::Output, Elapsed> {
     let received = || tally.map_or(0, Tally::bytes);
-    let mut sending = pin!(sending);
     loop {
         let before = received();
         match worker.clock.within(limit, sending.as_mut()).await {

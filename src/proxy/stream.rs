@@ -69,6 +69,11 @@ impl ClientStream {
         self.is_http1 = true;
     }
 
+    /// From now on something is spoken that is not looked at.
+    pub(super) fn speak_freely(&mut self) {
+        self.is_http1 = false;
+    }
+
     /// The status of the answer that was held back.
     pub(super) fn take_held_back(&mut self) -> Option<StatusCode> {
         self.held_back.take()

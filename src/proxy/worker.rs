@@ -53,6 +53,8 @@ pub struct Worker {
     /// Whether some app server wants to be told both ends of a client's connection, which costs a system call each.
     pub(super) tells_addresses: bool,
     pub(super) places: Arc<Places>,
+    /// Connections and tunnels that have not ended.
+    pub(super) open: TaskTracker,
     connections: Arc<Semaphore>,
 }
 
@@ -115,6 +117,7 @@ impl Worker {
             metrics: parts.metrics,
             access_log: parts.access_log,
             clock: Clock::new(),
+            open: TaskTracker::new(),
             tells_addresses,
             places: parts.places,
             connections: parts.connections,
@@ -124,17 +127,16 @@ impl Worker {
     /// Serves `sockets` until the drain is announced, and then what is open until it ends or the drain deadline has come.
     pub async fn run(self, sockets: Vec<StdListener>, drain: DrainWatch) -> io::Result<()> {
         let worker = Arc::new(self);
-        let open = TaskTracker::new();
         let clock = tokio::spawn(Arc::clone(&worker.clock).run());
         let sweeper = tokio::spawn(sweep(Arc::clone(&worker)));
         for socket in sockets {
             let listener = TcpListener::from_std(socket)?;
-            tokio::spawn(accept(Arc::clone(&worker), listener, drain.clone(), open.clone()));
+            tokio::spawn(accept(Arc::clone(&worker), listener, drain.clone()));
         }
         drain.draining().await;
-        open.close();
+        worker.open.close();
         // What is left then is dropped with the runtime, and each exchange writes its line as it goes.
-        let _cut_off = timeout(worker.settings.drain_timeout, open.wait()).await;
+        let _cut_off = timeout(worker.settings.drain_timeout, worker.open.wait()).await;
         sweeper.abort();
         clock.abort();
         Ok(())
@@ -157,7 +159,7 @@ fn nudge_allocator() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(NUDGE)));
 }
 
-async fn accept(worker: Arc<Worker>, listener: TcpListener, drain: DrainWatch, open: TaskTracker) {
+async fn accept(worker: Arc<Worker>, listener: TcpListener, drain: DrainWatch) {
     let mut warned = None;
     loop {
         let next = tokio::select! {
@@ -166,7 +168,7 @@ async fn accept(worker: Arc<Worker>, listener: TcpListener, drain: DrainWatch, o
             next = next_connection(&worker, &listener, &mut warned) => next,
         };
         if let Some((stream, permit)) = next {
-            open.spawn(connection::serve(Arc::clone(&worker), stream, drain.clone(), permit));
+            worker.open.spawn(connection::serve(Arc::clone(&worker), stream, drain.clone(), permit));
         }
     }
 }

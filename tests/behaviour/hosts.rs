@@ -104,6 +104,52 @@ fn a_target_in_absolute_form_must_agree_with_the_host() {
     assert_eq!(request.head.all("host"), ["customdomain1.com"]);
 }
 
+/// RFC 9110 §4.2.4 and RFC 9112 §3.2: the absolute form is held to what `Host` is held to.
+#[test]
+fn a_target_in_absolute_form_is_refused_for_what_a_host_is_refused_for() {
+    let stage = Fixture::new();
+    for head in [
+        "GET http://customdomain1.com/p HTTP/1.1",
+        "GET http://customdomain1.com/p HTTP/1.1\r\nHost:",
+        "GET http://customdomain1.com:8080/p HTTP/1.1\r\nHost: customdomain1.com",
+        "GET http://customdomain1.com/p HTTP/1.1\r\nHost: customdomain1.com:8080",
+        "GET http://user@customdomain1.com/p HTTP/1.1\r\nHost: customdomain1.com",
+        "GET http://user:secret@customdomain1.com/p HTTP/1.1\r\nHost: customdomain1.com",
+        "GET http://customdomain2.com@customdomain1.com/p HTTP/1.1\r\nHost: customdomain1.com",
+        "GET http://customdomain1.com:0/p HTTP/1.1\r\nHost: customdomain1.com:0",
+        "GET http://customdomain1.com,customdomain2.com/p HTTP/1.1\r\nHost: customdomain1.com",
+        "GET http:///p HTTP/1.1\r\nHost: customdomain1.com",
+        "GET http:/p HTTP/1.1\r\nHost: customdomain1.com",
+        "GET //customdomain1.com/p HTTP/1.1\r\nHost: customdomain2.com, customdomain1.com",
+        "GET file://customdomain1.com/p HTTP/1.1\r\nHost: customdomain1.com",
+    ] {
+        assert_eq!(refused(&stage, head).status, 400, "{head}");
+    }
+    for target in ["http://CustomDomain1.com./p", "HTTP://customdomain1.com/p", "https://customdomain1.com/p"] {
+        assert_eq!(stage.usher.raw(format!("GET {target} HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n")).status, 200);
+        let request = stage.app.last();
+        assert_eq!(
+            (request.target(), request.folded("x-store-id"), request.folded("host")),
+            ("/p", vec!["1"], vec!["customdomain1.com"]),
+            "{target}"
+        );
+    }
+}
+
+/// What else names a host is the client's opinion: it decides nothing (RFC 7239 and its forerunners).
+#[test]
+fn only_the_host_says_which_tenant_is_meant() {
+    let stage = Fixture::new();
+    for name in
+        ["X-Forwarded-Host", "X-Host", "Forwarded", "X-Original-Host", "X-Forwarded-Server", "X-HTTP-Host-Override"]
+    {
+        let value = if name == "Forwarded" { "host=customdomain2.com" } else { "customdomain2.com" };
+        assert_eq!(stage.usher.get_with("customdomain1.com", "/", &format!("{name}: {value}\r\n")).status, 200);
+        assert_eq!(stage.app.last().folded("x-store-id"), ["1"], "{name}");
+        assert_eq!(stage.app.last().folded("x-forwarded-host"), ["customdomain1.com"], "{name}");
+    }
+}
+
 #[test]
 fn targets_that_are_no_path_are_refused() {
     let stage = Fixture::new();

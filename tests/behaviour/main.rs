@@ -24,5 +24,7 @@ mod lifecycle;
 mod limits;
 mod metrics;
 mod proxy_protocol_out;
+mod smuggling;
 mod streaming;
 mod upstream_h2c;
+mod websocket;

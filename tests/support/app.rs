@@ -60,6 +60,20 @@ impl App {
         )
     }
 
+    /// Answers with so many bytes at `target`, and with nearly none anywhere else.
+    pub(crate) fn small_or_large(target: &'static str, bytes: usize) -> Self {
+        let answer = |body: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let (small, large) = (answer("ok"), answer(&"x".repeat(bytes)));
+        Self::scripted(move |mut conversation| {
+            while let Some(request) = conversation.request() {
+                let answer = if request.target() == target { &large } else { &small };
+                if conversation.write(answer).is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
     /// Every connection is `script`'s own; it is closed when the script returns.
     pub(crate) fn scripted(script: impl Fn(Conversation) + Send + Sync + 'static) -> Self {
         let listener = listen();

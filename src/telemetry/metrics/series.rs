@@ -39,6 +39,11 @@ pub(super) fn workers(
     gauge(encoder, "connections", "Client connections open", None, opened.saturating_sub(closed))?;
     // Do clients keep their connections? Compare with the requests.
     counter(encoder, "connections_accepted", "Client connections accepted", opened)?;
+    let closed = sum(|worker| &worker.tunnels_closed);
+    let opened = sum(|worker| &worker.tunnels_opened);
+    // How many clients will have to come back when the process is replaced?
+    gauge(encoder, "tunnels", "WebSockets open", None, opened.saturating_sub(closed))?;
+    counter(encoder, "tunnels_opened", "WebSockets opened", opened)?;
     // Is the process out of descriptors?
     counter(encoder, "accept_errors", "Failed attempts to accept a connection", sum(|worker| &worker.accept_errors))?;
     proxy_headers(encoder, workers)?;

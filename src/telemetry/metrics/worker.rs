@@ -23,6 +23,8 @@ pub struct WorkerMetrics {
     pub(super) connections_opened: AtomicU64,
     pub(super) connections_closed: AtomicU64,
     pub(super) accept_errors: AtomicU64,
+    pub(super) tunnels_opened: AtomicU64,
+    pub(super) tunnels_closed: AtomicU64,
     pub(super) limits: [AtomicU64; Limit::ALL.len()],
     pub(super) proxy_headers_refused: [AtomicU64; ProxyHeaderRefusal::ALL.len()],
 }
@@ -46,6 +48,8 @@ impl WorkerMetrics {
             connections_opened: AtomicU64::new(0),
             connections_closed: AtomicU64::new(0),
             accept_errors: AtomicU64::new(0),
+            tunnels_opened: AtomicU64::new(0),
+            tunnels_closed: AtomicU64::new(0),
             limits: Default::default(),
             proxy_headers_refused: Default::default(),
         }
@@ -85,6 +89,16 @@ impl WorkerMetrics {
     /// A client connection ended.
     pub fn connection_closed(&self) {
         self.connections_closed.fetch_add(1, Relaxed);
+    }
+
+    /// A tunnel was opened.
+    pub fn tunnel_opened(&self) {
+        self.tunnels_opened.fetch_add(1, Relaxed);
+    }
+
+    /// A tunnel ended.
+    pub fn tunnel_closed(&self) {
+        self.tunnels_closed.fetch_add(1, Relaxed);
     }
 
     /// A client has reached `limit`.

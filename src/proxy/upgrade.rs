@@ -1,0 +1,143 @@
+//! Upgrades to WebSocket, asked for in HTTP/1.1 (RFC 6455 §4.1) or by an extended CONNECT of HTTP/2 (RFC 8441 §4). App servers
+//! are always asked in HTTP/1.1.
+//!
+//! Other protocols are not switched to: an offer of one (Java's HTTP client offers `h2c` with every plain request) is dropped
+//! with what else concerns one hop only, and the request is served as it stands.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use hyper::{
+    body::{Body, Incoming},
+    ext::Protocol,
+    upgrade::OnUpgrade,
+};
+
+use super::{
+    body::{RequestBody, Source},
+    error::Failure,
+    headers::remove_hop_by_hop,
+    response::Answered,
+    tunnel::Tunnel,
+};
+
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+const UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
+const SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
+const SEC_WEBSOCKET_ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-accept");
+
+/// How a client asks for a WebSocket.
+pub(super) enum Upgrade {
+    /// The connection itself becomes one.
+    Connection,
+    /// A stream of HTTP/2 becomes one, once it is answered.
+    Stream(OnUpgrade),
+}
+
+impl Upgrade {
+    /// What `request` asks for, if it does. An extended CONNECT becomes the GET that an app server understands.
+    pub(super) fn take(request: &mut Request<Incoming>) -> Result<Option<Self>, Failure> {
+        // hyper leaves something here if a request asks for another protocol, and only then.
+        if request.extensions().is_empty() {
+            return Ok(None);
+        }
+        let Some(protocol) = request.extensions().get::<Protocol>() else {
+            return Ok(asks_for_websocket(request).then_some(Self::Connection));
+        };
+        if protocol.as_ref() != b"websocket" {
+            return Err(Failure::UpgradeRefused);
+        }
+        *request.method_mut() = Method::GET;
+        Ok(Some(Self::Stream(hyper::upgrade::on(request))))
+    }
+
+    /// Asks the app for it.
+    pub(super) fn ask(&self, outgoing: &mut Request<RequestBody>) -> Result<(), Failure> {
+        if outgoing.version() == Version::HTTP_2 {
+            return Err(Failure::UpgradeRefused);
+        }
+        let headers = outgoing.headers_mut();
+        headers.insert(header::CONNECTION, UPGRADE);
+        headers.insert(header::UPGRADE, WEBSOCKET);
+        if let Self::Stream(_) = self {
+            headers.insert(SEC_WEBSOCKET_KEY, key());
+        }
+        Ok(())
+    }
+
+    /// The app has agreed: what it said goes to the client, and a tunnel between them is ready.
+    pub(super) async fn switch(self, answered: Answered) -> Result<Response<Source>, Failure> {
+        let Answered { mut response, connection, in_flight } = answered;
+        if !names(response.headers(), &header::UPGRADE, b"websocket") {
+            return Err(Failure::UnaskedUpgrade);
+        }
+        let app = hyper::upgrade::on(&mut response).await.map_err(Failure::HeadBroken)?;
+        drop(connection);
+        let (mut head, _no_body) = response.into_parts();
+        remove_hop_by_hop(&mut head.headers);
+        let stream = match self {
+            Self::Connection => {
+                head.headers.insert(header::CONNECTION, UPGRADE);
+                head.headers.insert(header::UPGRADE, WEBSOCKET);
+                None
+            }
+            Self::Stream(stream) => {
+                head.status = StatusCode::OK;
+                head.headers.remove(SEC_WEBSOCKET_ACCEPT);
+                Some(stream)
+            }
+        };
+        Ok(Response::from_parts(head, Source::Tunnel(Box::new(Tunnel::new(app, in_flight, stream)))))
+    }
+
+    /// The app has answered something else. What a client of HTTP/1.1 may have sent in the meantime is no request, and must not
+    /// be taken for one.
+    pub(super) fn is_refused(&self, headers: &mut HeaderMap) {
+        if let Self::Connection = self {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+fn asks_for_websocket(request: &Request<Incoming>) -> bool {
+    let headers = request.headers();
+    *request.method() == Method::GET
+        && request.version() == Version::HTTP_11
+        && request.body().is_end_stream()
+        && names(headers, &header::UPGRADE, b"websocket")
+        && names(headers, &header::CONNECTION, b"upgrade")
+}
+
+/// Whether `token` stands in the list that `name` holds.
+fn names(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
+    let values = headers.get_all(name).iter();
+    let mut tokens = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    tokens.any(|found| found.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+/// A nonce, as every WebSocket over HTTP/1.1 has one (RFC 6455 §4.1); HTTP/2 clients do without.
+fn key() -> HeaderValue {
+    let nonce: [u8; 16] = fastrand::u128(..).to_ne_bytes();
+    // base64 is visible ASCII.
+    HeaderValue::from_str(&STANDARD.encode(nonce)).unwrap_or(HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA=="))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_found_in_a_list_whatever_its_case() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
+        assert!(names(&headers, &header::CONNECTION, b"upgrade"));
+        assert!(!names(&headers, &header::CONNECTION, b"up"));
+        assert!(!names(&headers, &header::UPGRADE, b"websocket"));
+    }
+
+    #[test]
+    fn a_key_is_sixteen_octets_and_another_one_each_time() {
+        let keys = [key(), key()];
+        assert_eq!(STANDARD.decode(keys[0].as_bytes()).unwrap().len(), 16);
+        assert_ne!(keys[0], keys[1]);
+    }
+}

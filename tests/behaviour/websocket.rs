@@ -1,0 +1,236 @@
+//! WebSockets: what both sides say goes through as it is, and each is told when the other has ended.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpStream},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use h2::ext::Protocol;
+use http::{Method, Request, StatusCode, Version};
+
+use crate::support::{A_MOMENT, App, Client, Conversation, Fixture, SOON, eventually};
+
+const ASK: &str = "GET /live?room=1 HTTP/1.1\r\nHost: customdomain1.com\r\nConnection: keep-alive, Upgrade\r\n\
+                   Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+const AGREE: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// A Close frame of a server that goes away (RFC 6455 §5.5.1, §7.4.1), and of a client.
+const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
+const GOING_AWAY_MASKED: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
+
+/// An app that agrees to every upgrade and then does as `script` says with the socket.
+fn agreeing(script: impl Fn(TcpStream) + Send + Sync + 'static) -> App {
+    App::scripted(move |mut conversation: Conversation| {
+        if conversation.head().is_some() {
+            conversation.write(AGREE).unwrap();
+            let stream = conversation.sender();
+            stream.set_read_timeout(Some(SOON)).unwrap();
+            script(stream);
+        }
+    })
+}
+
+/// Sends back whatever comes, and ends when the client does.
+fn echoing() -> App {
+    agreeing(|mut stream| {
+        let mut reader = stream.try_clone().unwrap();
+        let _ = std::io::copy(&mut reader, &mut stream);
+        let _ = stream.shutdown(Shutdown::Write);
+    })
+}
+
+/// The socket of a client whose upgrade has succeeded.
+fn upgraded(stage: &Fixture) -> TcpStream {
+    let mut client = stage.usher.connect();
+    let head = client.send(ASK).head();
+    assert!(head.line.contains(" 101 "), "{}", head.line);
+    assert_eq!(head.one("upgrade"), Some("websocket"));
+    assert_eq!(head.one("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    let stream = client.sender();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream
+}
+
+fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn an_upgrade_is_asked_of_the_app_and_bytes_go_both_ways() {
+    let stage = Fixture::with_app(echoing());
+    let mut socket = upgraded(&stage);
+    for message in [&b"\x81\x85\0\0\0\0hello"[..], &[0x82; 100_000], b"x"] {
+        let mut sender = socket.try_clone().unwrap();
+        let sent = message.to_vec();
+        let sending = thread::spawn(move || sender.write_all(&sent).unwrap());
+        let mut echoed = vec![0; message.len()];
+        socket.read_exact(&mut echoed).unwrap();
+        assert_eq!(echoed, message);
+        sending.join().unwrap();
+    }
+    let asked = stage.app.last();
+    assert_eq!((asked.method(), asked.target()), ("GET", "/live?room=1"));
+    assert_eq!(asked.folded("connection"), ["upgrade"]);
+    assert_eq!(asked.folded("upgrade"), ["websocket"]);
+    assert_eq!(asked.folded("x-store-id"), ["1"]);
+    assert_eq!(asked.folded("sec-websocket-key"), ["dGhlIHNhbXBsZSBub25jZQ=="]);
+}
+
+#[test]
+fn the_end_of_one_direction_is_carried_across_and_the_other_goes_on() {
+    let stage = Fixture::with_app(agreeing(|mut stream| {
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).unwrap();
+        stream.write_all(b"all of ").unwrap();
+        stream.write_all(&received).unwrap();
+    }));
+    let mut socket = upgraded(&stage);
+    socket.write_all(b"what was said").unwrap();
+    socket.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(rest(&mut socket), b"all of what was said");
+}
+
+#[test]
+fn a_tunnel_is_counted_and_has_a_line_in_the_access_log() {
+    let stage = Fixture::with_app(echoing());
+    let mut socket = upgraded(&stage);
+    socket.write_all(b"12345").unwrap();
+    socket.read_exact(&mut [0; 5]).unwrap();
+    assert_eq!(stage.usher.metric("usher_tunnels", &[]), 1.0);
+    socket.shutdown(Shutdown::Write).unwrap();
+    assert!(rest(&mut socket).is_empty());
+    let line = &stage.usher.access_log(1)[0];
+    assert_eq!((&line["status"], &line["outcome"], &line["store"]), (&101.into(), &"ok".into(), &"1".into()));
+    assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&5.into(), &5.into()));
+    eventually("the tunnel is not open any more", || (stage.usher.metric("usher_tunnels", &[]) == 0.0).then_some(()));
+}
+
+#[test]
+fn what_a_client_says_behind_a_refused_upgrade_is_no_request() {
+    let stage = Fixture::with_app(App::echo());
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: customdomain2.com\r\n\r\n";
+    let mut client = stage.usher.connect();
+    let refused = client.send(format!("{ASK}{smuggled}")).response();
+    assert_eq!((refused.status, refused.header("connection")), (200, Some("close")));
+    assert!(client.closed_by_peer());
+    assert_eq!(stage.app.requests().len(), 1);
+}
+
+#[test]
+fn an_app_may_not_switch_to_what_was_not_asked_for() {
+    let stage = Fixture::with_app(App::answering(AGREE.replace("Upgrade: websocket", "Upgrade: other")));
+    assert_eq!(stage.usher.raw(ASK).status, 502);
+}
+
+#[test]
+fn a_websocket_needs_a_get_of_http_1_1_without_a_body() {
+    let stage = Fixture::new();
+    for request in [
+        ASK.replace("GET", "POST"),
+        ASK.replace("HTTP/1.1", "HTTP/1.0"),
+        ASK.replace(", Upgrade", ""),
+        ASK.replace("Upgrade: websocket", "Upgrade: h2c"),
+        ASK.replace("\r\n\r\n", "\r\nContent-Length: 1\r\n\r\nx"),
+    ] {
+        assert_eq!(stage.usher.raw(&request).status, 200, "{request}");
+        let asked = stage.app.last();
+        assert!(asked.folded("upgrade").is_empty() && asked.folded("connection").is_empty(), "{request}");
+    }
+}
+
+#[test]
+fn a_silent_tunnel_is_ended_and_both_sides_are_told() {
+    let (tell, told) = mpsc::channel();
+    let app = agreeing(move |mut stream| tell.send(rest(&mut stream)).unwrap());
+    let stage = Fixture::configured(app, "[listen]\ntunnel_idle_timeout = '1s'");
+    let mut socket = upgraded(&stage);
+    let begun = Instant::now();
+    assert_eq!(rest(&mut socket), GOING_AWAY);
+    assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+    assert_eq!(told.recv_timeout(SOON).unwrap(), GOING_AWAY_MASKED);
+    assert_eq!(stage.usher.metric("usher_limits_total", &["limit=\"tunnel_idle\""]), 1.0);
+}
+
+#[test]
+fn a_drain_ends_tunnels_between_two_frames() {
+    let (tell, told) = mpsc::channel();
+    let app = agreeing(move |mut stream| {
+        // The client looks at its socket from now on.
+        stream.read_exact(&mut [0; 2]).unwrap();
+        // A frame of ten octets, of which the last five come later.
+        stream.write_all(b"\x82\x0aabcde").unwrap();
+        thread::sleep(A_MOMENT);
+        stream.write_all(b"fghij").unwrap();
+        tell.send(rest(&mut stream)).unwrap();
+    });
+    let mut stage = Fixture::with_app(app);
+    let mut socket = upgraded(&stage);
+    socket.write_all(b"\x81\0").unwrap();
+    socket.read_exact(&mut [0; 7]).unwrap();
+    stage.usher.terminate();
+    assert_eq!(rest(&mut socket), [b"fghij", &GOING_AWAY[..]].concat());
+    assert_eq!(told.recv_timeout(SOON).unwrap(), GOING_AWAY_MASKED);
+    assert!(stage.usher.wait().success());
+}
+
+#[test]
+fn an_app_that_breaks_off_ends_the_tunnel() {
+    let stage = Fixture::with_app(App::scripted(|mut conversation| {
+        conversation.head();
+        conversation.write(AGREE).unwrap();
+        conversation.reset();
+    }));
+    let mut client: Client = stage.usher.connect();
+    client.send(ASK).head();
+    assert!(client.closed_by_peer());
+}
+
+/// RFC 8441: from HTTP/2, by extended CONNECT, to an app that speaks HTTP/1.1.
+#[test]
+fn a_stream_of_http_2_becomes_a_websocket() {
+    let stage = Fixture::with_app(echoing());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let tcp = tokio::net::TcpStream::connect(stage.usher.http()).await.unwrap();
+        let (mut client, connection) = h2::client::handshake(tcp).await.unwrap();
+        let driver = tokio::spawn(connection);
+        let deadline = Instant::now() + SOON;
+        while !client.is_extended_connect_protocol_enabled() {
+            assert!(Instant::now() < deadline, "the settings of usher");
+            tokio::task::yield_now().await;
+        }
+        let request = |protocol: &'static str| {
+            let request = Request::builder().method(Method::CONNECT).version(Version::HTTP_2);
+            let request = request.uri("http://customdomain1.com/live?room=1").header("sec-websocket-version", "13");
+            request.extension(Protocol::from_static(protocol)).body(()).unwrap()
+        };
+        let (answer, mut sender) = client.send_request(request("websocket"), false).unwrap();
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert!(!answer.headers().contains_key("sec-websocket-accept"));
+        let mut receiver = answer.into_body();
+        sender.send_data(Bytes::from_static(b"hello"), false).unwrap();
+        assert_eq!(receiver.data().await.unwrap().unwrap(), "hello");
+        sender.send_data(Bytes::new(), true).unwrap();
+        while let Some(data) = receiver.data().await {
+            assert!(data.unwrap().is_empty());
+        }
+
+        let (refused, _) = client.send_request(request("other"), false).unwrap();
+        assert_eq!(refused.await.unwrap().status(), StatusCode::NOT_IMPLEMENTED);
+        driver.abort();
+    });
+    let asked = stage.app.requests().remove(0);
+    assert_eq!((asked.method(), asked.target()), ("GET", "/live?room=1"));
+    assert_eq!((asked.folded("upgrade"), asked.folded("connection")), (vec!["websocket"], vec!["upgrade"]));
+    assert_eq!(asked.folded("host"), ["customdomain1.com"]);
+    assert_eq!(asked.folded("sec-websocket-key").len(), 1);
+}

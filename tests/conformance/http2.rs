@@ -1,0 +1,59 @@
+//! A foreign client that speaks HTTP/2 in frames and breaks its rules one by one (RFC 9113, RFC 7541).
+
+use crate::{
+    program::{alone, python, ran},
+    support::{App, Fixture, Request},
+};
+
+const LARGE: usize = 1024 * 1024;
+
+fn run(script: &str, stage: &Fixture) -> String {
+    ran(python(script).args([stage.usher.http().port().to_string(), stage.usher.process().to_string()]))
+}
+
+/// Where two readers could differ, nothing reaches the app; what is odd and legal does.
+fn assert_only_served(requests: &[Request]) {
+    let strangers: Vec<&str> = requests.iter().map(Request::target).filter(|t| !t.starts_with("/served/")).collect();
+    assert!(strangers.is_empty(), "the app saw {strangers:?}");
+}
+
+#[test]
+fn a_message_that_is_none_is_refused_and_an_odd_one_served() {
+    let stage = Fixture::new();
+    run("http2_messages.py", &stage);
+    let requests = stage.app.requests();
+    assert_only_served(&requests.iter().filter(|r| !is_cut_off(r)).cloned().collect::<Vec<_>>());
+    let of = |target: &str| requests.iter().find(|request| request.target() == target).unwrap();
+    for request in &requests {
+        assert_eq!(request.folded("x-store-id"), ["1"], "{}", request.target());
+        assert_eq!(request.folded("host"), ["customdomain1.com"], "{}", request.target());
+        for gone in ["connection", "te", "keep-alive", "proxy-connection", "upgrade"] {
+            assert_eq!(request.folded(gone), [""; 0], "{}", request.target());
+        }
+    }
+    assert_eq!(of("/served/owned").folded("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(of("/served/cookies").head.all("cookie"), ["a=1; b=2; c=3"], "RFC 9113 §8.2.3");
+    assert_eq!(of("/served/length").body, b"abcd");
+    assert_eq!(of("/served/twice").head.all("content-length"), ["4"]);
+    assert_eq!(of("/served/none").body, b"abcd");
+    assert_eq!(of("/served/trailers").trailers, [("x-sum".to_owned(), "7".to_owned())]);
+}
+
+/// A request whose body turned out wrong had been passed on by then; it never became whole at the app.
+fn is_cut_off(request: &Request) -> bool {
+    request.head.framing(crate::support::Framing::Empty) == crate::support::Framing::Length(4) && request.body.len() < 4
+}
+
+#[test]
+fn a_frame_that_breaks_the_rules_ends_its_stream_or_connection() {
+    let stage = Fixture::new();
+    run("http2_frames.py", &stage);
+    assert_only_served(&stage.app.requests());
+}
+
+#[test]
+fn no_flood_keeps_others_waiting_or_grows_without_bound() {
+    let _alone = alone();
+    let stage = Fixture::with_app(App::small_or_large("/large", LARGE));
+    run("http2_floods.py", &stage);
+}
