@@ -175,6 +175,7 @@ class Usher(Peer):
 [listen]
 http = ["127.0.0.1:{self.port}"]
 workers = 1
+connections_per_client_max = 100000
 connection_requests_max = 1000000000
 
 [admin]

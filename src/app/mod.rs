@@ -25,7 +25,7 @@ use crate::{
     database::{postgres, sqlite},
     directory::Directory,
     lifecycle::{Drain, Readiness, Tasks, Termination},
-    proxy::{self, BindError, Listeners, Roles},
+    proxy::{self, BindError, Listeners, Places, Roles},
     routing::Rules,
     telemetry::{
         access_log::{AccessLog, Target},
@@ -145,6 +145,7 @@ fn workers(config: &Config, directory: &Directory, metrics: &Metrics, access_log
     let rules = Arc::new(Rules::new(config.routing.clone()));
     let upstreams: Vec<_> = config.upstreams.iter().cloned().map(Upstream::new).map(Arc::new).collect();
     let connections = Arc::new(Semaphore::new(config.proxy.connections_max));
+    let places = Places::new(config.proxy.connections_per_client_max);
     let roles =
         Roles { tenant: config.tenant_upstream, admin: config.admin_upstream, homepage: config.homepage_upstream };
     let worker = |_number| proxy::Parts {
@@ -156,6 +157,7 @@ fn workers(config: &Config, directory: &Directory, metrics: &Metrics, access_log
         metrics: metrics.worker(),
         access_log: access_log.writer(),
         connections: Arc::clone(&connections),
+        places: Arc::clone(&places),
     };
     (0..config.proxy.workers).map(worker).collect()
 }

@@ -186,6 +186,8 @@ pub(super) struct Upstream {
     pub(super) servers: Written<List<String>>,
     /// Whether each connection begins with the client's addresses, and serves one request.
     pub(super) proxy_protocol: Written<ProxyProtocol>,
+    /// Bytes of a request body; beyond it 413. 0B: any number.
+    pub(super) body_max_bytes: Written<Size<0, 1_099_511_627_776>>,
     /// For a connection to one app server, with HTTP/2 until it has sent its settings; then the next one is tried.
     pub(super) connect_timeout: Written<Timespan<1>>,
     /// From the request sent to the head of the response; begins anew while an upload goes on coming. Then 504.

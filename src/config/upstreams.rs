@@ -22,6 +22,9 @@ const SERVER: &str = "\"http://host:port\" or \"h2c://host:port\", such as \"htt
 /// The upstream that serves tenants, and everything for which no other one is named.
 pub(super) const DEFAULT: &str = "default";
 
+/// More than a photograph or a spreadsheet has, and less than fills a disk of an app that stores what it gets.
+const BODY_MAX_BYTES: usize = 100 << 20;
+
 /// All upstreams in the order of their names.
 pub(super) fn resolve(
     written: BTreeMap<Spanned<String>, Section<file::Upstream>>,
@@ -76,11 +79,17 @@ fn group(name: Spanned<String>, written: file::Upstream, report: &mut Report<'_>
         servers: plain(servers).into_iter().map(|server| server.address).collect(),
         protocol,
         proxy_protocol: written.proxy_protocol.or(ProxyProtocol::Off),
+        body_max_bytes: body_max(written.body_max_bytes.or(BODY_MAX_BYTES)),
         connect_timeout: written.connect_timeout.or(Duration::from_secs(1)),
         head_timeout: written.head_timeout.or(Duration::from_secs(60)),
         idle_timeout: written.idle_timeout.or(Duration::from_secs(4)),
         idle_max: written.idle_max.or(256),
     }
+}
+
+/// 0 is written for no limit.
+fn body_max(written: usize) -> Option<u64> {
+    (written > 0).then_some(written as u64)
 }
 
 fn check_name(path: &str, name: &Spanned<String>, report: &mut Report<'_>) {

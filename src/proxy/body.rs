@@ -2,10 +2,6 @@
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
     task::{Context, Poll, ready},
     time::Instant,
 };
@@ -14,97 +10,26 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::{
-    clock::Clock,
     exchange::Exchange,
-    expectation::{Expectation, Hold},
-    headers::HeaderRules,
     replay::KeptBody,
     tunnel::Tunnel,
+    upload::{Upload, UploadError},
 };
-use crate::{
-    telemetry::outcome::Outcome,
-    upstream::{Connection, InFlight},
-};
+use crate::upstream::{Connection, InFlight};
 
-pub(super) type NextFrame = Option<Result<Frame<Bytes>, hyper::Error>>;
+pub(super) type NextFrame<E = hyper::Error> = Option<Result<Frame<Bytes>, E>>;
 
 /// What the app receives.
 pub(super) enum RequestBody {
     /// The request has none.
     Empty,
-    /// As the client sends it, trailers freed of what no client may set.
-    Streaming {
-        /// From the client.
-        incoming: Incoming,
-        /// Shared with the exchange.
-        tally: Arc<Tally>,
-        /// For the trailers.
-        rules: Arc<HeaderRules>,
-        /// Where the app has yet to ask for it.
-        hold: Option<Box<Hold>>,
-    },
+    /// As the client sends it.
+    Streaming(Box<Upload>),
     /// The same, kept so that it can be sent again.
     Kept(KeptBody),
 }
 
-/// What came of a request body so far; read by the exchange, which lives on another task.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    bytes: AtomicU64,
-    broken: AtomicBool,
-    ended: AtomicBool,
-    /// Whether the app wants it.
-    pub(super) expectation: Expectation,
-}
-
-impl Tally {
-    /// Bytes received from the client.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Whether the client broke off, or sent what is no body.
-    pub(super) fn broken(&self) -> bool {
-        self.broken.load(Ordering::Relaxed)
-    }
-
-    /// Whether it went on to the app to its end.
-    pub(super) fn ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
-    }
-
-    fn note(&self, frame: &NextFrame, is_last: bool) {
-        match frame {
-            Some(Ok(frame)) => {
-                self.bytes.fetch_add(data_length(frame), Ordering::Relaxed);
-            }
-            Some(Err(_broken)) => self.broken.store(true, Ordering::Relaxed),
-            None => {}
-        }
-        if is_last {
-            self.ended.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
 impl RequestBody {
-    /// The body of a request, and its tally where there is one.
-    pub(super) fn new(incoming: Incoming, rules: &Arc<HeaderRules>) -> (Self, Option<Arc<Tally>>) {
-        if incoming.is_end_stream() {
-            return (Self::Empty, None);
-        }
-        let tally = Arc::new(Tally::default());
-        (Self::Streaming { incoming, tally: Arc::clone(&tally), rules: Arc::clone(rules), hold: None }, Some(tally))
-    }
-
-    /// Holds it back until the app asks for it; what the app says is for the returned to hear. `None` without a body.
-    pub(super) fn hold_back(&mut self, clock: &Arc<Clock>) -> Option<Arc<Tally>> {
-        let Self::Streaming { tally, hold, .. } = self else { return None };
-        tally.expectation.wait();
-        *hold = Some(Box::new(Hold::new(clock)));
-        Some(Arc::clone(tally))
-    }
-
     /// Whether there is none, so that the request can be sent again.
     pub(super) fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
@@ -113,32 +38,20 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = UploadError;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<NextFrame> {
-        let (incoming, tally, rules, hold) = match self.get_mut() {
-            Self::Empty => return Poll::Ready(None),
-            Self::Kept(body) => return body.poll_frame(context),
-            Self::Streaming { incoming, tally, rules, hold } => (incoming, tally, rules, hold),
-        };
-        if let Some(held) = hold {
-            ready!(held.poll(&tally.expectation, context));
-            *hold = None;
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<NextFrame<UploadError>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Streaming(upload) => upload.poll_frame(context),
+            Self::Kept(body) => body.poll_frame(context),
         }
-        let mut frame = ready!(Pin::new(&mut *incoming).poll_frame(context));
-        tally.note(&frame, is_last(&frame) || incoming.is_end_stream());
-        if let Some(Ok(frame)) = &mut frame
-            && let Some(trailers) = frame.trailers_mut()
-        {
-            rules.strip_trailers(trailers);
-        }
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Streaming { incoming, .. } => incoming.is_end_stream(),
+            Self::Streaming(upload) => upload.is_end_stream(),
             Self::Kept(body) => body.is_end_stream(),
         }
     }
@@ -146,7 +59,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Streaming { incoming, .. } => incoming.size_hint(),
+            Self::Streaming(upload) => upload.size_hint(),
             Self::Kept(body) => body.size_hint(),
         }
     }
@@ -160,6 +73,20 @@ pub(super) enum Source {
     Upstream(Relay),
     /// Nothing; what follows is no HTTP any more.
     Tunnel(Box<Tunnel>),
+}
+
+impl Source {
+    fn poll(&mut self, context: &mut Context<'_>, exchange: &mut Exchange) -> Poll<NextFrame> {
+        match self {
+            Self::Page(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Page(bytes) => {
+                exchange.bytes_out = bytes.len() as u64;
+                Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
+            }
+            Self::Upstream(relay) => relay.poll(context, exchange),
+            Self::Tunnel(_) => Poll::Ready(None),
+        }
+    }
 }
 
 /// An answer of the app while its body runs.
@@ -220,7 +147,7 @@ impl Relay {
             // Nobody asks for a further frame after the trailers.
             Some(Ok(frame)) if frame.is_trailers() => self.finish(exchange),
             Some(Ok(frame)) => exchange.bytes_out += data_length(frame),
-            Some(Err(error)) => exchange.fail(Outcome::BodyBroken, error),
+            Some(Err(error)) => exchange.break_off(error),
             None => self.finish(exchange),
         }
         Poll::Ready(frame)
@@ -234,19 +161,12 @@ impl Body for ResponseBody {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<NextFrame> {
         let body = self.get_mut();
         let Some(exchange) = &mut body.exchange else { return Poll::Ready(None) };
-        let frame = match &mut body.source {
-            Source::Page(bytes) if bytes.is_empty() => None,
-            Source::Page(bytes) => {
-                exchange.bytes_out = bytes.len() as u64;
-                Some(Ok(Frame::data(std::mem::take(bytes))))
-            }
-            Source::Upstream(relay) => ready!(relay.poll(context, exchange)),
-            Source::Tunnel(_) => None,
-        };
-        if matches!(frame, Some(Ok(_))) {
+        let next = body.source.poll(context, exchange);
+        exchange.pulse().answer().say(&next);
+        if matches!(next, Poll::Ready(Some(Ok(_)))) {
             body.finish_if_at_end();
         }
-        Poll::Ready(frame)
+        next
     }
 
     fn is_end_stream(&self) -> bool {
@@ -266,11 +186,7 @@ impl Body for ResponseBody {
     }
 }
 
-/// Nothing follows an error or the trailers.
-fn is_last(frame: &NextFrame) -> bool {
-    frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers))
-}
-
-fn data_length(frame: &Frame<Bytes>) -> u64 {
+/// Bytes of content in `frame`.
+pub(super) fn data_length(frame: &Frame<Bytes>) -> u64 {
     frame.data_ref().map_or(0, |data| data.len() as u64)
 }

@@ -15,6 +15,7 @@ use super::{
     Standing,
     exchange::Exchange,
     http1, http2,
+    places::Place,
     preface::{self, Protocol},
     proxy_protocol,
     pulse::Pulse,
@@ -84,6 +85,18 @@ impl Client {
         self.standing != Standing::Stranger
     }
 
+    /// The connection's place among those of its client; an error where the client has too many. Proxies of ours need none.
+    fn take_place(&self) -> Result<Option<Place>, TooMany> {
+        if self.is_trusted() {
+            return Ok(None);
+        }
+        let place = self.worker.places.take(self.address);
+        if place.is_none() {
+            self.worker.metrics.limit(Limit::ConnectionsPerClient);
+        }
+        place.map(Some).ok_or(TooMany)
+    }
+
     /// Whether the connection has reached its share of requests or time: closing it now and then lets a load balancer in front
     /// even things out, and frees what a long life has gathered.
     pub(super) fn has_served_enough(&self) -> bool {
@@ -113,6 +126,7 @@ impl Client {
             return false;
         };
         self.worker.metrics.limit(limit);
+        self.pulse.cut_off_all();
         true
     }
 
@@ -128,6 +142,9 @@ impl Client {
     }
 }
 
+/// A client has as many connections as it may.
+struct TooMany;
+
 /// Serves `tcp` to its end. What goes wrong on one connection ends that connection and nothing else.
 pub(super) async fn serve(worker: Arc<Worker>, mut tcp: TcpStream, drain: DrainWatch, permit: OwnedSemaphorePermit) {
     let _open = Open::count(Arc::clone(&worker), permit);
@@ -138,6 +155,7 @@ pub(super) async fn serve(worker: Arc<Worker>, mut tcp: TcpStream, drain: DrainW
     let Some(address) = proxy_protocol::client_of(peer.ip(), &worker, &mut tcp, &drain).await else { return };
     let local = worker.tells_addresses.then(|| tcp.local_addr().ok()).flatten();
     let client = Arc::new(Client::new(worker, drain.clone(), ClientAddresses { client: peer, local }, address));
+    let Ok(_place) = client.take_place() else { return };
     let mut stream = ClientStream::new(tcp, Arc::clone(&client));
     let announcement = pin!(drain.draining());
     let mut announced = Announced { drain: &drain, announcement, is_heard: false };

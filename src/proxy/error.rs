@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use super::upload::BodyLimit;
 use crate::{
     directory::CouldNotAsk,
     routing::{AmbiguousPath, HostnameError, Refusal},
@@ -61,6 +62,8 @@ pub(super) enum Failure {
     AmbiguousAnswer,
     #[error("client broke off in its request body")]
     RequestBroken(#[source] hyper::Error),
+    #[error(transparent)]
+    BodyLimit(#[from] BodyLimit),
     #[error("the exchange panicked")]
     Panicked,
 }
@@ -75,7 +78,8 @@ impl Failure {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Unreadable { status, .. } => *status,
-            Self::HeaderTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::HeaderTimeout | Self::BodyLimit(BodyLimit::Timeout | BodyLimit::Rate) => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyLimit(BodyLimit::Size) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeaderCount => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
@@ -110,6 +114,7 @@ impl Failure {
             Self::HeadTimeout => Outcome::HeadTimeout,
             Self::HeadBroken(_) | Self::UnaskedUpgrade | Self::AmbiguousAnswer => Outcome::HeadBroken,
             Self::RequestBroken(_) => Outcome::RequestBroken,
+            Self::HeaderTimeout | Self::BodyLimit(_) => Outcome::Limited,
             Self::Panicked => Outcome::Panicked,
             _ => Outcome::BadRequest,
         }
@@ -117,19 +122,21 @@ impl Failure {
 
     /// The limit that was reached, if it was one.
     pub(super) fn limit(&self) -> Option<Limit> {
-        match self.status() {
-            StatusCode::REQUEST_TIMEOUT => Some(Limit::HeaderTimeout),
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Some(Limit::HeaderSize),
-            StatusCode::URI_TOO_LONG => Some(Limit::TargetLength),
+        match (self, self.status()) {
+            (Self::BodyLimit(limit), _) => Some((*limit).into()),
+            (_, StatusCode::REQUEST_TIMEOUT) => Some(Limit::HeaderTimeout),
+            (_, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => Some(Limit::HeaderSize),
+            (_, StatusCode::URI_TOO_LONG) => Some(Limit::TargetLength),
             _ => None,
         }
     }
 
-    /// Whether nobody can say where the next request on the connection would begin (RFC 9112 §6.3): it must end.
+    /// Whether the connection must end, since nobody can say where the next request would begin (RFC 9112 §6.3) or wants to
+    /// read up to there.
     ///
     /// Behind a CONNECT too: a client that did not wait for its tunnel has sent what was meant for somebody else.
-    pub(super) fn is_about_framing(&self) -> bool {
-        matches!(self, Self::BadFraming | Self::UnknownCoding | Self::MethodRefused)
+    pub(super) fn ends_connection(&self) -> bool {
+        matches!(self, Self::BadFraming | Self::UnknownCoding | Self::MethodRefused | Self::BodyLimit(_))
     }
 
     /// Whether the client should try again soon: the reason passes by itself.
@@ -142,6 +149,7 @@ impl Failure {
         match self.status() {
             StatusCode::METHOD_NOT_ALLOWED => "This method is not allowed here.",
             StatusCode::REQUEST_TIMEOUT => "The request did not come in time. Please try again.",
+            StatusCode::PAYLOAD_TOO_LARGE => "The request is too large.",
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "The header of the request is too large.",
             StatusCode::URI_TOO_LONG => "The address is too long.",
             StatusCode::NOT_IMPLEMENTED => "The request needs something that is not supported here.",

@@ -11,7 +11,14 @@ use std::{
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header, uri::PathAndQuery};
 use hyper::body::Incoming;
 
-use super::{body::Tally, connection::Client, facts::Facts, ids::Ids, requester::Requester};
+use super::{
+    connection::Client,
+    facts::Facts,
+    ids::Ids,
+    pulse::Pulse,
+    requester::Requester,
+    upload::{Fault, Tally},
+};
 use crate::{
     routing::{Host, Match, TenantId},
     telemetry::{
@@ -147,6 +154,28 @@ impl Exchange {
         self.reason = Some(causes::one_line(error));
     }
 
+    /// The answer broke off with `error`; where the request body did before, because of it.
+    pub(super) fn break_off(&mut self, error: &hyper::Error) {
+        match self.upload_fault() {
+            None => self.fail(Outcome::BodyBroken, error),
+            Some(Fault::Broken) => self.fail(Outcome::RequestBroken, error),
+            Some(Fault::Limit(limit)) => {
+                self.fail(Outcome::Limited, &limit);
+                self.count_limit(limit.into());
+            }
+        }
+    }
+
+    /// What the connection of the client is doing.
+    pub(super) fn pulse(&self) -> &Pulse {
+        &self.client.pulse
+    }
+
+    /// Why the request body ended too early.
+    pub(super) fn upload_fault(&self) -> Option<Fault> {
+        self.request_tally.as_ref()?.fault()
+    }
+
     /// The client has reached `limit`.
     pub(super) fn count_limit(&self, limit: Limit) {
         self.client.worker.metrics.limit(limit);
@@ -180,6 +209,10 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        if self.outcome == Outcome::ClientGone && self.pulse().is_cutting_off() {
+            self.outcome = Outcome::Limited;
+            self.reason = Some("client takes too little of the answer".to_owned());
+        }
         let duration = self.finished.unwrap_or_else(Instant::now).saturating_duration_since(self.started);
         let bytes_in = self.tunnelled_in + self.request_tally.as_ref().map_or(0, |tally| tally.bytes());
         let Client { worker, pulse, .. } = &*self.client;

@@ -97,9 +97,11 @@ async fn active(client: &Arc<Client>, stream: ClientStream, announced: &mut Anno
         let client = Arc::clone(client);
         service_fn(move |request| handler::handle(Arc::clone(&client), request))
     };
-    let mut hyper = Box::new(builder(&client.worker).serve_connection(TokioIo::new(stream), exchanges));
+    // Told before it has read anything, hyper would end at once, and the request that has woken the connection be lost.
+    let mut told = client.has_served_enough();
+    let mut builder = builder(&client.worker);
+    let mut hyper = Box::new(builder.keep_alive(!told).serve_connection(TokioIo::new(stream), exchanges));
     let mut watch = Watch::new(client);
-    let mut told = false;
     let end = poll_fn(|context| {
         if !told && (announced.poll(context) || client.has_served_enough()) {
             told = true;

@@ -10,14 +10,14 @@ use std::{
 };
 
 use hyper::{server::conn::http2::Builder, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 
 use super::{
     clock::{CoarseTimer, Deadline},
     connection::{Announced, Client},
     handler,
     stream::ClientStream,
-    worker::Worker,
+    streams::{SEND_BUFFER, Streams},
 };
 use crate::telemetry::outcome::Limit;
 
@@ -29,9 +29,6 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// The same for all uploads of a connection, which is what it can make usher hold: apps that do not read slow down their clients.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-
-/// Bytes of one answer that wait for the client; times the streams, what a client that reads nothing can make usher hold.
-const SEND_BUFFER: usize = 32 * 1024;
 
 /// A peer that answers no ping for [`PING_TIMEOUT`] is gone, whatever TCP still believes.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -52,12 +49,13 @@ pub(super) async fn serve(client: Arc<Client>, stream: ClientStream, mut announc
         let client = Arc::clone(&client);
         service_fn(move |request| handler::handle(Arc::clone(&client), request))
     };
-    let mut hyper = Box::pin(builder(&client.worker).serve_connection(TokioIo::new(stream), exchanges));
+    let mut hyper = Box::pin(builder(&client).serve_connection(TokioIo::new(stream), exchanges));
     let mut watch = Watch::new(&client);
     poll_fn(|context| {
         let look = watch.poll(context);
-        let enough = announced.poll(context) || client.has_served_enough() || matches!(look, Look::Enough);
-        if enough && watch.say_farewell() {
+        let ended = matches!(look, Look::Enough) || announced.poll(context);
+        if watch.farewell_at.is_none() && (ended || client.has_served_enough()) {
+            watch.say_farewell();
             hyper.as_mut().graceful_shutdown();
         }
         match look {
@@ -90,11 +88,9 @@ impl<'a> Watch<'a> {
         Self { client, next: client.worker.clock.after(LOOK), farewell_at: None }
     }
 
-    /// Whether the connection has not been told to end before; it is now.
-    fn say_farewell(&mut self) -> bool {
-        let first = self.farewell_at.is_none();
-        self.farewell_at.get_or_insert(self.client.worker.clock.now_ms());
-        first
+    /// The connection is told to end.
+    fn say_farewell(&mut self) {
+        self.farewell_at = Some(self.client.worker.clock.now_ms());
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Look {
@@ -132,9 +128,10 @@ impl<'a> Watch<'a> {
     }
 }
 
-fn builder(worker: &Worker) -> Builder<TokioExecutor> {
+fn builder(client: &Arc<Client>) -> Builder<Streams> {
+    let worker = &client.worker;
     let settings = &worker.settings;
-    let mut builder = Builder::new(TokioExecutor::new());
+    let mut builder = Builder::new(Streams(Arc::clone(client)));
     builder
         .timer(CoarseTimer(Arc::clone(&worker.clock)))
         .initial_stream_window_size(STREAM_WINDOW)

@@ -4,6 +4,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use super::streams::Answer;
+
 const NEVER: u64 = u64::MAX;
 
 /// The state of one connection.
@@ -16,6 +18,8 @@ pub(super) struct Pulse {
     flushed: AtomicBool,
     resets: AtomicU64,
     writes: Writes,
+    answer: Answer,
+    cutting_off: AtomicBool,
 }
 
 impl Pulse {
@@ -29,6 +33,8 @@ impl Pulse {
             flushed: AtomicBool::new(true),
             resets: AtomicU64::new(0),
             writes: Writes::default(),
+            answer: Answer::default(),
+            cutting_off: AtomicBool::new(false),
         }
     }
 
@@ -98,6 +104,28 @@ impl Pulse {
     pub(super) fn head_since(&self) -> Option<u64> {
         let heard_at = self.heard_at.load(Relaxed);
         (heard_at != NEVER && self.running() == 0).then_some(heard_at)
+    }
+
+    /// Ends exchanges whose client has reached a limit; their records tell by [`Pulse::is_cutting_off`].
+    pub(super) fn cut_off(&self, end: impl FnOnce()) {
+        let outer = self.cutting_off.swap(true, Relaxed);
+        end();
+        self.cutting_off.store(outer, Relaxed);
+    }
+
+    /// From now on what ends does so because the client has reached a limit.
+    pub(super) fn cut_off_all(&self) {
+        self.cutting_off.store(true, Relaxed);
+    }
+
+    /// Whether what ends now does so because the client has reached a limit.
+    pub(super) fn is_cutting_off(&self) -> bool {
+        self.cutting_off.load(Relaxed)
+    }
+
+    /// What the body of an answer says.
+    pub(super) fn answer(&self) -> &Answer {
+        &self.answer
     }
 
     /// How the client takes what is written to it.

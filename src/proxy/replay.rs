@@ -11,7 +11,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Uri, Version};
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::body::{NextFrame, RequestBody};
+use super::{
+    body::{NextFrame, RequestBody},
+    upload::UploadError,
+};
 use crate::upstream::StreamPermit;
 
 /// Bytes of a body that are kept. A call of gRPC has less, and so has what is refused while a server is replaced; a
@@ -108,7 +111,7 @@ impl KeptBody {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn poll_frame(&self, context: &mut Context<'_>) -> Poll<NextFrame> {
+    pub(super) fn poll_frame(&self, context: &mut Context<'_>) -> Poll<NextFrame<UploadError>> {
         let mut state = self.state();
         if state.turn != self.turn {
             return Poll::Pending;
@@ -135,7 +138,7 @@ impl KeptBody {
 }
 
 impl State {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<NextFrame> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<NextFrame<UploadError>> {
         if let Some(part) = self.sent.get(self.position) {
             self.position += 1;
             return Poll::Ready(Some(Ok(Frame::data(part.clone()))));

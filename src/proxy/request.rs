@@ -14,7 +14,6 @@ use hyper::{
 use super::{
     Settings,
     body::RequestBody,
-    clock::Clock,
     connection::Client,
     dialect,
     error::Failure,
@@ -23,8 +22,12 @@ use super::{
     facts::ForwardedHost,
     headers::{Forwarding, add_forwarding},
     requester::Requester,
+    upload::{BodyLimit, Upload},
 };
-use crate::{routing::Destination, upstream::Protocol};
+use crate::{
+    routing::Destination,
+    upstream::{self, Protocol},
+};
 
 /// Where HTTP/2 names the host (RFC 9113 §8.3.1), so that the host is read in one place only. A `Host` beside it stays, and
 /// has to agree.
@@ -103,16 +106,19 @@ pub(super) fn prepare(
 ) -> Result<Request<RequestBody>, Failure> {
     let worker = &client.worker;
     let (mut head, incoming) = request.into_parts();
+    let version = head.version;
     let prefix = cut_prefix(&mut head.uri, destination.prefix.map_or(0, |prefix| prefix.length))?;
     if head.version == Version::HTTP_2 {
         dialect::reduce_length(&mut head.headers)?;
     }
     let who = requester.forwarded(client, &head.headers, &host.value);
     let Destination { matched, tenant, .. } = destination;
-    let protocol = worker.upstreams[worker.roles.upstream_for(*matched)].upstream().settings.protocol;
+    let upstream = &worker.upstreams[worker.roles.upstream_for(*matched)].upstream().settings;
+    check_length(&incoming, upstream)?;
+    let protocol = upstream.protocol;
     let takes_trailers = protocol == Protocol::Http2 && dialect::takes_trailers(&head.headers);
     worker.headers.strip_request(&mut head.headers, client.standing);
-    let is_expected = !incoming.is_end_stream() && is_expected(&mut head.headers, head.version);
+    let is_expected = !incoming.is_end_stream() && is_expected(&mut head.headers, version);
     let length = incoming.size_hint().exact();
     say_length(&mut head.headers, length);
     match protocol {
@@ -126,15 +132,24 @@ pub(super) fn prepare(
     );
     exchange.matched = Some(*matched);
     exchange.tenant = tenant.clone();
-    let (body, tally) = RequestBody::new(incoming, &worker.headers);
-    exchange.request_tally = tally;
-    let mut request = Request::from_parts(head, body);
+    if incoming.is_end_stream() {
+        return Ok(Request::from_parts(head, RequestBody::Empty));
+    }
+    let upload = Box::new(Upload::new(incoming, version, worker, upstream));
+    exchange.request_tally = Some(Arc::clone(upload.tally()));
+    let mut request = Request::from_parts(head, upload);
     // hyper does not tell what an app says meanwhile on HTTP/2, where it is less needed: an upload that is not wanted costs
     // a window of its stream, and no connection. There the app hears of the expectation, and the body follows at once.
     if is_expected && protocol == Protocol::Http1 {
-        hold_back(&mut request, &worker.clock);
+        hold_back(&mut request);
     }
-    Ok(request)
+    Ok(request.map(RequestBody::Streaming))
+}
+
+/// Refuses a body that says itself that it is too large, before the app hears of it.
+fn check_length<B: Body>(body: &B, upstream: &upstream::Settings) -> Result<(), Failure> {
+    let (length, limit) = (body.size_hint().lower(), upstream.body_max_bytes.unwrap_or(u64::MAX));
+    if length > limit { Err(BodyLimit::Size.into()) } else { Ok(()) }
 }
 
 /// Brings the target into origin form without its first `length` bytes, which are returned.
@@ -147,10 +162,10 @@ fn cut_prefix(target: &mut Uri, length: usize) -> Result<Option<HeaderValue>, Fa
     Ok(prefix)
 }
 
-fn hold_back(request: &mut Request<RequestBody>, clock: &Arc<Clock>) {
-    if let Some(tally) = request.body_mut().hold_back(clock) {
-        on_informational(request, move |interim| tally.expectation.hear(interim.status()));
-    }
+fn hold_back(request: &mut Request<Box<Upload>>) {
+    request.body_mut().hold_back();
+    let tally = Arc::clone(request.body().tally());
+    on_informational(request, move |interim| tally.expectation.hear(interim.status()));
 }
 
 /// Says the length of a body in the one form that every reader takes alike: an app may read `010` as eight.

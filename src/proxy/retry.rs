@@ -14,12 +14,13 @@ use http::{Request, Response};
 use hyper::{body::Incoming, client::conn::TrySendError};
 
 use super::{
-    body::{RequestBody, Tally},
+    body::RequestBody,
     clock::Elapsed,
     error::Failure,
     exchange::Exchange,
     replay::Replay,
     response::Answered,
+    upload::{Fault, Tally},
     worker::Worker,
 };
 use crate::{
@@ -162,7 +163,8 @@ async fn attempt(
                 Some(replay) => failed_on_stream(error, replay, repeatable),
                 None => broken(error, &connection),
             };
-            counted.outcome = outcome;
+            let is_the_clients = tally.is_some_and(|tally| tally.fault().is_some());
+            counted.outcome = if is_the_clients { AttemptOutcome::Cancelled } else { outcome };
             attempt
         }
         Err(Elapsed) => {
@@ -219,7 +221,7 @@ fn is_repeatable(request: &Outgoing) -> bool {
     request.method().is_idempotent() && request.body().is_empty()
 }
 
-/// The limit is for the app: while the client's body goes on coming, it begins anew.
+/// The limit is for the app: while the client's body goes on coming or is waited for, it begins anew.
 async fn head_within<F: Future>(
     worker: &Worker,
     limit: Duration,
@@ -230,7 +232,7 @@ async fn head_within<F: Future>(
     loop {
         let before = received();
         match worker.clock.within(limit, sending.as_mut()).await {
-            Err(Elapsed) if received() > before => {}
+            Err(Elapsed) if received() > before || tally.is_some_and(Tally::is_awaited) => {}
             outcome => return outcome,
         }
     }
@@ -238,11 +240,10 @@ async fn head_within<F: Future>(
 
 /// An attempt fails alike when the app and when the client breaks off; the request body knows which it was.
 fn refine(failure: Failure, exchange: &Exchange) -> Failure {
-    match failure {
-        Failure::HeadBroken(error) if exchange.request_tally.as_ref().is_some_and(|tally| tally.broken()) => {
-            Failure::RequestBroken(error)
-        }
-        other => other,
+    match (failure, exchange.upload_fault()) {
+        (Failure::HeadBroken(error), Some(Fault::Broken)) => Failure::RequestBroken(error),
+        (Failure::HeadBroken(_), Some(Fault::Limit(limit))) => Failure::BodyLimit(limit),
+        (other, _) => other,
     }
 }
 

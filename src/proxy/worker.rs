@@ -17,7 +17,7 @@ use tokio::{
 
 use tokio_util::task::TaskTracker;
 
-use super::{Settings, body::RequestBody, clock::Clock, connection, headers::HeaderRules};
+use super::{Places, Settings, body::RequestBody, clock::Clock, connection, headers::HeaderRules};
 use crate::{
     directory::Reader,
     lifecycle::DrainWatch,
@@ -52,6 +52,7 @@ pub struct Worker {
     pub(super) clock: Arc<Clock>,
     /// Whether some app server wants to be told both ends of a client's connection, which costs a system call each.
     pub(super) tells_addresses: bool,
+    pub(super) places: Arc<Places>,
     /// Connections and tunnels that have not ended.
     pub(super) open: TaskTracker,
     connections: Arc<Semaphore>,
@@ -75,6 +76,8 @@ pub struct Parts {
     pub access_log: Writer,
     /// Permits for connections, of the whole process.
     pub connections: Arc<Semaphore>,
+    /// Each client's share of them, in the whole process.
+    pub places: Arc<Places>,
 }
 
 /// Which upstream serves whom, by position.
@@ -116,6 +119,7 @@ impl Worker {
             clock: Clock::new(),
             open: TaskTracker::new(),
             tells_addresses,
+            places: parts.places,
             connections: parts.connections,
         }
     }

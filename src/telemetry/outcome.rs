@@ -14,7 +14,7 @@ pub enum Outcome {
     BadRequest,
     /// The method is not served (405).
     MethodRefused,
-    /// A limit of usher was reached (413, 429).
+    /// A limit of usher was reached (408, 413, 429).
     Limited,
     /// The database could not be asked (503).
     DirectoryUnavailable,
@@ -168,7 +168,7 @@ pub enum AttemptOutcome {
     TimedOut,
     /// The connection broke after the request was written.
     Broken,
-    /// The client went away first.
+    /// The client went away or reached a limit first.
     Cancelled,
 }
 

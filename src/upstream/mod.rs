@@ -54,6 +54,8 @@ pub struct Settings {
     pub protocol: Protocol,
     /// How connections to them begin.
     pub proxy_protocol: ProxyProtocol,
+    /// Bytes of a request body at most (413); `None`: any number.
+    pub body_max_bytes: Option<u64>,
     /// For a connection to one server; with HTTP/2, until it has sent its settings.
     pub connect_timeout: Duration,
     /// From the request sent to the head of the response.

@@ -1,12 +1,8 @@
 //! Who is behind a host: found under any spelling and any key type, asked for once, and never guessed.
 
-use std::{
-    collections::BTreeMap,
-    process::{self, Command},
-    thread,
-};
+use std::{collections::BTreeMap, thread};
 
-use crate::support::{App, Backend, Binary, Client, Cluster, Fixture, Tables, Usher};
+use crate::support::{App, Backend, Binary, Client, Cluster, Fixture, Tables, Usher, connections_possible};
 
 const BOTH: [Backend; 2] = [Backend::Postgres, Backend::Sqlite];
 
@@ -125,22 +121,6 @@ fn ask_for_many(usher: &Usher, quarter: usize) {
     }
 }
 
-/// Half of the descriptors that this process may have, at most `wanted`. An usher that starts after this may have as many.
-fn connections_possible(wanted: usize) -> usize {
-    let hard = open_files(4).unwrap_or(wanted * 2);
-    let raised =
-        Command::new("prlimit").args([format!("--pid={}", process::id()), format!("--nofile={hard}:")]).status();
-    assert!(raised.unwrap().success(), "prlimit cannot raise the limit of open files to {hard}");
-    wanted.min(open_files(3).unwrap_or(hard) / 2)
-}
-
-/// The limit of open files in this column of the system's table: 3 is the soft one, 4 the hard one. None: unlimited.
-fn open_files(column: usize) -> Option<usize> {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
-    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
-    line.split_whitespace().nth(column).unwrap().parse().ok()
-}
-
 /// Opens `count` connections, then asks for one host on all of them at once; how often each status came.
 fn ask_at_once(usher: &Usher, count: usize, host: &str) -> BTreeMap<u16, usize> {
     let mut clients: Vec<Client> = (0..count).map(|_| usher.connect()).collect();
@@ -161,7 +141,8 @@ fn however_many_ask_for_a_cold_host_the_database_is_asked_once() {
     let cluster = Cluster::shared();
     let tables = Tables::example(Backend::Postgres);
     let app = App::echo();
-    let usher = Binary::over(&tables).apps(&[&app]).start();
+    let crowd = "[listen]\nconnections_per_client_max = 10000";
+    let usher = Binary::over(&tables).apps(&[&app]).config(crowd).start();
 
     assert_eq!(ask_at_once(&usher, count, "nobody.example"), BTreeMap::from([(404, count)]));
     assert_eq!(cluster.queries_with(tables.url(), "nobody.example"), 1, "for an absent host");

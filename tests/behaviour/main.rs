@@ -21,6 +21,7 @@ mod harness;
 mod headers;
 mod hosts;
 mod lifecycle;
+mod limits;
 mod metrics;
 mod proxy_protocol_out;
 mod smuggling;

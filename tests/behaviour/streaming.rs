@@ -68,7 +68,7 @@ fn large_app() -> App {
 
 #[test]
 fn a_gibibyte_each_way_needs_little_memory() {
-    let stage = Fixture::with_app(large_app());
+    let stage = Fixture::configured(large_app(), "[upstreams.default]\nbody_max_bytes = '0B'");
     let mut client = stage.usher.connect();
     client.send(format!("POST / HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: {GIB}\r\n\r\n"));
     send_pattern(client.sender(), GIB).unwrap();

@@ -252,6 +252,11 @@ impl Usher {
         self.status_of_process("VmHWM:") * 1024
     }
 
+    /// The memory that is resident now, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.status_of_process("VmRSS:") * 1024
+    }
+
     /// The threads whose names begin with `name`.
     pub(crate) fn threads(&self, name: &str) -> usize {
         let threads = fs::read_dir(format!("/proc/{}/task", self.process())).unwrap();

@@ -27,7 +27,7 @@ pub(super) fn to_failure(failure: Failure, exchange: &mut Exchange) -> Response<
     if failure.status() == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(header::ALLOW, ALLOWED);
     }
-    if failure.is_about_framing() {
+    if failure.ends_connection() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if failure.passes() {

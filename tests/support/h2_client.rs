@@ -1,0 +1,100 @@
+//! A client that speaks HTTP/2 with prior knowledge, well or badly as the test wants.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use h2::{
+    RecvStream, SendStream,
+    client::{Builder, ResponseFuture, SendRequest},
+};
+use http::{Request, Response};
+use tokio::{net::TcpStream, runtime::Runtime, task::JoinHandle, time::timeout};
+
+use super::SOON;
+
+/// One connection to usher, driven in the background.
+pub(crate) struct H2Client {
+    runtime: Runtime,
+    sender: SendRequest<Bytes>,
+    driver: JoinHandle<()>,
+}
+
+/// A request on its way.
+pub(crate) struct Stream {
+    pub(crate) answer: ResponseFuture,
+    pub(crate) body: SendStream<Bytes>,
+}
+
+impl H2Client {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        Self::with(address, &Builder::new())
+    }
+
+    /// With settings of its own.
+    pub(crate) fn with(address: SocketAddr, builder: &Builder) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (sender, connection) = runtime.block_on(async {
+            let stream = TcpStream::connect(address).await.unwrap();
+            builder.handshake(stream).await.unwrap()
+        });
+        let driver = runtime.spawn(async move {
+            let _ended = connection.await;
+        });
+        Self { runtime, sender, driver }
+    }
+
+    /// Begins a request, whose body follows.
+    pub(crate) fn start(&mut self, request: Request<()>) -> Result<Stream, h2::Error> {
+        self.send(request, false)
+    }
+
+    /// Begins a request without a body.
+    pub(crate) fn ask(&mut self, request: Request<()>) -> Result<Stream, h2::Error> {
+        self.send(request, true)
+    }
+
+    fn send(&mut self, request: Request<()>, is_whole: bool) -> Result<Stream, h2::Error> {
+        let mut sender = self.wait(self.sender.clone().ready())?;
+        let (answer, body) = sender.send_request(request, is_whole)?;
+        Ok(Stream { answer, body })
+    }
+
+    /// The answer to a GET, with its body.
+    pub(crate) fn get(&mut self, host: &str, target: &str) -> Result<(Response<()>, Vec<u8>), h2::Error> {
+        let stream = self.ask(get(host, target))?;
+        self.answer(stream)
+    }
+
+    /// The answer, with its body.
+    pub(crate) fn answer(&self, stream: Stream) -> Result<(Response<()>, Vec<u8>), h2::Error> {
+        let (head, mut body) = self.wait(stream.answer)?.into_parts();
+        Ok((Response::from_parts(head, ()), self.read(&mut body)?))
+    }
+
+    /// The rest of a body.
+    pub(crate) fn read(&self, body: &mut RecvStream) -> Result<Vec<u8>, h2::Error> {
+        let mut whole = Vec::new();
+        while let Some(part) = self.wait(body.data()) {
+            let part = part?;
+            body.flow_control().release_capacity(part.len())?;
+            whole.extend_from_slice(&part);
+        }
+        Ok(whole)
+    }
+
+    /// Waits for `future`, and fails the test where it takes too long.
+    pub(crate) fn wait<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(async { timeout(SOON, future).await.expect("in time") })
+    }
+
+    /// Waits for the end of the connection; false where it is still there after [`SOON`].
+    pub(crate) fn closed_by_peer(&mut self) -> bool {
+        let driver = &mut self.driver;
+        self.runtime.block_on(async { timeout(SOON, driver).await.is_ok() })
+    }
+}
+
+/// A GET for `target` at `host`.
+pub(crate) fn get(host: &str, target: &str) -> Request<()> {
+    Request::get(format!("http://{host}{target}")).body(()).unwrap()
+}
