@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from measure import BROWSER, cpu_seconds, rss_bytes
 from peers import HOST, SMALL_BODY, Failed
 
-IDLE_SECONDS = 3
+IDLE_SECONDS = 10  # usher parks a connection after half a second, and gives memory back to the system in the seconds after
 DEADLINE_SECONDS = 30
 AT_ONCE = 64  # requests in flight while the crowd is built: no peer has to hold more connections to the app
 ADDRESSES = 50  # the crowd comes from 127.0.0.2 and following, so that neither source ports nor a limit per address end it

@@ -35,11 +35,11 @@ const RESETS_FORGIVEN: u64 = 100;
 /// What all requests of one connection have in common.
 pub(super) struct Client {
     pub(super) worker: Arc<Worker>,
-    /// Both ends of the connection, for app servers that are told by PROXY protocol.
-    pub(super) addresses: ClientAddresses,
     /// The peer, or whom it announced by a PROXY header; IPv4-mapped addresses as IPv4.
-    pub(super) address: IpAddr,
-    /// The same, ready to be sent in `X-Forwarded-For` and `X-Real-IP`.
+    met: SocketAddr,
+    /// Where it was met, if some app server wants to be told.
+    local: Option<Box<SocketAddr>>,
+    /// Its address, ready to be sent in `X-Forwarded-For` and `X-Real-IP`.
     pub(super) address_header: HeaderValue,
     /// Whether the peer itself is on the loopback interface, whomever it announced.
     pub(super) peer_is_loopback: bool,
@@ -58,8 +58,8 @@ impl Client {
         let accepted_at = worker.clock.now_ms();
         Self {
             peer_is_loopback: addresses.client.ip().is_loopback(),
-            addresses: addresses.of(address),
-            address,
+            met: addresses.of(address).client,
+            local: addresses.local.map(Box::new),
             address_header: printed(address),
             standing: worker.settings.trusted_proxies.standing(address),
             pulse: Pulse::new(accepted_at),
@@ -68,6 +68,16 @@ impl Client {
             accepted_at,
             worker,
         }
+    }
+
+    /// The address of the peer, or of whom it announced by a PROXY header.
+    pub(super) fn address(&self) -> IpAddr {
+        self.met.ip()
+    }
+
+    /// Both ends of the connection, for app servers that are told by PROXY protocol.
+    pub(super) fn addresses(&self) -> ClientAddresses {
+        ClientAddresses { client: self.met, local: self.local.as_deref().copied() }
     }
 
     /// Keeps what begins once HTTP/1.1 has ended on this connection.
@@ -90,7 +100,7 @@ impl Client {
         if self.is_trusted() {
             return Ok(None);
         }
-        let place = self.worker.places.take(self.address);
+        let place = self.worker.places.take(self.address());
         if place.is_none() {
             self.worker.metrics.limit(Limit::ConnectionsPerClient);
         }
@@ -156,13 +166,14 @@ pub(super) async fn serve(worker: Arc<Worker>, mut tcp: TcpStream, drain: DrainW
     let local = worker.tells_addresses.then(|| tcp.local_addr().ok()).flatten();
     let client = Arc::new(Client::new(worker, drain.clone(), ClientAddresses { client: peer, local }, address));
     let Ok(_place) = client.take_place() else { return };
-    let mut stream = ClientStream::new(tcp, Arc::clone(&client));
+    // In a box, since it goes from hand to hand, and each would reserve space for it.
+    let mut stream = Box::new(ClientStream::new(tcp, Arc::clone(&client)));
     let announcement = pin!(drain.draining());
     let mut announced = Announced { drain: &drain, announcement, is_heard: false };
     // Boxed, since a parked connection of HTTP/1.1 should not have to carry their state.
     match Box::pin(first_bytes(&client, &mut stream, &mut announced)).await {
-        Some(Protocol::Http1) => http1::serve(client, stream, announced).await,
-        Some(Protocol::Http2) => Box::pin(http2::serve(client, stream, announced)).await,
+        Some(Protocol::Http1) => http1::serve(&client, stream, &mut announced).await,
+        Some(Protocol::Http2) => Box::pin(http2::serve(&client, stream, &mut announced)).await,
         None => {}
     }
 }

@@ -85,7 +85,7 @@ impl Exchange {
 
     /// The record of a request whose head could not be read.
     pub(super) fn without_head(client: &Arc<Client>) -> Self {
-        Self::new(client, client.address, Ids::make(), None)
+        Self::new(client, client.address(), Ids::make(), None)
     }
 
     fn new(client: &Arc<Client>, requester: IpAddr, ids: Ids, asked: Option<Asked>) -> Self {
@@ -127,7 +127,7 @@ impl Exchange {
 
     /// The client and where it was met.
     pub(super) fn addresses(&self) -> ClientAddresses {
-        self.client.addresses.of(self.requester)
+        self.client.addresses().of(self.requester)
     }
 
     /// Whether the app has answered without the body that the client waits to send, so that its connection must end: in

@@ -35,25 +35,25 @@ const HYPER_HEADER_COUNT: usize = 100;
 const HYPER_BUFFER_MIN: usize = 8192;
 
 /// Serves HTTP/1.1 on `stream` until client, limit or drain ends it.
-pub(super) async fn serve(client: Arc<Client>, mut stream: ClientStream, mut announced: Announced<'_>) {
+pub(super) async fn serve(client: &Arc<Client>, mut stream: Box<ClientStream>, announced: &mut Announced<'_>) {
     stream.speak_http1();
-    let _handed_over = HandedOver(&client);
+    let _handed_over = HandedOver(client);
     loop {
         let end;
-        (end, stream) = active(&client, stream, &mut announced).await;
+        // In boxes of their own: what hyper needs, and what happens once at most. A parked connection should not carry them.
+        (end, stream) = Box::pin(active(client, stream, announced)).await;
         match end {
             End::Quiet if stream.has_ahead() => client.pulse.heard(client.worker.clock.now_ms()),
-            End::Quiet => match parked(&client, &stream, &mut announced).await {
+            End::Quiet => match parked(client, &stream, announced).await {
                 Woken::ByClient => {}
                 Woken::ToEnd => return,
             },
-            // What happens once at most is boxed: while a connection is parked it should take no space.
-            end => return Box::pin(finish(end, &client, stream)).await,
+            end => return Box::pin(finish(end, client, stream)).await,
         }
     }
 }
 
-async fn finish(end: End, client: &Arc<Client>, mut stream: ClientStream) {
+async fn finish(end: End, client: &Arc<Client>, mut stream: Box<ClientStream>) {
     if let Some((tunnel, exchange)) = client.take_over() {
         stream.speak_freely();
         return tunnel.run(client, stream, exchange).await;
@@ -92,7 +92,11 @@ enum End {
 }
 
 /// hyper's part of the work, in a box that is given back afterwards.
-async fn active(client: &Arc<Client>, stream: ClientStream, announced: &mut Announced<'_>) -> (End, ClientStream) {
+async fn active(
+    client: &Arc<Client>,
+    stream: Box<ClientStream>,
+    announced: &mut Announced<'_>,
+) -> (End, Box<ClientStream>) {
     let exchanges = {
         let client = Arc::clone(client);
         service_fn(move |request| handler::handle(Arc::clone(&client), request))

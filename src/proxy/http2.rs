@@ -44,13 +44,13 @@ const PROVOKED_RESETS_MAX: usize = 100;
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Serves HTTP/2 on `stream` until client, limit or drain ends it.
-pub(super) async fn serve(client: Arc<Client>, stream: ClientStream, mut announced: Announced<'_>) {
+pub(super) async fn serve(client: &Arc<Client>, stream: Box<ClientStream>, announced: &mut Announced<'_>) {
     let exchanges = {
-        let client = Arc::clone(&client);
+        let client = Arc::clone(client);
         service_fn(move |request| handler::handle(Arc::clone(&client), request))
     };
-    let mut hyper = Box::pin(builder(&client).serve_connection(TokioIo::new(stream), exchanges));
-    let mut watch = Watch::new(&client);
+    let mut hyper = Box::pin(builder(client).serve_connection(TokioIo::new(stream), exchanges));
+    let mut watch = Watch::new(client);
     poll_fn(|context| {
         let look = watch.poll(context);
         let ended = matches!(look, Look::Enough) || announced.poll(context);

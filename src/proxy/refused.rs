@@ -10,7 +10,7 @@ use super::{answer, body::Source, connection::Client, error::Failure, exchange::
 
 /// Answers `failure` in the form of every other answer, with a record of its own, and ends the connection: where the next
 /// request would begin, nobody can say (RFC 9112 §2.2, §9.3).
-pub(super) async fn answer(client: &Arc<Client>, mut stream: ClientStream, failure: Failure) {
+pub(super) async fn answer(client: &Arc<Client>, mut stream: Box<ClientStream>, failure: Failure) {
     let mut exchange = Exchange::without_head(client);
     let response = answer::to_failure(failure, &mut exchange);
     exchange.status = Some(response.status());

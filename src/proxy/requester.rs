@@ -38,11 +38,11 @@ impl Requester {
     /// Reads what the peer says of it, if the peer may.
     pub(super) fn of(client: &Client, headers: &HeaderMap) -> Self {
         if client.standing == Standing::Stranger {
-            return Self { address: client.address, scheme: Scheme::Http };
+            return Self { address: client.address(), scheme: Scheme::Http };
         }
         let trusted = &client.worker.settings.trusted_proxies;
         Self {
-            address: vouched(client.address, trusted, headers).last().unwrap_or(client.address),
+            address: vouched(client.address(), trusted, headers).last().unwrap_or(client.address()),
             scheme: named_scheme(headers).unwrap_or(Scheme::Http),
         }
     }
@@ -52,7 +52,7 @@ impl Requester {
         let peer = &client.address_header;
         let believed = client.standing != Standing::Stranger;
         ForwardedClient {
-            address: if self.address == client.address { peer.clone() } else { printed(self.address) },
+            address: if self.address == client.address() { peer.clone() } else { printed(self.address) },
             list: if believed { appended(headers, peer) } else { peer.clone() },
             scheme: self.scheme,
             forwarded: client.worker.settings.forwarded.then(|| self.rfc_7239(client, headers, host)).flatten(),
@@ -61,7 +61,7 @@ impl Requester {
 
     fn rfc_7239(&self, client: &Client, headers: &HeaderMap, host: &HeaderValue) -> Option<HeaderValue> {
         let trusted = &client.worker.settings.trusted_proxies;
-        let vouched: Vec<IpAddr> = vouched(client.address, trusted, headers).collect();
+        let vouched: Vec<IpAddr> = vouched(client.address(), trusted, headers).collect();
         forwarded(&vouched, self.scheme, host)
     }
 }
