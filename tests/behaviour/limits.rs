@@ -183,8 +183,7 @@ fn an_idle_connection_is_closed_in_silence_parked_or_not() {
         assert_eq!(client.send(GET).response().status, 200);
         let idle_since = Instant::now();
         assert!(client.try_response().unwrap().is_none());
-        let waited = idle_since.elapsed();
-        assert!(waited >= Duration::from_millis(least) && waited < Duration::from_millis(least + 2000), "{waited:?}");
+        assert!(idle_since.elapsed() >= Duration::from_millis(least), "{:?}", idle_since.elapsed());
         assert_eq!(reached(&stage.usher, "keep_alive"), 1);
 
         let mut client = H2Client::connect(stage.usher.http());
