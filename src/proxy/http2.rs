@@ -2,6 +2,7 @@
 //! do for nothing, is bounded by the numbers here.
 
 use std::{
+    error::Error,
     future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
@@ -9,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use h2::Reason;
 use hyper::{server::conn::http2::Builder, service::service_fn};
 use hyper_util::rt::TokioIo;
 
@@ -60,11 +62,23 @@ pub(super) async fn serve(client: &Arc<Client>, stream: Box<ClientStream>, annou
         }
         match look {
             Look::CutOff => Poll::Ready(()),
-            // How it ended is in the records of its exchanges.
-            Look::Fine | Look::Enough => hyper.as_mut().poll(context).map(drop),
+            Look::Fine | Look::Enough => hyper.as_mut().poll(context).map(|ended| note(&client, &ended)),
         }
     })
     .await;
+}
+
+/// How a connection ended is in the records of its exchanges; a flood need not have any.
+fn note(client: &Client, ended: &hyper::Result<()>) {
+    if ended.as_ref().is_err_and(is_flood) {
+        client.worker.metrics.limit(Limit::Flood);
+    }
+}
+
+/// Whether h2 has asked the client to be calm, and gone (RFC 9113 §10.5).
+fn is_flood(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| cause.is_library() && cause.reason() == Some(Reason::ENHANCE_YOUR_CALM))
 }
 
 /// What is to become of a connection.

@@ -110,11 +110,13 @@ pub enum Limit {
     Resets,
     /// `tunnel_idle_timeout`: the tunnel was closed.
     TunnelIdle,
+    /// Too much for nothing on HTTP/2 (requests taken back unseen, endless heads, empty frames): the connection was cut off.
+    Flood,
 }
 
 impl Limit {
     /// Every limit, in order of declaration.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ConnectionsPerClient,
         Self::HeaderTimeout,
         Self::HeaderSize,
@@ -129,6 +131,7 @@ impl Limit {
         Self::ConnectionLifetime,
         Self::Resets,
         Self::TunnelIdle,
+        Self::Flood,
     ];
 
     /// The name in metrics.
@@ -148,6 +151,7 @@ impl Limit {
             Self::ConnectionLifetime => "connection_lifetime",
             Self::Resets => "resets",
             Self::TunnelIdle => "tunnel_idle",
+            Self::Flood => "flood",
         }
     }
 }

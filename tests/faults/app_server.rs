@@ -197,13 +197,14 @@ fn requests_go_to_the_server_with_the_fewest_in_flight() {
 
 #[test]
 fn an_early_answer_to_a_large_upload_arrives() {
-    let stage = Fixture::with_app(App::scripted(|mut conversation| {
+    let app = App::scripted(|mut conversation| {
         conversation.head();
         conversation
             .write("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig")
             .unwrap();
         conversation.closed_by_peer();
-    }));
+    });
+    let stage = Fixture::configured(app, "[upstreams.default]\nbody_max_bytes = '0B'");
     let mut client = stage.usher.connect();
     client.send("POST /p HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 1000000000\r\n\r\nthe beginning");
     let response = client.response();
