@@ -62,7 +62,7 @@ pub(super) async fn serve(client: &Arc<Client>, stream: Box<ClientStream>, annou
         }
         match look {
             Look::CutOff => Poll::Ready(()),
-            Look::Fine | Look::Enough => hyper.as_mut().poll(context).map(|ended| note(&client, &ended)),
+            Look::Fine | Look::Enough => hyper.as_mut().poll(context).map(|ended| note(client, &ended)),
         }
     })
     .await;
