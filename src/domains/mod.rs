@@ -3,6 +3,7 @@
 //! A row of `store_domains` is a claim. The customer proves it with a TXT record that holds the row's token; the name is then
 //! watched for as long as the row exists, since whoever stops paying for a domain loses it to somebody else.
 
+pub mod dns;
 mod schedule;
 mod standing;
 
