@@ -40,3 +40,6 @@ if ! cmp -s "$wanted" "$environment/installed.txt"; then
   "$environment/bin/pip" install --quiet --requirement "$wanted"
   cp "$wanted" "$environment/installed.txt"
 fi
+
+# The app in deploy/fastapi has an environment of its own.
+deploy/fastapi/environment >/dev/null

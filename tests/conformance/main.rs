@@ -6,6 +6,7 @@
 mod support;
 
 mod curl;
+mod fastapi;
 mod grpc;
 mod http2;
 mod load;

@@ -27,8 +27,17 @@ pub(crate) fn program(name: &str) -> Command {
 
 /// A script of ours, run by a Python that has the libraries in `programs/requirements.txt`.
 pub(crate) fn python(script: &str) -> Command {
+    run_by("target/conformance/bin/python", script)
+}
+
+/// The same with the libraries that the app in `deploy/fastapi` needs.
+pub(crate) fn python_of_the_shop(script: &str) -> Command {
+    run_by("target/fastapi/bin/python", script)
+}
+
+fn run_by(interpreter: &str, script: &str) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let interpreter: PathBuf = root.join("target/conformance/bin/python");
+    let interpreter: PathBuf = root.join(interpreter);
     assert!(interpreter.exists(), "{} is missing: run tests/install.sh", interpreter.display());
     let mut command = program(interpreter.to_str().unwrap());
     command.env("PYTHONDONTWRITEBYTECODE", "1").arg(root.join("tests/conformance/programs").join(script));
@@ -60,11 +69,20 @@ pub(crate) struct Foreign {
 impl Foreign {
     /// Starts it and waits until it says its port.
     pub(crate) fn start(script: &str) -> Self {
-        let mut child = python(script).stdout(Stdio::piped()).spawn().unwrap();
+        Self::run(&mut python(script))
+    }
+
+    /// The same with a command that is set up already.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().parse().unwrap_or_else(|error| panic!("{script} said {line:?}: {error}"));
+        let port = line.trim().parse().unwrap_or_else(|error| panic!("{command:?} said {line:?}: {error}"));
         Self { child, port }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// The keys that make it the default upstream.
