@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz release bench clean
+.PHONY: help run test fuzz release bench chaos clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ bench: ## Measure single operations, then usher beside nginx and HAProxy
 	@echo "== side by side"
 	@command -v python3 >/dev/null || $(SUDO) sh -c 'apt-get update -qq && apt-get install -qq -y python3'
 	@benches/edge/run
+
+chaos: ## Let app servers fail behind usher, nginx and HAProxy, and count who notices
+	@command -v python3 >/dev/null || $(SUDO) sh -c 'apt-get update -qq && apt-get install -qq -y python3 python3-venv'
+	@benches/chaos/run
 
 clean: ## Remove what was built
 	cargo clean
