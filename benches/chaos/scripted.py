@@ -34,10 +34,12 @@ async def exchange(reader, writer):
     line, fields, body = await read(reader)
     method, target, _ = line.split(" ")
     if target.startswith("/_"):
-        return await say(writer, 200, control(target))
-    if method == "POST":
-        orders[json.loads(body)["reference"]] += 1
-    return await BEHAVIOURS[behaviour](writer, method, target, fields)
+        goes_on = await say(writer, 200, control(target))
+    else:
+        if method == "POST":
+            orders[json.loads(body)["reference"]] += 1
+        goes_on = await BEHAVIOURS[behaviour](writer, method, target, fields)
+    return goes_on and fields.get("connection", "").lower() != "close"
 
 
 async def read(reader):
