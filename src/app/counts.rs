@@ -1,19 +1,24 @@
 //! What parts that know nothing of metrics have counted, under the names that the metrics give it.
 
+use std::sync::Arc;
+
 use crate::{
     directory::{Directory, Event},
+    proxy::Buffers,
     telemetry::{
         access_log::AccessLog,
-        metrics::{AccessLogCounts, DirectoryCounts, Metrics},
+        metrics::{AccessLogCounts, BufferCounts, DirectoryCounts, Metrics},
     },
 };
 
-/// Makes the series of directory and access log readable for a scrape.
-pub(super) fn register(metrics: &Metrics, directory: &Directory, access_log: &AccessLog) {
+/// Makes the series of directory, access log and buffers readable for a scrape.
+pub(super) fn register(metrics: &Metrics, directory: &Directory, access_log: &AccessLog, buffers: &Arc<Buffers>) {
     let directory = directory.clone();
     metrics.register_directory(move || directory_counts(&directory));
     let dropped = access_log.dropped_counter();
     metrics.register_access_log(move || AccessLogCounts { dropped: dropped() });
+    let buffers = Arc::clone(buffers);
+    metrics.register_buffers(move || BufferCounts { held: buffers.held() as u64, refused: buffers.refusals() });
 }
 
 fn directory_counts(directory: &Directory) -> DirectoryCounts {

@@ -25,7 +25,7 @@ use crate::{
     database::{postgres, sqlite},
     directory::Directory,
     lifecycle::{Drain, Readiness, Tasks, Termination},
-    proxy::{self, BindError, Listeners, Places, Roles},
+    proxy::{self, BindError, Buffers, Listeners, Places, Roles},
     routing::Rules,
     telemetry::{
         access_log::{AccessLog, Target},
@@ -77,12 +77,13 @@ impl App {
         let directory = Directory::new(config.directory.clone(), rows.source(), Handle::current());
         let metrics = Metrics::new(config.upstreams.iter().map(|upstream| upstream.name.clone()).collect());
         let access_log = start_access_log(&config)?;
-        counts::register(&metrics, &directory, &access_log);
+        let buffers = Buffers::new(config.proxy.buffers_max);
+        counts::register(&metrics, &directory, &access_log, &buffers);
         let readiness = Readiness::default();
         Ok(Self {
             addresses,
             sockets: listeners.into_workers(),
-            workers: workers(&config, &directory, &metrics, &access_log),
+            workers: workers(&config, &directory, &metrics, &access_log, &buffers),
             admin: (admin_listener, admin::Parts { allow: config.admin.allow, readiness: readiness.clone(), metrics }),
             rows,
             readiness,
@@ -141,7 +142,13 @@ fn announce(addresses: &Addresses) {
     tracing::info!(name = "admin", address = %addresses.admin, "listening");
 }
 
-fn workers(config: &Config, directory: &Directory, metrics: &Metrics, access_log: &AccessLog) -> Vec<proxy::Parts> {
+fn workers(
+    config: &Config,
+    directory: &Directory,
+    metrics: &Metrics,
+    access_log: &AccessLog,
+    buffers: &Arc<Buffers>,
+) -> Vec<proxy::Parts> {
     let rules = Arc::new(Rules::new(config.routing.clone()));
     let upstreams: Vec<_> = config.upstreams.iter().cloned().map(Upstream::new).map(Arc::new).collect();
     let connections = Arc::new(Semaphore::new(config.proxy.connections_max));
@@ -158,6 +165,7 @@ fn workers(config: &Config, directory: &Directory, metrics: &Metrics, access_log
         access_log: access_log.writer(),
         connections: Arc::clone(&connections),
         places: Arc::clone(&places),
+        buffers: Arc::clone(buffers),
     };
     (0..config.proxy.workers).map(worker).collect()
 }

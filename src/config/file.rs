@@ -50,6 +50,8 @@ pub(super) struct Listen {
     pub(super) connection_requests_max: Written<Count<1, 1_000_000_000>>,
     /// How long a connection takes new requests.
     pub(super) connection_lifetime: Written<Timespan<1000>>,
+    /// Memory for bodies that are held while one side is slower than the other; beyond it they are passed on as they come.
+    pub(super) buffers_max: Written<Size<0, 1_099_511_627_776>>,
     /// How long an idle connection is kept.
     pub(super) keep_alive_timeout: Written<Timespan<1>>,
     /// For a complete request head; then 408, or nothing where no head had begun.
@@ -188,6 +190,10 @@ pub(super) struct Upstream {
     pub(super) proxy_protocol: Written<ProxyProtocol>,
     /// Bytes of a request body; beyond it 413. 0B: any number.
     pub(super) body_max_bytes: Written<Size<0, 1_099_511_627_776>>,
+    /// Bytes of a request body that are read before an app server is chosen; 0B: none.
+    pub(super) buffer_request: Written<Size<0, 16_777_216>>,
+    /// Bytes of an answer that are read ahead of a client slower than the app; 0B: none.
+    pub(super) buffer_response: Written<Size<0, 67_108_864>>,
     /// For a connection to one app server, with HTTP/2 until it has sent its settings; then the next one is tried.
     pub(super) connect_timeout: Written<Timespan<1>>,
     /// From the request sent to the head of the response; begins anew while an upload goes on coming. Then 504.

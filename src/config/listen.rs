@@ -19,6 +19,9 @@ use crate::proxy::{self, TrustedProxies, presets};
 /// connections of HTTP/1.1 take about 35 MB.
 const CONNECTIONS_MAX: usize = 16_384;
 
+/// A thousand slow clients with a page each, or four thousand uploads; small beside what a machine with that many clients has.
+const BUFFERS_MAX: usize = 256 << 20;
+
 /// Names that frame a message or steer the connection; usher handles each of them itself (RFC 9110 §7.2, §7.6.1, §8.6).
 pub(super) const FRAMING_HEADERS: [&str; 11] = [
     "connection",
@@ -42,6 +45,7 @@ pub(super) fn resolve(written: file::Listen, report: &mut Report<'_>) -> proxy::
         connections_per_client_max: written.connections_per_client_max.or(512),
         connection_requests_max: written.connection_requests_max.or(10_000),
         connection_lifetime: written.connection_lifetime.or(Duration::from_hours(1)),
+        buffers_max: written.buffers_max.or(BUFFERS_MAX),
         keep_alive_timeout: written.keep_alive_timeout.or(Duration::from_secs(60)),
         header_timeout: written.header_timeout.or(Duration::from_secs(30)),
         body_timeout: written.body_timeout.or(Duration::from_secs(30)),

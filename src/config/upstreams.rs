@@ -80,6 +80,8 @@ fn group(name: Spanned<String>, written: file::Upstream, report: &mut Report<'_>
         protocol,
         proxy_protocol: written.proxy_protocol.or(ProxyProtocol::Off),
         body_max_bytes: body_max(written.body_max_bytes.or(BODY_MAX_BYTES)),
+        buffer_request: written.buffer_request.or(64 * 1024),
+        buffer_response: written.buffer_response.or(256 * 1024),
         connect_timeout: written.connect_timeout.or(Duration::from_secs(1)),
         head_timeout: written.head_timeout.or(Duration::from_secs(60)),
         idle_timeout: written.idle_timeout.or(Duration::from_secs(4)),

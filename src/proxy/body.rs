@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Instant,
 };
@@ -10,19 +11,28 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::{
+    ahead::Ahead,
+    buffered::Whole,
     exchange::Exchange,
     replay::KeptBody,
     tunnel::Tunnel,
-    upload::{Upload, UploadError},
+    upload::{Tally, Upload, UploadError},
 };
 use crate::upstream::{Connection, InFlight};
 
 pub(super) type NextFrame<E = hyper::Error> = Option<Result<Frame<Bytes>, E>>;
 
+/// Bytes of an answer after which reading ahead may begin. hyper takes so much at least, whether its client does or not.
+const AHEAD_AFTER: u64 = 8 * 1024;
+
 /// What the app receives.
+#[derive(Default)]
 pub(super) enum RequestBody {
     /// The request has none.
+    #[default]
     Empty,
+    /// Held whole before an app server was chosen.
+    Whole(Whole),
     /// As the client sends it.
     Streaming(Box<Upload>),
     /// The same, kept so that it can be sent again.
@@ -30,9 +40,13 @@ pub(super) enum RequestBody {
 }
 
 impl RequestBody {
-    /// Whether there is none, so that the request can be sent again.
-    pub(super) fn is_empty(&self) -> bool {
-        matches!(self, Self::Empty)
+    /// The same, to be sent a second time, where it is held whole. To be asked for before it is sent.
+    pub(super) fn again(&self) -> Option<Self> {
+        match self {
+            Self::Empty => Some(Self::Empty),
+            Self::Whole(whole) => Some(Self::Whole(whole.again())),
+            Self::Streaming(_) | Self::Kept(_) => None,
+        }
     }
 }
 
@@ -43,6 +57,7 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<NextFrame<UploadError>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
+            Self::Whole(whole) => Poll::Ready(whole.next()),
             Self::Streaming(upload) => upload.poll_frame(context),
             Self::Kept(body) => body.poll_frame(context),
         }
@@ -51,6 +66,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
+            Self::Whole(whole) => whole.is_end_stream(),
             Self::Streaming(upload) => upload.is_end_stream(),
             Self::Kept(body) => body.is_end_stream(),
         }
@@ -59,6 +75,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
+            Self::Whole(whole) => whole.size_hint(),
             Self::Streaming(upload) => upload.size_hint(),
             Self::Kept(body) => body.size_hint(),
         }
@@ -71,20 +88,52 @@ pub(super) enum Source {
     Page(Bytes),
     /// The app.
     Upstream(Relay),
+    /// The app, with some of it perhaps read ahead.
+    Ahead(Arc<Ahead>),
     /// Nothing; what follows is no HTTP any more.
     Tunnel(Box<Tunnel>),
 }
 
 impl Source {
     fn poll(&mut self, context: &mut Context<'_>, exchange: &mut Exchange) -> Poll<NextFrame> {
-        match self {
-            Self::Page(bytes) if bytes.is_empty() => Poll::Ready(None),
+        let frame = match self {
+            Self::Page(bytes) if bytes.is_empty() => return Poll::Ready(None),
             Self::Page(bytes) => {
                 exchange.bytes_out = bytes.len() as u64;
-                Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
+                return Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))));
             }
-            Self::Upstream(relay) => relay.poll(context, exchange),
-            Self::Tunnel(_) => Poll::Ready(None),
+            Self::Upstream(relay) => ready!(relay.poll_frame(context, exchange.request_tally.as_deref())),
+            Self::Ahead(ahead) => ready!(ahead.poll_frame(context)),
+            Self::Tunnel(_) => return Poll::Ready(None),
+        };
+        match &frame {
+            // Nobody asks for a further frame after the trailers.
+            Some(Ok(frame)) if frame.is_trailers() => exchange.finish(Instant::now()),
+            Some(Ok(frame)) => exchange.bytes_out += data_length(frame),
+            Some(Err(error)) => exchange.break_off(error),
+            None => exchange.finish(Instant::now()),
+        }
+        Poll::Ready(frame)
+    }
+
+    /// Whether the app has said all, and all of it was handed over.
+    fn is_at_end(&self) -> bool {
+        match self {
+            Self::Upstream(relay) => relay.is_end_stream(),
+            Self::Ahead(ahead) => ahead.is_end_stream(),
+            Self::Page(_) | Self::Tunnel(_) => false,
+        }
+    }
+
+    /// From now on the answer may be read ahead of its client, if it has become large enough to be worth it.
+    fn go_ahead(&mut self, exchange: &Exchange) {
+        if !matches!(self, Self::Upstream(relay) if relay.ahead_max > 0 && exchange.bytes_out >= AHEAD_AFTER) {
+            return;
+        }
+        if let Self::Upstream(relay) = std::mem::replace(self, Self::Page(Bytes::new())) {
+            let ahead = Ahead::new(relay, exchange.request_tally.clone(), exchange.buffers());
+            exchange.pulse().answer().offer(&ahead);
+            *self = Self::Ahead(ahead);
         }
     }
 }
@@ -97,6 +146,43 @@ pub(super) struct Relay {
     pub(super) connection: Option<Connection<RequestBody>>,
     /// Counts the exchange at its endpoint.
     pub(super) in_flight: Option<InFlight>,
+    /// Bytes that may be read ahead of the client.
+    pub(super) ahead_max: usize,
+}
+
+impl Relay {
+    /// The next piece; with the last one the app server is let go. `upload` is the body of the request.
+    pub(super) fn poll_frame(&mut self, context: &mut Context<'_>, upload: Option<&Tally>) -> Poll<NextFrame> {
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(context));
+        let is_last = match &frame {
+            Some(Ok(frame)) => frame.is_trailers() || self.is_end_stream(),
+            Some(Err(_)) => false,
+            None => true,
+        };
+        if is_last {
+            self.let_go(upload);
+        }
+        Poll::Ready(frame)
+    }
+
+    /// Where hyper needs no further frame it asks for none: the end has to be noticed with the last one.
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+
+    fn let_go(&mut self, upload: Option<&Tally>) {
+        self.in_flight = None;
+        let Some(connection) = self.connection.take() else { return };
+        match upload {
+            Some(upload) if upload.expectation.is_refused() => drop(connection),
+            Some(upload) if !upload.ended() => connection.retire(),
+            _ => connection.release(Instant::now()),
+        }
+    }
 }
 
 /// What the client receives; carries the record of the exchange to its end.
@@ -107,50 +193,19 @@ pub(super) struct ResponseBody {
 }
 
 impl ResponseBody {
-    pub(super) fn new(source: Source, exchange: Box<Exchange>) -> Self {
-        let mut body = Self { source, exchange: Some(exchange) };
-        body.finish_if_at_end();
-        body
+    pub(super) fn new(mut source: Source, mut exchange: Box<Exchange>) -> Self {
+        if source.is_at_end() {
+            if let Source::Upstream(relay) = &mut source {
+                relay.let_go(exchange.request_tally.as_deref());
+            }
+            exchange.finish(Instant::now());
+        }
+        Self { source, exchange: Some(exchange) }
     }
 
     /// The body of an answer that is only a head.
     pub(super) fn none() -> Self {
         Self { source: Source::Page(Bytes::new()), exchange: None }
-    }
-
-    /// Where hyper needs no further frame it asks for none: the end has to be noticed with the last one.
-    fn finish_if_at_end(&mut self) {
-        if let (Source::Upstream(relay), Some(exchange)) = (&mut self.source, &mut self.exchange)
-            && relay.incoming.is_end_stream()
-        {
-            relay.finish(exchange);
-        }
-    }
-}
-
-impl Relay {
-    fn finish(&mut self, exchange: &mut Exchange) {
-        let now = Instant::now();
-        exchange.finish(now);
-        self.in_flight = None;
-        let Some(connection) = self.connection.take() else { return };
-        match exchange.request_tally.as_deref() {
-            Some(upload) if upload.expectation.is_refused() => drop(connection),
-            Some(upload) if !upload.ended() => connection.retire(),
-            _ => connection.release(now),
-        }
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>, exchange: &mut Exchange) -> Poll<NextFrame> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(context));
-        match &frame {
-            // Nobody asks for a further frame after the trailers.
-            Some(Ok(frame)) if frame.is_trailers() => self.finish(exchange),
-            Some(Ok(frame)) => exchange.bytes_out += data_length(frame),
-            Some(Err(error)) => exchange.break_off(error),
-            None => self.finish(exchange),
-        }
-        Poll::Ready(frame)
     }
 }
 
@@ -164,7 +219,10 @@ impl Body for ResponseBody {
         let next = body.source.poll(context, exchange);
         exchange.pulse().answer().say(&next);
         if matches!(next, Poll::Ready(Some(Ok(_)))) {
-            body.finish_if_at_end();
+            match body.source.is_at_end() {
+                true => exchange.finish(Instant::now()),
+                false => body.source.go_ahead(exchange),
+            }
         }
         next
     }
@@ -172,7 +230,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Page(bytes) => bytes.is_empty(),
-            Source::Upstream(relay) => relay.incoming.is_end_stream(),
+            Source::Upstream(_) | Source::Ahead(_) => self.source.is_at_end(),
             Source::Tunnel(_) => true,
         }
     }
@@ -181,7 +239,8 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Tunnel(_) => SizeHint::with_exact(0),
             Source::Page(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Upstream(relay) => relay.incoming.size_hint(),
+            Source::Upstream(relay) => relay.size_hint(),
+            Source::Ahead(ahead) => ahead.size_hint(),
         }
     }
 }

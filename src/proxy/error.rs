@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::upload::BodyLimit;
+use super::upload::{BodyLimit, UploadError};
 use crate::{
     directory::CouldNotAsk,
     routing::{AmbiguousPath, HostnameError, Refusal},
@@ -66,6 +66,15 @@ pub(super) enum Failure {
     BodyLimit(#[from] BodyLimit),
     #[error("the exchange panicked")]
     Panicked,
+}
+
+impl From<UploadError> for Failure {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::Client(error) => Self::RequestBroken(error),
+            UploadError::Limit(limit) => Self::BodyLimit(limit),
+        }
+    }
 }
 
 impl Failure {

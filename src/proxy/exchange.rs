@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header, uri::
 use hyper::body::Incoming;
 
 use super::{
+    buffers::Buffers,
     connection::Client,
     facts::Facts,
     ids::Ids,
@@ -169,6 +170,11 @@ impl Exchange {
     /// What the connection of the client is doing.
     pub(super) fn pulse(&self) -> &Pulse {
         &self.client.pulse
+    }
+
+    /// The memory for bodies.
+    pub(super) fn buffers(&self) -> &Arc<Buffers> {
+        &self.client.worker.buffers
     }
 
     /// Why the request body ended too early.

@@ -4,8 +4,8 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::{
-    answer, body::Source, connection::Client, error::Failure, exchange::Exchange, facts::Facts, look_up::look_up,
-    request, requester::Requester, response, retry, upgrade::Upgrade,
+    answer, body::Source, buffered, connection::Client, error::Failure, exchange::Exchange, facts::Facts,
+    look_up::look_up, request, requester::Requester, response, retry, upgrade::Upgrade,
 };
 use crate::routing::{Decision, decide};
 
@@ -33,6 +33,9 @@ pub(super) async fn forward(
     let host = facts.forwarded();
     let mut outgoing = request::prepare(request, host, &destination, client, requester, exchange)?;
     upgrade.as_ref().map_or(Ok(()), |upgrade| upgrade.ask(&mut outgoing))?;
-    let answered = retry::send(worker, worker.roles.upstream_for(destination.matched), outgoing, exchange).await?;
-    response::relay(answered, upgrade, exchange).await
+    let position = worker.roles.upstream_for(destination.matched);
+    let upstream = &worker.upstreams[position].upstream().settings;
+    buffered::fill(&mut outgoing, upstream.buffer_request, worker).await?;
+    let answered = retry::send(worker, position, outgoing, exchange).await?;
+    response::relay(answered, upgrade, upstream.buffer_response, exchange).await
 }

@@ -114,7 +114,12 @@ async fn active(
         match Pin::new(&mut *hyper).poll(context) {
             Poll::Ready(Err(error)) if error.is_parse() => Poll::Ready(End::BadHead(error)),
             Poll::Ready(_) => Poll::Ready(End::Done),
-            Poll::Pending => watch.poll(context),
+            Poll::Pending => {
+                if client.pulse.writes().is_blocked() {
+                    client.pulse.answer().read_ahead(context);
+                }
+                watch.poll(context)
+            }
         }
     })
     .await;

@@ -1,8 +1,11 @@
 //! The request path, read in this order: `worker`, `connection`, `handler`, `forward`, and then the steps that `forward`
 //! names.
 
+mod ahead;
 mod answer;
 mod body;
+mod buffered;
+mod buffers;
 mod clock;
 mod connection;
 mod dialect;
@@ -46,6 +49,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use ipnet::IpNet;
 
+pub use buffers::Buffers;
 pub use facts::ForwardedHost;
 pub use ids::Ids;
 pub use listener::{BindError, Listeners};
@@ -70,6 +74,8 @@ pub struct Settings {
     pub connection_requests_max: u64,
     /// How long a connection takes new requests. Proxies of ours are exempt.
     pub connection_lifetime: Duration,
+    /// Bytes at once of bodies that are held while one side is slower than the other; beyond it they are passed on as they come.
+    pub buffers_max: usize,
     /// How long an idle connection is kept.
     pub keep_alive_timeout: Duration,
     /// From the first byte of a head, or from the accepted connection, to the complete head.

@@ -184,6 +184,11 @@ impl Writes {
         if since == NEVER { 0 } else { now.saturating_sub(since) }
     }
 
+    /// Whether it takes no more at the moment.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked_since.load(Relaxed) != NEVER
+    }
+
     /// Bytes a second while it had to be waited for, once that was `grace_ms` in all.
     pub(super) fn rate(&self, now: u64, grace_ms: u64) -> Option<u64> {
         let waited_ms = self.waited_ms.load(Relaxed) + self.blocked_ms(now);

@@ -13,7 +13,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use super::{
     body::{NextFrame, RequestBody},
-    upload::UploadError,
+    upload::{UploadError, longer},
 };
 use crate::upstream::StreamPermit;
 
@@ -127,13 +127,7 @@ impl KeptBody {
     pub(super) fn size_hint(&self) -> SizeHint {
         let state = self.state();
         let again: u64 = state.sent.iter().skip(state.position).map(|part| part.len() as u64).sum();
-        let rest = state.body.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower() + again);
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper + again);
-        }
-        hint
+        longer(&state.body.size_hint(), again)
     }
 }
 

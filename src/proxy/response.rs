@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
 
 use super::{
+    ahead,
     body::{Relay, RequestBody, Source},
     error::Failure,
     exchange::Exchange,
@@ -23,6 +24,7 @@ pub(super) struct Answered {
 pub(super) async fn relay(
     answered: Answered,
     upgrade: Option<Upgrade>,
+    buffer_response: usize,
     exchange: &Exchange,
 ) -> Result<Response<Source>, Failure> {
     if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -40,7 +42,9 @@ pub(super) async fn relay(
         upgrade.is_refused(response.headers_mut());
     }
     *response.version_mut() = Version::HTTP_11;
-    Ok(response.map(|incoming| Source::Upstream(Relay { incoming, connection, in_flight: Some(in_flight) })))
+    let ahead_max = ahead::limit_for(response.headers(), buffer_response);
+    let relay = |incoming| Relay { incoming, connection, in_flight: Some(in_flight), ahead_max };
+    Ok(response.map(relay).map(Source::Upstream))
 }
 
 /// Refuses an answer whose end two readers could see in different places (RFC 9112 §6.3).

@@ -2,8 +2,8 @@
 //!
 //! A request of which nothing was written goes on to the next connection or endpoint, whatever its method, and so does one
 //! that an HTTP/2 server has refused unprocessed. Any other one that was written may have been processed, and is sent
-//! again only if that cannot be noticed: an idempotent method (RFC 9110 §9.2.2) without a body, on a kept connection that
-//! the app has closed at the same moment.
+//! again only if that cannot be noticed: an idempotent method (RFC 9110 §9.2.2) whose body, if any, is held whole, on a kept
+//! connection that the app has closed at the same moment.
 
 use std::{
     pin::{Pin, pin},
@@ -145,6 +145,7 @@ async fn attempt(
 ) -> Attempt {
     let head_timeout = worker.upstreams[position].upstream().settings.head_timeout;
     let repeatable = connection.reused() && is_repeatable(&request);
+    let body = repeatable.then(|| request.body().again()).flatten();
     let replay = connection.permit().map(|permit| Replay::of(&mut request, permit));
     let mut counted = Counted { worker, position, outcome: AttemptOutcome::Cancelled };
     match head_within(worker, head_timeout, pin!(connection.send(request, repeatable)), tally).await {
@@ -161,7 +162,7 @@ async fn attempt(
         Ok(Err(error)) => {
             let (outcome, attempt) = match replay {
                 Some(replay) => failed_on_stream(error, replay, repeatable),
-                None => broken(error, &connection),
+                None => broken(error, &connection, body),
             };
             let is_the_clients = tally.is_some_and(|tally| tally.fault().is_some());
             counted.outcome = if is_the_clients { AttemptOutcome::Cancelled } else { outcome };
@@ -189,12 +190,16 @@ impl Drop for Counted<'_> {
 }
 
 /// May we try again?
-fn broken(mut error: TrySendError<Outgoing>, connection: &Connection<RequestBody>) -> (AttemptOutcome, Attempt) {
+fn broken(
+    mut error: TrySendError<Outgoing>,
+    connection: &Connection<RequestBody>,
+    body: Option<RequestBody>,
+) -> (AttemptOutcome, Attempt) {
     if let Some(unsent) = error.take_message() {
         return (AttemptOutcome::Stale, Attempt::Again(Box::new(unsent)));
     }
     // An answer that cannot be parsed is an answer still: the app has processed the request.
-    match connection.written(RequestBody::Empty).filter(|_| !error.error().is_parse()) {
+    match body.filter(|_| !error.error().is_parse()).and_then(|body| connection.written(body)) {
         Some(written) => (AttemptOutcome::Stale, Attempt::Again(Box::new(written))),
         None => (AttemptOutcome::Broken, Attempt::Failed(Failure::HeadBroken(error.into_error()))),
     }
@@ -216,9 +221,9 @@ fn failed_on_stream(mut error: TrySendError<Outgoing>, replay: Replay, repeatabl
     }
 }
 
-/// Whether a request may be applied twice without harm and has no body that would have to be kept.
+/// Whether a request may be applied twice without harm, and has no body or one that is held whole.
 fn is_repeatable(request: &Outgoing) -> bool {
-    request.method().is_idempotent() && request.body().is_empty()
+    request.method().is_idempotent() && matches!(request.body(), RequestBody::Empty | RequestBody::Whole(_))
 }
 
 /// The limit is for the app: while the client's body goes on coming or is waited for, it begins anew.

@@ -4,7 +4,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
@@ -15,6 +15,7 @@ use hyper::rt::Executor;
 use pin_project_lite::pin_project;
 
 use super::{
+    ahead::Ahead,
     body::{NextFrame, data_length},
     clock::Deadline,
     connection::Client,
@@ -31,7 +32,13 @@ pub(super) struct Streams(pub(super) Arc<Client>);
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, exchange: F) {
         let client = Arc::clone(&self.0);
-        tokio::spawn(Stream { exchange: Some(exchange), client, offered: Offered::default(), patience: None });
+        tokio::spawn(Stream {
+            exchange: Some(exchange),
+            client,
+            offered: Offered::default(),
+            patience: None,
+            ahead: None,
+        });
     }
 }
 
@@ -44,6 +51,8 @@ pin_project! {
         offered: Offered,
         // While the client is waited for.
         patience: Option<Deadline>,
+        // Its answer, if it can be read ahead.
+        ahead: Option<Weak<Ahead>>,
     }
 }
 
@@ -68,13 +77,22 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
                 stream.offered.add(pulse.answer().offered());
                 let limit = stream.offered.time_to_take(worker.settings.write_timeout, worker.settings.rate_min);
                 *stream.patience = Some(worker.clock.after(limit));
+                *stream.ahead = pulse.answer().take().or_else(|| stream.ahead.take());
             }
         }
         let Some(patience) = stream.patience else { return Poll::Pending };
+        read_ahead(stream.ahead, context);
         ready!(Pin::new(patience).poll(context));
         worker.metrics.limit(Limit::WriteTimeout);
         pulse.cut_off(|| stream.exchange.set(None));
         Poll::Ready(())
+    }
+}
+
+/// Takes what the app has for a client that has no room.
+fn read_ahead(answer: &Option<Weak<Ahead>>, context: &mut Context<'_>) {
+    if let Some(answer) = answer.as_ref().and_then(Weak::upgrade) {
+        answer.read(context);
     }
 }
 
@@ -85,6 +103,8 @@ pub(super) struct Answer {
     turn: AtomicU8,
     bytes: AtomicU64,
     last: AtomicU64,
+    /// The answer, if it can be read ahead.
+    ahead: Mutex<Option<Weak<Ahead>>>,
 }
 
 /// Who is waited for.
@@ -106,6 +126,25 @@ impl Answer {
         self.turn.store(Turn::Client as u8, Relaxed);
         self.bytes.store(self.bytes.load(Relaxed) + bytes, Relaxed);
         self.last.store(bytes, Relaxed);
+    }
+
+    /// It can be read ahead.
+    pub(super) fn offer(&self, answer: &Arc<Ahead>) {
+        *self.ahead() = Some(Arc::downgrade(answer));
+    }
+
+    /// Takes what the app has for a client that has no room.
+    pub(super) fn read_ahead(&self, context: &mut Context<'_>) {
+        read_ahead(&self.ahead(), context);
+    }
+
+    fn take(&self) -> Option<Weak<Ahead>> {
+        self.ahead().take()
+    }
+
+    /// Locked by the connection's worker only.
+    fn ahead(&self) -> MutexGuard<'_, Option<Weak<Ahead>>> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn forget(&self) {

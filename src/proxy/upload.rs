@@ -1,6 +1,7 @@
 //! The body of a request on its way from the client to the app, under the limits that a client has to keep.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     sync::{
         Arc, OnceLock,
@@ -15,6 +16,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::{
     body::{NextFrame, data_length},
+    buffers::Room,
     expectation::{Expectation, Hold},
     pace::Pace,
     worker::Worker,
@@ -36,6 +38,10 @@ pub(super) struct Upload {
     pace: Option<Pace>,
     /// Bytes that may still come.
     left: u64,
+    /// Read already, and first to go on.
+    beginning: VecDeque<Bytes>,
+    /// For the beginning.
+    room: Option<Room>,
 }
 
 impl Upload {
@@ -51,7 +57,35 @@ impl Upload {
         let is_stream = version == Version::HTTP_2 && upstream.protocol == Protocol::Http2;
         let pace = (!is_stream).then(|| Pace::new(&worker.clock, settings.body_timeout, settings.rate_min));
         let left = upstream.body_max_bytes.unwrap_or(u64::MAX);
-        Self { incoming, tally: Arc::default(), worker: Arc::clone(worker), hold: None, pace, left }
+        Self {
+            incoming,
+            tally: Arc::default(),
+            worker: Arc::clone(worker),
+            hold: None,
+            pace,
+            left,
+            beginning: VecDeque::new(),
+            room: None,
+        }
+    }
+
+    /// Whether it comes to its end by itself: nobody has to ask for it, or to answer meanwhile.
+    pub(super) fn is_readable_ahead(&self) -> bool {
+        self.hold.is_none() && self.pace.is_some()
+    }
+
+    /// Puts what was read of it in front again, with the room that it takes.
+    pub(super) fn put_back(&mut self, beginning: Vec<Bytes>, room: Option<Room>) {
+        self.beginning = beginning.into();
+        self.room = room;
+    }
+
+    fn take_beginning(&mut self) -> Option<Bytes> {
+        let piece = self.beginning.pop_front();
+        if piece.is_none() {
+            self.room = None;
+        }
+        piece
     }
 
     /// What comes of it.
@@ -66,6 +100,9 @@ impl Upload {
     }
 
     pub(super) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<NextFrame<UploadError>> {
+        if let Some(piece) = self.take_beginning() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
         if let Some(hold) = &mut self.hold {
             ready!(hold.poll(&self.tally.expectation, context));
             self.hold = None;
@@ -117,11 +154,12 @@ impl Upload {
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.beginning.is_empty() && self.incoming.is_end_stream()
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        let beginning: u64 = self.beginning.iter().map(|piece| piece.len() as u64).sum();
+        longer(&self.incoming.size_hint(), beginning)
     }
 }
 
@@ -211,6 +249,16 @@ pub(super) enum UploadError {
     /// It reached a limit.
     #[error(transparent)]
     Limit(BodyLimit),
+}
+
+/// The hint of a body that has `bytes` more in front.
+pub(super) fn longer(rest: &SizeHint, bytes: u64) -> SizeHint {
+    let mut hint = SizeHint::new();
+    hint.set_lower(rest.lower() + bytes);
+    if let Some(upper) = rest.upper() {
+        hint.set_upper(upper + bytes);
+    }
+    hint
 }
 
 /// Nothing follows an error or the trailers.

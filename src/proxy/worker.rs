@@ -17,7 +17,7 @@ use tokio::{
 
 use tokio_util::task::TaskTracker;
 
-use super::{Places, Settings, body::RequestBody, clock::Clock, connection, headers::HeaderRules};
+use super::{Buffers, Places, Settings, body::RequestBody, clock::Clock, connection, headers::HeaderRules};
 use crate::{
     directory::Reader,
     lifecycle::DrainWatch,
@@ -53,6 +53,7 @@ pub struct Worker {
     /// Whether some app server wants to be told both ends of a client's connection, which costs a system call each.
     pub(super) tells_addresses: bool,
     pub(super) places: Arc<Places>,
+    pub(super) buffers: Arc<Buffers>,
     /// Connections and tunnels that have not ended.
     pub(super) open: TaskTracker,
     connections: Arc<Semaphore>,
@@ -78,6 +79,8 @@ pub struct Parts {
     pub connections: Arc<Semaphore>,
     /// Each client's share of them, in the whole process.
     pub places: Arc<Places>,
+    /// Memory for bodies, of the whole process.
+    pub buffers: Arc<Buffers>,
 }
 
 /// Which upstream serves whom, by position.
@@ -120,6 +123,7 @@ impl Worker {
             open: TaskTracker::new(),
             tells_addresses,
             places: parts.places,
+            buffers: parts.buffers,
             connections: parts.connections,
         }
     }

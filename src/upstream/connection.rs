@@ -62,8 +62,8 @@ where
         }
     }
 
-    /// Sends `request`; the error hands it back if nothing of it was written. If it is `repeatable`, which one without a
-    /// body can be, [`Connection::written`] can tell afterwards what it was. Dropping the future cancels the request.
+    /// Sends `request`; the error hands it back if nothing of it was written. If it is `repeatable`,
+    /// [`Connection::written`] can tell afterwards what it was. Dropping the future cancels the request.
     pub fn send(
         &mut self,
         request: Request<B>,
@@ -75,7 +75,7 @@ where
         }
     }
 
-    /// The last request, with `body`, if it was repeatable and was written whole.
+    /// The last request, with `body`, if it was repeatable and its head was written whole.
     pub fn written(&self, body: B) -> Option<Request<B>> {
         match &self.held {
             Held::Own(line, _) => line.written(body),

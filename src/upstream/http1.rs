@@ -71,7 +71,7 @@ impl<B> Line<B> {
         self.sender.ready().await.is_ok()
     }
 
-    /// The last request, with `body`, if it was repeatable and was written whole.
+    /// The last request, with `body`, if it was repeatable and its head was written whole.
     pub(super) fn written(&self, body: B) -> Option<Request<B>> {
         self.record.request(body)
     }

@@ -56,6 +56,10 @@ pub struct Settings {
     pub proxy_protocol: ProxyProtocol,
     /// Bytes of a request body at most (413); `None`: any number.
     pub body_max_bytes: Option<u64>,
+    /// Bytes of a request body that are read before a server is chosen; 0: none.
+    pub buffer_request: usize,
+    /// Bytes of an answer that are read ahead of a client that is slower than the server; 0: none.
+    pub buffer_response: usize,
     /// For a connection to one server; with HTTP/2, until it has sent its settings.
     pub connect_timeout: Duration,
     /// From the request sent to the head of the response.

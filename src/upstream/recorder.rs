@@ -14,7 +14,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Heads larger than this are not remembered, and such requests are not repeated. Twice what most servers take.
+/// Larger heads are not remembered whole, and such requests are not repeated. Twice what most servers take.
 const REMEMBERED_MAX: usize = 16 * 1024;
 
 /// Header fields of a head that is read back; more than the ones usher takes from a client by default and its own.
@@ -38,13 +38,12 @@ impl Record {
         state.written.clear();
     }
 
-    /// The request without a body that was written since the mark, if it was written whole.
+    /// The request that was written since the mark, with `body`, if its head was written whole.
     pub(super) fn request<B>(&self, body: B) -> Option<Request<B>> {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let state = self.state();
         let mut head = httparse::Request::new(&mut headers);
-        let length = head.parse(&state.written).ok()?;
-        (length == httparse::Status::Complete(state.written.len())).then_some(())?;
+        head.parse(&state.written).ok().filter(httparse::Status::is_complete)?;
         let mut request = Request::new(body);
         *request.method_mut() = Method::from_bytes(head.method?.as_bytes()).ok()?;
         *request.uri_mut() = Uri::try_from(head.path?).ok()?;
@@ -61,12 +60,9 @@ impl Record {
         if !state.recording {
             return;
         }
-        if state.written.len() + written.len() > REMEMBERED_MAX {
-            state.recording = false;
-            state.written.clear();
-        } else {
-            state.written.extend_from_slice(written);
-        }
+        let room = REMEMBERED_MAX - state.written.len();
+        state.written.extend_from_slice(&written[..written.len().min(room)]);
+        state.recording = written.len() < room;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -164,11 +160,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_whole_head_is_no_request() {
+    fn what_is_not_a_whole_head_is_no_request() {
         assert!(recorded(&[]).is_none());
         assert!(recorded(&[&HEAD[..HEAD.len() - 1]]).is_none());
-        assert!(recorded(&[HEAD, b"x"]).is_none());
         assert!(recorded(&[&[b'a'; REMEMBERED_MAX], HEAD]).is_none());
+    }
+
+    #[test]
+    fn a_body_of_any_length_may_follow_the_head() {
+        let body = [b'x'; REMEMBERED_MAX];
+        for writes in [[HEAD, &body], [&[HEAD, &body].concat(), b""]] {
+            assert_eq!(recorded(&writes).unwrap().method(), &Method::PUT);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Answers that come before they are due: to an upload that has not ended, and in front of the final one.
 
-use crate::support::{App, Fixture, Framing, eventually};
+use crate::support::{App, Fixture, Framing, UNBUFFERED, eventually};
 
 const UPLOAD: &str = "POST /p HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 10\r\n\r\n";
 const ANSWER: &str = "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
@@ -21,7 +21,7 @@ fn hasty() -> App {
 
 #[test]
 fn an_answer_to_half_an_upload_is_delivered_and_its_connection_never_used_again() {
-    let stage = Fixture::configured(hasty(), "[listen]\nworkers = 1");
+    let stage = Fixture::configured(hasty(), &format!("[listen]\nworkers = 1\n{UNBUFFERED}"));
     let mut client = stage.usher.connect();
     client.send(UPLOAD).send("half ");
     let response = client.response();
@@ -38,11 +38,12 @@ fn an_answer_to_half_an_upload_is_delivered_and_its_connection_never_used_again(
 #[test]
 fn an_upload_that_stalls_after_its_answer_does_not_hold_the_apps_connection() {
     let (told, ended) = std::sync::mpsc::channel();
-    let stage = Fixture::with_app(App::scripted(move |mut conversation| {
+    let app = App::scripted(move |mut conversation| {
         conversation.head();
         conversation.write(ANSWER).unwrap();
         let _ = told.send(conversation.closed_by_peer());
-    }));
+    });
+    let stage = Fixture::configured(app, UNBUFFERED);
     let mut client = stage.usher.connect();
     client.send(UPLOAD).send("half ");
     assert_eq!(client.response().status, 403);
@@ -96,11 +97,12 @@ fn an_app_that_sends_interim_answers_for_ever_is_a_504() {
 #[test]
 fn a_client_that_goes_away_ends_the_work_of_the_app() {
     let (told, ended) = std::sync::mpsc::channel();
-    let stage = Fixture::with_app(App::scripted(move |mut conversation| {
+    let app = App::scripted(move |mut conversation| {
         conversation.head();
         conversation.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf").unwrap();
         let _ = told.send(conversation.closed_by_peer());
-    }));
+    });
+    let stage = Fixture::configured(app, UNBUFFERED);
     let mut client = stage.usher.connect();
     client.send(UPLOAD).send("half ");
     client.head();

@@ -1,6 +1,6 @@
 //! One request from a client is at most one request at the app: where it ends is never in doubt.
 
-use crate::support::{App, Fixture};
+use crate::support::{App, Fixture, UNBUFFERED};
 
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: customdomain2.com\r\n\r\n";
 
@@ -118,10 +118,11 @@ fn pipelined_requests_are_answered_in_order() {
 
 #[test]
 fn a_body_that_the_app_did_not_read_never_becomes_the_next_request() {
-    let stage = Fixture::with_app(App::scripted(|mut conversation| {
+    let app = App::scripted(|mut conversation| {
         conversation.head();
         let _ = conversation.write("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    }));
+    });
+    let stage = Fixture::configured(app, UNBUFFERED);
     let mut client = stage.usher.connect();
     client.send(format!(
         "POST /big HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: {}\r\n\r\n{SMUGGLED}",

@@ -13,7 +13,7 @@ use http::Request;
 
 use crate::support::{
     A_MOMENT, App, Backend, Binary, Client, Conversation, END_HEADERS, END_STREAM, Fixture, Framing, H2App, H2Client,
-    HEADERS, RST_STREAM, Response, SOON, Tables, Usher, connections_possible, eventually, h2_get,
+    HEADERS, RST_STREAM, Response, SOON, Tables, UNBUFFERED, Usher, connections_possible, eventually, h2_get,
 };
 
 const HOST: &str = "customdomain1.com";
@@ -468,7 +468,7 @@ fn a_body_that_grows_too_large_ends_its_attempt_and_the_apps_connection() {
         let whole = conversation.wire().body(head.framing(Framing::Empty)).is_ok();
         let _ = told.send((whole, conversation.closed_by_peer()));
     });
-    let stage = Fixture::configured(app, "[listen]\nworkers = 1\n[upstreams.default]\nbody_max_bytes = '10B'");
+    let stage = Fixture::configured(app, &format!("[listen]\nworkers = 1\n{UNBUFFERED}\nbody_max_bytes = '10B'"));
     let mut client = stage.usher.connect();
     client.send(format!("{POST}Transfer-Encoding: chunked\r\n\r\n6\r\nabcdef\r\n"));
     thread::sleep(A_MOMENT);
@@ -488,7 +488,8 @@ fn a_body_that_does_not_go_on_is_a_408_and_ends_the_apps_connection() {
         let _ = told.send(conversation.closed_by_peer());
     });
     // The app's own time does not run meanwhile.
-    let stage = Fixture::configured(app, "[listen]\nbody_timeout = '1s'\n[upstreams.default]\nhead_timeout = '300ms'");
+    let stage =
+        Fixture::configured(app, &format!("[listen]\nbody_timeout = '1s'\n{UNBUFFERED}\nhead_timeout = '300ms'"));
     let mut client = stage.usher.connect();
     client.send(format!("{POST}Content-Length: 10\r\n\r\nhalf "));
     let response = client.response();

@@ -2,7 +2,7 @@
 
 use std::{io::Write, net::TcpStream, thread};
 
-use crate::support::{App, Client, Conversation, Fixture, Framing};
+use crate::support::{App, Client, Conversation, Fixture, Framing, UNBUFFERED};
 
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
@@ -112,7 +112,7 @@ fn a_hundred_megabytes_flow_in_both_directions_at_once() {
 #[test]
 fn a_byte_is_passed_on_before_the_next_one_comes() {
     let rounds = 100;
-    let stage = Fixture::with_app(App::scripted(mirror));
+    let stage = Fixture::configured(App::scripted(mirror), UNBUFFERED);
     let mut client = stage.usher.connect();
     client.send(format!("POST / HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: {rounds}\r\n\r\n"));
     let mut sender = client.sender();

@@ -15,7 +15,7 @@ use http::HeaderMap;
 
 use crate::support::{
     A_MOMENT, App, Backend, Binary, Call, Client, DATA, END_HEADERS, END_STREAM, FrameApp, Frames, H2App, HEADERS,
-    RST_STREAM, Response, SOON, Tables, Usher, eventually,
+    RST_STREAM, Response, SOON, Tables, UNBUFFERED, Usher, eventually,
 };
 
 const GET: &str = "GET /p HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
@@ -388,7 +388,7 @@ fn an_answer_to_half_an_upload_arrives() {
                 }
             }
         });
-        let usher = usher(&[app.url()], "");
+        let usher = usher(&[app.url()], UNBUFFERED);
         let mut client = usher.connect();
         client.send("POST /p HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 1000000\r\n\r\nthe beginning");
         let response = client.response();
@@ -405,7 +405,7 @@ fn uploads_that_go_on_after_their_answer_keep_nobody_waiting() {
         call.finish(401, "early");
         std::future::pending::<()>().await;
     });
-    let usher = usher(&[app.url()], "[upstreams.default]\nhead_timeout = '2s'");
+    let usher = usher(&[app.url()], &format!("{UNBUFFERED}\nhead_timeout = '2s'"));
     let uploads: Vec<Client> = (0..6)
         .map(|_| {
             let mut client = usher.connect();
@@ -462,7 +462,7 @@ fn a_byte_is_passed_on_before_the_next_one_comes() {
         }
         stream.send_data(Bytes::new(), true).unwrap();
     });
-    let usher = in_front_of(&app);
+    let usher = usher(&[app.url()], UNBUFFERED);
     let mut client = usher.connect();
     client.send("POST /p HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 3\r\n\r\n");
     assert!(client.head().has_chunked_body());

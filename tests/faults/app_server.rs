@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{App, Backend, Binary, Client, Conversation, Fixture, Tables};
+use crate::support::{App, Backend, Binary, Client, Conversation, Fixture, Tables, UNBUFFERED};
 
 const REQUEST: &str = "GET /p HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
 
@@ -204,7 +204,7 @@ fn an_early_answer_to_a_large_upload_arrives() {
             .unwrap();
         conversation.closed_by_peer();
     });
-    let stage = Fixture::configured(app, "[upstreams.default]\nbody_max_bytes = '0B'");
+    let stage = Fixture::configured(app, &format!("{UNBUFFERED}\nbody_max_bytes = '0B'"));
     let mut client = stage.usher.connect();
     client.send("POST /p HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 1000000000\r\n\r\nthe beginning");
     let response = client.response();

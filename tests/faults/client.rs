@@ -2,7 +2,7 @@
 
 use std::{sync::mpsc, thread};
 
-use crate::support::{App, Fixture, eventually};
+use crate::support::{App, Fixture, UNBUFFERED, eventually};
 
 /// An app that says when a connection was closed by usher.
 fn watching(answer: &'static str) -> (App, mpsc::Receiver<()>) {
@@ -61,7 +61,7 @@ fn a_client_that_goes_away_in_the_middle_of_its_upload_is_not_completed() {
         let app = App::scripted(move |mut conversation| {
             ended.send(conversation.request().is_some()).unwrap();
         });
-        let stage = Fixture::with_app(app);
+        let stage = Fixture::configured(app, UNBUFFERED);
         let mut client = stage.usher.connect();
         client.send(format!("POST /p HTTP/1.1\r\nHost: customdomain1.com\r\n{framing}"));
         eventually("the upload has begun", || (stage.app.connections() == 1).then_some(()));

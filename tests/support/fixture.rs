@@ -2,6 +2,9 @@
 
 use super::{App, Backend, Binary, Response, Tables, Usher};
 
+/// Configuration under which an upload goes on as it comes, to be seen by the app while it lasts.
+pub(crate) const UNBUFFERED: &str = "[upstreams.default]\nbuffer_request = '0B'";
+
 /// Everything that a request passes.
 pub(crate) struct Fixture {
     pub(crate) usher: Usher,

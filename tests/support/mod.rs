@@ -22,7 +22,7 @@ pub(crate) use app::{App, Conversation, Request};
 pub(crate) use client::{Client, Response};
 pub(crate) use cluster::{Cluster, signal};
 pub(crate) use descriptors::connections_possible;
-pub(crate) use fixture::Fixture;
+pub(crate) use fixture::{Fixture, UNBUFFERED};
 pub(crate) use h2_app::{Call, DATA, END_HEADERS, END_STREAM, Frame, FrameApp, Frames, H2App, HEADERS, RST_STREAM};
 pub(crate) use h2_client::{H2Client, get as h2_get};
 pub(crate) use name_server::NameServer;

@@ -69,6 +69,15 @@ pub struct AccessLogCounts {
     pub dropped: u64,
 }
 
+/// What the buffers of bodies count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BufferCounts {
+    /// Bytes held now.
+    pub held: u64,
+    /// Bodies that found no room since the start.
+    pub refused: u64,
+}
+
 impl Metrics {
     /// The registry with the series of workers and process in it. The names of the `upstreams` become labels; counters
     /// refer to them by their position.
@@ -96,6 +105,11 @@ impl Metrics {
     /// Adds the access log's series; `counts` is called for each scrape. Once per process.
     pub fn register_access_log(&self, counts: impl Fn() -> AccessLogCounts + Send + Sync + 'static) {
         self.register(move |encoder| series::access_log(encoder, &counts()));
+    }
+
+    /// Adds the series of the buffers; `counts` is called for each scrape. Once per process.
+    pub fn register_buffers(&self, counts: impl Fn() -> BufferCounts + Send + Sync + 'static) {
+        self.register(move |encoder| series::buffers(encoder, &counts()));
     }
 
     /// The OpenMetrics text, of type [`CONTENT_TYPE`]. It reads `/proc` and is for the control runtime only.
@@ -216,11 +230,14 @@ mod tests {
         assert!(!metrics.encode().unwrap().contains("usher_directory"));
         metrics.register_directory(|| DirectoryCounts { overloaded: 7, entries_absent: 3, ..Default::default() });
         metrics.register_access_log(|| AccessLogCounts { dropped: 11 });
+        metrics.register_buffers(|| BufferCounts { held: 5, refused: 13 });
         let text = metrics.encode().unwrap();
         assert_eq!(value(&text, r#"usher_directory_lookups_total{outcome="overloaded"}"#), Some(7.0));
         assert_eq!(value(&text, r#"usher_directory_entries{kind="absent"}"#), Some(3.0));
         assert_eq!(value(&text, "usher_directory_loads_in_flight"), Some(0.0));
         assert_eq!(value(&text, "usher_access_log_dropped_lines_total"), Some(11.0));
+        assert_eq!(value(&text, "usher_buffers_held_bytes"), Some(5.0));
+        assert_eq!(value(&text, "usher_buffers_refused_total"), Some(13.0));
     }
 
     #[test]
@@ -240,6 +257,7 @@ mod tests {
         let metrics = metrics();
         metrics.register_directory(DirectoryCounts::default);
         metrics.register_access_log(AccessLogCounts::default);
+        metrics.register_buffers(BufferCounts::default);
         let text = metrics.encode().unwrap();
         let mut families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect::<Vec<_>>();
         let declared = families.len();

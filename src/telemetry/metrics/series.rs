@@ -15,7 +15,7 @@ use prometheus_client::{
 };
 
 use super::{
-    AccessLogCounts, DirectoryCounts,
+    AccessLogCounts, BufferCounts, DirectoryCounts,
     histogram::HistogramSum,
     process::Process,
     worker::{STATUS_CLASSES, UpstreamMetrics, WorkerMetrics},
@@ -184,6 +184,14 @@ pub(super) fn directory(encoder: &mut DescriptorEncoder<'_>, counts: &DirectoryC
 pub(super) fn access_log(encoder: &mut DescriptorEncoder<'_>, counts: &AccessLogCounts) -> fmt::Result {
     // Is the access log complete?
     counter(encoder, "access_log_dropped_lines", "Access log lines that could not be written", counts.dropped)
+}
+
+/// Writes the series of the buffers.
+pub(super) fn buffers(encoder: &mut DescriptorEncoder<'_>, counts: &BufferCounts) -> fmt::Result {
+    // How much do slow clients take, and how far is that from buffers_max?
+    gauge(encoder, "buffers_held", "Bodies held for a slower side", Some(Unit::Bytes), counts.held)?;
+    // Do slow clients hold app workers again, since there is no room?
+    counter(encoder, "buffers_refused", "Bodies passed on unbuffered for lack of room", counts.refused)
 }
 
 /// Writes the series of the process. On systems without `/proc` the last two are left out.
