@@ -44,10 +44,13 @@ pub(super) async fn serve(client: &Arc<Client>, mut stream: Box<ClientStream>, a
         (end, stream) = Box::pin(active(client, stream, announced)).await;
         match end {
             End::Quiet if stream.has_ahead() => client.pulse.heard(client.worker.clock.now_ms()),
-            End::Quiet => match parked(client, &stream, announced).await {
-                Woken::ByClient => {}
-                Woken::ToEnd => return,
-            },
+            End::Quiet => {
+                client.pulse.answer().let_go();
+                match parked(client, &stream, announced).await {
+                    Woken::ByClient => {}
+                    Woken::ToEnd => return,
+                }
+            }
             end => return Box::pin(finish(end, client, stream)).await,
         }
     }

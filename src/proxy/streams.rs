@@ -138,6 +138,11 @@ impl Answer {
         read_ahead(&self.ahead(), context);
     }
 
+    /// What could be read ahead is over.
+    pub(super) fn let_go(&self) {
+        drop(self.take());
+    }
+
     fn take(&self) -> Option<Weak<Ahead>> {
         self.ahead().take()
     }
