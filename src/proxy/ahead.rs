@@ -12,12 +12,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header};
 use hyper::body::{Frame, SizeHint};
 
 use super::{
     body::{NextFrame, Relay, data_length},
-    buffered::{is_grpc, media_type, starts_with},
+    buffered::{is_grpc, starts_with},
     buffers::{Buffers, Room, weight},
     upload::{Tally, longer},
 };
@@ -25,16 +25,28 @@ use super::{
 /// Room that is taken for a piece before it is read: nobody knows how long it will be, but no read brings more.
 const PIECE_MAX: usize = 72 * 1024;
 
+/// Bytes of an answer after which reading ahead may begin: hyper takes so much at least, whether its client does or not.
+pub(super) const AHEAD_AFTER: u64 = 8 * 1024;
+
 /// Said by the app of answers that must not be gathered, as nginx takes it. It is left in the answer for a proxy in front.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// How many bytes of an answer may be read ahead, where the upstream allows `limit`.
+/// How many bytes of an answer of this `length` may be read ahead, where the upstream allows `limit`.
 ///
-/// None of a stream that has no end: the app should notice when nobody listens.
-pub(super) fn limit_for(headers: &HeaderMap, limit: usize) -> usize {
+/// None of a small one, which needs no look at its fields, and none of a stream that has no end: the app should notice when
+/// nobody listens.
+pub(super) fn limit_for(headers: &HeaderMap, length: Option<u64>, limit: usize) -> usize {
+    if length.is_some_and(|length| length <= AHEAD_AFTER) {
+        return 0;
+    }
     let declined = headers.get(X_ACCEL_BUFFERING).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no"));
-    let is_stream = media_type(headers).is_some_and(|media_type| starts_with(media_type, b"text/event-stream"));
-    if declined || is_stream || is_grpc(headers) { 0 } else { limit }
+    if declined || is_stream(headers) { 0 } else { limit }
+}
+
+fn is_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|media_type| is_grpc(media_type) || starts_with(media_type, b"text/event-stream"))
 }
 
 /// The rest of an answer, from the app to the client.
@@ -133,4 +145,35 @@ impl State {
 /// What a piece counts for; no more than was taken for it.
 fn weight_of(frame: &Frame<Bytes>) -> usize {
     weight(frame.data_ref().map_or(0, Bytes::len)).min(PIECE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn small_answers_are_not_read_ahead() {
+        let limit = |length| limit_for(&HeaderMap::new(), Some(length), 7);
+        assert_eq!((limit(AHEAD_AFTER), limit(AHEAD_AFTER + 1)), (0, 7));
+    }
+
+    #[test]
+    fn streams_without_an_end_and_whoever_declines_are_not_read_ahead() {
+        let limit = |name: &'static str, value: &'static str| {
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))]);
+            limit_for(&headers, None, 7)
+        };
+        for media_type in
+            ["text/event-stream", "Text/Event-Stream; charset=utf-8", "application/grpc", "application/grpc+proto"]
+        {
+            assert_eq!(limit("content-type", media_type), 0, "{media_type}");
+        }
+        assert_eq!((limit("x-accel-buffering", "no"), limit("x-accel-buffering", "No")), (0, 0));
+        assert_eq!(
+            (limit("x-accel-buffering", "yes"), limit("content-type", "text/html"), limit("age", "0")),
+            (7, 7, 7)
+        );
+    }
 }

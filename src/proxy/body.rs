@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::{
-    ahead::Ahead,
+    ahead::{AHEAD_AFTER, Ahead},
     buffered::Whole,
     exchange::Exchange,
     replay::KeptBody,
@@ -22,9 +22,6 @@ use crate::upstream::{Connection, InFlight};
 
 pub(super) type NextFrame<E = hyper::Error> = Option<Result<Frame<Bytes>, E>>;
 
-/// Bytes of an answer after which reading ahead may begin. hyper takes so much at least, whether its client does or not.
-const AHEAD_AFTER: u64 = 8 * 1024;
-
 /// What the app receives.
 #[derive(Default)]
 pub(super) enum RequestBody {
@@ -32,7 +29,7 @@ pub(super) enum RequestBody {
     #[default]
     Empty,
     /// Held whole before an app server was chosen.
-    Whole(Whole),
+    Whole(Box<Whole>),
     /// As the client sends it.
     Streaming(Box<Upload>),
     /// The same, kept so that it can be sent again.
@@ -44,7 +41,7 @@ impl RequestBody {
     pub(super) fn again(&self) -> Option<Self> {
         match self {
             Self::Empty => Some(Self::Empty),
-            Self::Whole(whole) => Some(Self::Whole(whole.again())),
+            Self::Whole(whole) => Some(Self::Whole(Box::new(whole.again()))),
             Self::Streaming(_) | Self::Kept(_) => None,
         }
     }

@@ -8,7 +8,7 @@
 use std::{future::poll_fn, sync::Arc, time::Duration, vec};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, HeaderValue, Request, header};
 use hyper::body::{Frame, SizeHint};
 
 use super::{
@@ -25,11 +25,16 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Smaller bodies need no room of their own: hyper holds as much for any connection.
 const SMALL: u64 = 8 * 1024;
 
+/// Whether `request` has a body of which something is to be read first.
+pub(super) fn is_wanted(request: &Request<RequestBody>, limit: usize) -> bool {
+    match request.body() {
+        RequestBody::Streaming(upload) => limit > 0 && upload.is_readable_ahead() && !has_grpc(request.headers()),
+        _ => false,
+    }
+}
+
 /// Reads what `request` brings along, `limit` bytes of it at most; the rest follows as it comes.
 pub(super) async fn fill(request: &mut Request<RequestBody>, limit: usize, worker: &Worker) -> Result<(), Failure> {
-    if limit == 0 || !is_readable_ahead(request) {
-        return Ok(());
-    }
     let RequestBody::Streaming(mut upload) = std::mem::take(request.body_mut()) else { return Ok(()) };
     let length = upload.size_hint();
     let Some(room) = room(length.exact(), limit, worker) else {
@@ -45,26 +50,17 @@ pub(super) async fn fill(request: &mut Request<RequestBody>, limit: usize, worke
     Ok(())
 }
 
-/// Whether there is a body that will come to its end by itself.
-fn is_readable_ahead(request: &Request<RequestBody>) -> bool {
-    match request.body() {
-        RequestBody::Streaming(upload) => upload.is_readable_ahead() && !is_grpc(request.headers()),
-        _ => false,
-    }
+fn has_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(is_grpc)
 }
 
 /// gRPC asks and answers in turns, within one body each way.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    media_type(headers).is_some_and(|media_type| starts_with(media_type, b"application/grpc"))
+pub(super) fn is_grpc(media_type: &HeaderValue) -> bool {
+    starts_with(media_type, b"application/grpc")
 }
 
-/// `Content-Type` as it stands.
-pub(super) fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
-    headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes())
-}
-
-pub(super) fn starts_with(text: &[u8], beginning: &[u8]) -> bool {
-    text.get(..beginning.len()).is_some_and(|start| start.eq_ignore_ascii_case(beginning))
+pub(super) fn starts_with(text: &HeaderValue, beginning: &[u8]) -> bool {
+    text.as_bytes().get(..beginning.len()).is_some_and(|start| start.eq_ignore_ascii_case(beginning))
 }
 
 /// Room for a body; `Some(None)` where it needs none.
@@ -113,7 +109,8 @@ impl Beginning {
     fn into_body(self, is_whole: bool, room: Option<Room>, mut upload: Box<Upload>) -> RequestBody {
         if is_whole {
             let Self { pieces, trailers, .. } = self;
-            return RequestBody::Whole(Whole { pieces: pieces.into_iter(), trailers, room: room.map(Arc::new) });
+            let whole = Whole { pieces: pieces.into_iter(), trailers, room: room.map(Arc::new) };
+            return RequestBody::Whole(Box::new(whole));
         }
         upload.put_back(self.pieces, room);
         RequestBody::Streaming(upload)
@@ -145,5 +142,56 @@ impl Whole {
 
     pub(super) fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.pieces.as_slice().iter().map(|piece| piece.len() as u64).sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(pieces: &[&'static str], trailers: Option<HeaderMap>) -> Whole {
+        let pieces: Vec<_> = pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())).collect();
+        Whole { pieces: pieces.into_iter(), trailers: trailers.map(Box::new), room: None }
+    }
+
+    /// The text of it, and whether trailers follow.
+    fn read(mut whole: Whole) -> (String, bool) {
+        let mut text = String::new();
+        while let Some(Ok(frame)) = whole.next() {
+            match frame.into_data() {
+                Ok(piece) => text.push_str(std::str::from_utf8(&piece).unwrap()),
+                Err(_trailers) => return (text, true),
+            }
+        }
+        (text, false)
+    }
+
+    #[test]
+    fn a_whole_body_can_be_read_again_with_its_trailers() {
+        for trailers in [None, Some(HeaderMap::new())] {
+            let body = whole(&["ab", "c"], trailers.clone());
+            assert_eq!(body.size_hint().exact(), Some(3));
+            let again = body.again();
+            for reading in [body, again] {
+                assert_eq!(read(reading), ("abc".to_owned(), trailers.is_some()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_is_at_its_end_when_nothing_is_left() {
+        let mut body = whole(&["ab"], Some(HeaderMap::new()));
+        assert!(!body.is_end_stream());
+        body.next();
+        assert!(!body.is_end_stream());
+        body.next();
+        assert!(body.is_end_stream() && body.next().is_none() && whole(&[], None).is_end_stream());
+    }
+
+    #[test]
+    fn pieces_of_a_byte_do_not_make_a_body_small() {
+        let mut beginning = Beginning::default();
+        (0..100).for_each(|_| beginning.add(Frame::data(Bytes::from_static(b"x"))));
+        assert!(beginning.weight > 100 * size_of::<Bytes>());
     }
 }

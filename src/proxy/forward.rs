@@ -35,7 +35,9 @@ pub(super) async fn forward(
     upgrade.as_ref().map_or(Ok(()), |upgrade| upgrade.ask(&mut outgoing))?;
     let position = worker.roles.upstream_for(destination.matched);
     let upstream = &worker.upstreams[position].upstream().settings;
-    buffered::fill(&mut outgoing, upstream.buffer_request, worker).await?;
+    if buffered::is_wanted(&outgoing, upstream.buffer_request) {
+        Box::pin(buffered::fill(&mut outgoing, upstream.buffer_request, worker)).await?;
+    }
     let answered = retry::send(worker, position, outgoing, exchange).await?;
     response::relay(answered, upgrade, upstream.buffer_response, exchange).await
 }

@@ -42,7 +42,7 @@ pub(super) async fn relay(
         upgrade.is_refused(response.headers_mut());
     }
     *response.version_mut() = Version::HTTP_11;
-    let ahead_max = ahead::limit_for(response.headers(), buffer_response);
+    let ahead_max = ahead::limit_for(response.headers(), response.body().size_hint().exact(), buffer_response);
     let relay = |incoming| Relay { incoming, connection, in_flight: Some(in_flight), ahead_max };
     Ok(response.map(relay).map(Source::Upstream))
 }
