@@ -9,7 +9,6 @@ pub mod routing;
 pub mod catalog;
 pub mod database;
 pub mod directory;
-pub mod domains;
 pub mod upstream;
 
 pub mod proxy;

@@ -16,7 +16,6 @@ const RULES: &[(&str, &[&str])] = &[
     ("database", &["lifecycle", "telemetry"]),
     ("directory", &["routing", "database", "lifecycle", "telemetry"]),
     ("catalog", &["routing", "database"]),
-    ("domains", &["routing", "database", "lifecycle", "telemetry"]),
     ("upstream", &["routing", "lifecycle", "telemetry"]),
     ("proxy", &["routing", "directory", "upstream", "lifecycle", "telemetry"]),
     ("admin", &["routing", "database", "directory", "catalog", "upstream", "proxy", "lifecycle", "telemetry"]),

@@ -4,7 +4,6 @@
 //! it, and no wait is without a deadline.
 
 mod cache;
-mod change;
 mod flights;
 mod postgres;
 mod queries;
@@ -19,9 +18,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use change::Change;
 pub use postgres::PostgresSource;
-pub use source::{Answer, BoxFuture, SourceError, TenantSource};
+pub use source::{BoxFuture, SourceError, TenantSource};
 pub use sqlite::SqliteSource;
 pub use stats::{Event, Snapshot, Stats};
 

@@ -14,23 +14,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait TenantSource: Send + Sync + 'static {
     /// Reads the tenant of `key` with one query.
     fn load<'a>(&'a self, key: &'a TenantKey) -> BoxFuture<'a, Result<Option<Tenant>, SourceError>>;
-
-    /// Reads many tenants, with as few queries as the source can; the answers are in the order of `keys`.
-    ///
-    /// The inner error is of one key alone, the outer one of all: then nothing is known.
-    fn load_many<'a>(&'a self, keys: &'a [TenantKey]) -> BoxFuture<'a, Result<Vec<Answer>, SourceError>> {
-        Box::pin(async move {
-            let mut answers = Vec::with_capacity(keys.len());
-            for key in keys {
-                answers.push(self.load(key).await);
-            }
-            Ok(answers)
-        })
-    }
 }
-
-/// What a source says of one key.
-pub type Answer = Result<Option<Tenant>, SourceError>;
 
 /// Why a source could not answer.
 #[derive(Debug, thiserror::Error)]

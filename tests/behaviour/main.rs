@@ -15,7 +15,6 @@ mod connections;
 mod decision_table;
 mod demo;
 mod directory;
-mod dns;
 mod early_answers;
 mod expectations;
 mod framing;
