@@ -25,16 +25,26 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Smaller bodies need no room of their own: hyper holds as much for any connection.
 const SMALL: u64 = 8 * 1024;
 
+/// Reads what `request` brings along before a server of the upstream at `position` is chosen, as much as is to be held for it;
+/// the rest follows as it comes.
+pub(super) async fn fill(worker: &Worker, position: usize, request: &mut Request<RequestBody>) -> Result<(), Failure> {
+    let limit = worker.upstreams[position].upstream().settings.buffer_request;
+    if !is_wanted(request, limit) {
+        return Ok(());
+    }
+    // Most requests have no body, and this would make the state of all of them larger.
+    Box::pin(read(request, limit, worker)).await
+}
+
 /// Whether `request` has a body of which something is to be read first.
-pub(super) fn is_wanted(request: &Request<RequestBody>, limit: usize) -> bool {
+fn is_wanted(request: &Request<RequestBody>, limit: usize) -> bool {
     match request.body() {
         RequestBody::Streaming(upload) => limit > 0 && upload.is_readable_ahead() && !has_grpc(request.headers()),
         _ => false,
     }
 }
 
-/// Reads what `request` brings along, `limit` bytes of it at most; the rest follows as it comes.
-pub(super) async fn fill(request: &mut Request<RequestBody>, limit: usize, worker: &Worker) -> Result<(), Failure> {
+async fn read(request: &mut Request<RequestBody>, limit: usize, worker: &Worker) -> Result<(), Failure> {
     let RequestBody::Streaming(mut upload) = std::mem::take(request.body_mut()) else { return Ok(()) };
     let length = upload.size_hint();
     let Some(room) = room(length.exact(), limit, worker) else {

@@ -4,8 +4,18 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::{
-    answer, body::Source, buffered, connection::Client, error::Failure, exchange::Exchange, facts::Facts,
-    look_up::look_up, request, requester::Requester, response, retry, upgrade::Upgrade,
+    answer,
+    body::Source,
+    buffered,
+    connection::Client,
+    error::Failure,
+    exchange::Exchange,
+    facts::Facts,
+    look_up::look_up,
+    request,
+    requester::Requester,
+    response, retry,
+    upgrade::{self, Upgrade},
 };
 use crate::routing::{Decision, decide};
 
@@ -32,12 +42,9 @@ pub(super) async fn forward(
     };
     let host = facts.forwarded();
     let mut outgoing = request::prepare(request, host, &destination, client, requester, exchange)?;
-    upgrade.as_ref().map_or(Ok(()), |upgrade| upgrade.ask(&mut outgoing))?;
+    upgrade::ask(upgrade.as_ref(), &mut outgoing)?;
     let position = worker.roles.upstream_for(destination.matched);
-    let upstream = &worker.upstreams[position].upstream().settings;
-    if buffered::is_wanted(&outgoing, upstream.buffer_request) {
-        Box::pin(buffered::fill(&mut outgoing, upstream.buffer_request, worker)).await?;
-    }
+    buffered::fill(worker, position, &mut outgoing).await?;
     let answered = retry::send(worker, position, outgoing, exchange).await?;
-    response::relay(answered, upgrade, upstream.buffer_response, exchange).await
+    response::relay(worker, position, answered, upgrade, exchange).await
 }

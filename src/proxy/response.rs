@@ -10,6 +10,7 @@ use super::{
     exchange::Exchange,
     headers::remove_hop_by_hop,
     upgrade::Upgrade,
+    worker::Worker,
 };
 use crate::upstream::{Connection, InFlight};
 
@@ -20,11 +21,12 @@ pub(super) struct Answered {
     pub(super) in_flight: InFlight,
 }
 
-/// Frees the head of what was meant for us only; the body follows as it comes.
+/// Frees the head of what was meant for us only; the body follows as it comes from the upstream at `position`.
 pub(super) async fn relay(
+    worker: &Worker,
+    position: usize,
     answered: Answered,
     upgrade: Option<Upgrade>,
-    buffer_response: usize,
     exchange: &Exchange,
 ) -> Result<Response<Source>, Failure> {
     if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -42,7 +44,8 @@ pub(super) async fn relay(
         upgrade.is_refused(response.headers_mut());
     }
     *response.version_mut() = Version::HTTP_11;
-    let ahead_max = ahead::limit_for(response.headers(), response.body().size_hint().exact(), buffer_response);
+    let limit = worker.upstreams[position].upstream().settings.buffer_response;
+    let ahead_max = ahead::limit_for(response.headers(), response.body().size_hint().exact(), limit);
     let relay = |incoming| Relay { incoming, connection, in_flight: Some(in_flight), ahead_max };
     Ok(response.map(relay).map(Source::Upstream))
 }

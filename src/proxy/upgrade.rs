@@ -50,8 +50,7 @@ impl Upgrade {
         Ok(Some(Self::Stream(hyper::upgrade::on(request))))
     }
 
-    /// Asks the app for it.
-    pub(super) fn ask(&self, outgoing: &mut Request<RequestBody>) -> Result<(), Failure> {
+    fn ask(&self, outgoing: &mut Request<RequestBody>) -> Result<(), Failure> {
         if outgoing.version() == Version::HTTP_2 {
             return Err(Failure::UpgradeRefused);
         }
@@ -96,6 +95,11 @@ impl Upgrade {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
     }
+}
+
+/// Asks the app for what the client has asked for, if anything.
+pub(super) fn ask(upgrade: Option<&Upgrade>, outgoing: &mut Request<RequestBody>) -> Result<(), Failure> {
+    upgrade.map_or(Ok(()), |upgrade| upgrade.ask(outgoing))
 }
 
 fn asks_for_websocket(request: &Request<Incoming>) -> bool {
