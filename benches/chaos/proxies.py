@@ -6,25 +6,14 @@ repeated, and never repeat a POST that an app server may have seen.
 
 import http.client
 import json
-import socket
-import subprocess
-import time
-from pathlib import Path
 
-from peers import Failed, first_line, free_port, nginx_config
+from peers import Failed, Peer, Process, free_port, nginx_config
 
-START_DEADLINE_SECONDS = 20
-STOP_DEADLINE_SECONDS = 40
 STORES = {"customdomain1.com": 1, "customdomain2.com": 2}
 
 
-class Proxy:
-    """One proxy in front of the app servers. Subclasses name it and say how it is started."""
-
-    name = ""
-    title = ""
-    binary = ""
-    version_flag = "-v"
+class Proxy(Peer):
+    """One of them in front of the app servers, on any core: here nobody counts its time."""
 
     def __init__(self, directory, app_ports, database, answer_seconds=3):
         self.answer_seconds = answer_seconds
@@ -33,38 +22,8 @@ class Proxy:
         self.directory = directory / self.name
         self.directory.mkdir()
         self.database = database
-        self.output = open(self.directory / "output", "ab")
-        self.child = subprocess.Popen(
-            list(map(str, self.command())), cwd=self.directory, stdin=subprocess.DEVNULL, stdout=self.output,
-            stderr=self.output,
-        )
-        try:
-            self.wait()
-        except BaseException:
-            self.stop()
-            raise
-
-    def command(self):
-        """Writes what the proxy needs and returns its command line."""
-        raise NotImplementedError
-
-    @classmethod
-    def version(cls):
-        return first_line([cls.binary, cls.version_flag])
-
-    def wait(self):
-        deadline = time.monotonic() + START_DEADLINE_SECONDS
-        while time.monotonic() < deadline:
-            if self.child.poll() is not None:
-                raise Failed(f"{self.name} ended with code {self.child.returncode}:\n{self.said()}")
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.05)
-        raise Failed(f"{self.name} did not listen within {START_DEADLINE_SECONDS} s:\n{self.said()}")
-
-    def said(self):
-        return Path(self.output.name).read_text(errors="replace")[-2000:]
+        self.process = Process(self.name, self.command(), None, self.directory)
+        self.process.wait_for(self.port)
 
     def check(self):
         """Each host leads to its own store, whatever the client says, on every app server."""
@@ -77,15 +36,6 @@ class Proxy:
             if names != {1: ["Product A", "Product B"], 2: ["Product C"]}[STORES[host]]:
                 raise Failed(f"{self.name} answers {answer.status} for {host}: {body[:200]!r}")
             client.close()
-
-    def stop(self):
-        self.child.terminate()
-        try:
-            self.child.wait(STOP_DEADLINE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.child.kill()
-            self.child.wait()
-        self.output.close()
 
 
 class Usher(Proxy):

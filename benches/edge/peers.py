@@ -35,14 +35,14 @@ def free_port():
 
 
 class Process:
-    """A child on one core, ended by its own id."""
+    """A child, on one core if one is named, ended by its own id."""
 
     def __init__(self, name, command, core, directory):
         self.name = name
         self.output = open(directory / f"{name}.output", "ab")  # append: the harness truncates logs between rounds
-        pinned = ["taskset", "--cpu-list", str(core), *map(str, command)]
+        pinned = [] if core is None else ["taskset", "--cpu-list", str(core)]
         self.child = subprocess.Popen(
-            pinned, cwd=directory, stdin=subprocess.DEVNULL, stdout=self.output, stderr=subprocess.STDOUT
+            [*pinned, *map(str, command)], cwd=directory, stdin=subprocess.DEVNULL, stdout=self.output, stderr=subprocess.STDOUT
         )
 
     @property
