@@ -23,7 +23,7 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Smaller bodies need no room of their own: hyper holds as much for any connection.
-const SMALL: u64 = 8 * 1024;
+const SMALL: usize = 8 * 1024;
 
 /// Reads what `request` brings along before a server of the upstream at `position` is chosen, as much as is to be held for it;
 /// the rest follows as it comes.
@@ -46,15 +46,17 @@ fn is_wanted(request: &Request<RequestBody>, limit: usize) -> bool {
 
 async fn read(request: &mut Request<RequestBody>, limit: usize, worker: &Worker) -> Result<(), Failure> {
     let RequestBody::Streaming(mut upload) = std::mem::take(request.body_mut()) else { return Ok(()) };
-    let length = upload.size_hint();
-    let Some(room) = room(length.exact(), limit, worker) else {
+    let length = upload.size_hint().exact();
+    let allowance = allowance(length, limit);
+    let Some(room) = room(length, allowance, worker) else {
         *request.body_mut() = RequestBody::Streaming(upload);
         return Ok(());
     };
     let mut beginning = Beginning::default();
-    let is_whole = match length.exact() {
-        Some(_) => beginning.read(&mut upload, limit).await?,
-        None => worker.clock.within(PATIENCE, beginning.read(&mut upload, limit)).await.unwrap_or(Ok(false))?,
+    let reading = beginning.read(&mut upload, allowance);
+    let is_whole = match length {
+        Some(_) => reading.await?,
+        None => worker.clock.within(PATIENCE, reading).await.unwrap_or(Ok(false))?,
     };
     *request.body_mut() = beginning.into_body(is_whole, room, upload);
     Ok(())
@@ -73,13 +75,19 @@ pub(super) fn starts_with(text: &HeaderValue, beginning: &[u8]) -> bool {
     text.as_bytes().get(..beginning.len()).is_some_and(|start| start.eq_ignore_ascii_case(beginning))
 }
 
+/// What a body of this `length` may weigh: one that comes in crumbs takes more than its bytes, and is passed on before it takes
+/// more than it has room for. One above the length, since the end may come after the last byte.
+fn allowance(length: Option<u64>, limit: usize) -> usize {
+    let Some(length) = length.and_then(|length| usize::try_from(length).ok()) else { return limit };
+    length.saturating_add(1).max(SMALL).min(limit)
+}
+
 /// Room for a body; `Some(None)` where it needs none.
 #[expect(clippy::option_option, reason = "no room and none needed are two things")]
-fn room(length: Option<u64>, limit: usize, worker: &Worker) -> Option<Option<Room>> {
+fn room(length: Option<u64>, allowance: usize, worker: &Worker) -> Option<Option<Room>> {
     match length {
-        Some(length) if length <= SMALL => Some(None),
-        Some(length) => worker.buffers.room(usize::try_from(length).unwrap_or(limit).min(limit)).map(Some),
-        None => worker.buffers.room(limit).map(Some),
+        Some(length) if length <= SMALL as u64 => Some(None),
+        _ => worker.buffers.room(allowance).map(Some),
     }
 }
 
@@ -196,6 +204,14 @@ mod tests {
         assert!(!body.is_end_stream());
         body.next();
         assert!(body.is_end_stream() && body.next().is_none() && whole(&[], None).is_end_stream());
+    }
+
+    #[test]
+    fn a_body_may_weigh_what_it_has_room_for() {
+        let limit = 64 * 1024;
+        assert_eq!([None, Some(0), Some(200)].map(|length| allowance(length, limit)), [limit, SMALL, SMALL]);
+        assert_eq!([20_000, 65_536, u64::MAX].map(|length| allowance(Some(length), limit)), [20_001, limit, limit]);
+        assert_eq!(allowance(Some(200), 100), 100);
     }
 
     #[test]
