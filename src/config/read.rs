@@ -8,7 +8,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::{
     Spanned,
-    de::{DeTable, DeValue, Deserializer, Error},
+    de::{DeArray, DeTable, DeValue, Deserializer, Error},
 };
 
 use super::{
@@ -59,12 +59,20 @@ fn cut_inside(value: &mut Spanned<DeValue<'_>>, span: &Range<usize>) -> Option<S
     let whole = value.span();
     match value.get_mut() {
         DeValue::Table(table) => cut(table, span),
-        DeValue::Array(items) if whole != *span && items.iter().any(|item| item.span() == *span) => {
-            *items = items.iter().filter(|item| item.span() != *span).cloned().collect();
-            Some(String::new())
-        }
+        DeValue::Array(items) if whole != *span => cut_item(items, span),
         _ => None,
     }
+}
+
+/// The same for a list. An item with something wrong inside goes as a whole: the rest of it would miss what was cut out.
+fn cut_item(items: &mut DeArray<'_>, span: &Range<usize>) -> Option<String> {
+    let inside = |item: &Spanned<DeValue<'_>>| match item.span() == *span {
+        true => Some(String::new()),
+        false => cut_inside(&mut item.clone(), span),
+    };
+    let (place, below) = items.iter().map(inside).enumerate().find_map(|(place, below)| Some((place, below?)))?;
+    *items = items.iter().take(place).chain(items.iter().skip(place + 1)).cloned().collect();
+    Some(below)
 }
 
 fn refuse_syntax(error: &Error, report: &mut Report<'_>) {
