@@ -1,4 +1,4 @@
-//! A look-up that hits allocates nothing, whichever level answers it.
+//! A look-up that hits allocates nothing, whichever level answers it; nor does the choice of an app server.
 
 #![expect(clippy::expect_used, reason = "a test may fail loudly")]
 
@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use usher::{
     directory::{BoxFuture, Directory, Event, Reader, Settings, SourceError, TenantSource},
     routing::{KeyRef, Status, Tenant, TenantId, TenantKey},
+    upstream::{Asking, Balance, Server, ServerAddress, Settings as UpstreamSettings, Tried, Upstream},
 };
 
 /// Knows every name under `example`, and nobody else.
@@ -93,4 +94,20 @@ fn a_remembered_absence_allocates_nothing() {
     fixture.measure(&hosts, 1);
     assert_eq!(fixture.measure(&hosts, 50).count_total, 0);
     assert_eq!(fixture.count(Event::AbsentHit), 50);
+}
+
+#[test]
+fn a_choice_among_app_servers_allocates_nothing() {
+    let server = |port| Server { address: ServerAddress { host: "10.0.0.1".into(), port }, weight: 1 };
+    let tenant = TenantId::parse("1").expect("an id");
+    let asking = Asking { tenant: Some(&tenant) };
+    for balance in [Balance::LeastLoaded, Balance::RoundRobin, Balance::StoreAffinity] {
+        let servers = (1..=5).map(server).collect();
+        let upstream = Upstream::new(UpstreamSettings { servers, balance, ..UpstreamSettings::default() });
+        let (mut rng, now) = (fastrand::Rng::with_seed(1), Instant::now());
+        let allocated = measure(|| {
+            (0..50).for_each(|_| assert!(upstream.choose(&asking, &Tried::default(), now, &mut rng).is_some()));
+        });
+        assert_eq!(allocated.count_total, 0, "{balance:?}");
+    }
 }

@@ -190,7 +190,7 @@ fn tell_upstream(config: &Config, matched: Match, told: &mut Explanation) {
         Match::Homepage => config.homepage_upstream,
     };
     if let Some(upstream) = config.upstreams.get(index) {
-        told.servers = upstream.servers.iter().map(super::check::address).collect();
+        told.servers = upstream.servers.iter().map(|server| super::check::address(&server.address)).collect();
         told.step("upstream", format!("{}: {}", upstream.name, told.servers.join(", ")));
         told.upstream = Some(upstream.name.clone());
     }

@@ -185,7 +185,9 @@ pub(super) struct Directory {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Upstream {
     /// The app servers, each `http://host:port`, or each `h2c://host:port` where they speak HTTP/2 without TLS. Required.
-    pub(super) servers: Written<List<String>>,
+    pub(super) servers: Written<List<Server>>,
+    /// How one of the app servers is chosen for a request.
+    pub(super) balance: Written<Balance>,
     /// Whether each connection begins with the client's addresses, and serves one request.
     pub(super) proxy_protocol: Written<ProxyProtocol>,
     /// Bytes of a request body; beyond it 413. 0B: any number.
@@ -202,6 +204,28 @@ pub(super) struct Upstream {
     pub(super) idle_timeout: Written<Timespan<0>>,
     /// Unused HTTP/1.1 connections kept per worker and app server; further ones are closed.
     pub(super) idle_max: Written<Count<0, 100_000>>,
+}
+
+/// One of `upstreams.NAME.servers`.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    /// Where it is.
+    pub(super) url: String,
+    /// Its share of the requests.
+    pub(super) weight: usize,
+}
+
+/// `upstreams.NAME.balance`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum Balance {
+    /// The less loaded one of two that chance has picked.
+    LeastLoaded,
+    /// One after the other.
+    RoundRobin,
+    /// The same one for the same store.
+    StoreAffinity,
 }
 
 /// `upstreams.NAME.proxy_protocol`.

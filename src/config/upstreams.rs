@@ -1,6 +1,6 @@
 //! `[upstreams.NAME]`.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use http::Uri;
 use toml::Spanned;
@@ -10,20 +10,17 @@ use super::{
     file,
     problems::{Refusal, Report},
     suggest::closest,
-    written::{Section, Written},
+    written::{List, Section, Written},
 };
 use crate::{
     routing::Hostname,
-    upstream::{Protocol, ProxyProtocol, ServerAddress, Settings},
+    upstream::{Balance, Protocol, ProxyProtocol, Server, ServerAddress, Settings},
 };
 
 const SERVER: &str = "\"http://host:port\" or \"h2c://host:port\", such as \"http://127.0.0.1:8000\"";
 
 /// The upstream that serves tenants, and everything for which no other one is named.
 pub(super) const DEFAULT: &str = "default";
-
-/// More than a photograph or a spreadsheet has, and less than fills a disk of an app that stores what it gets.
-const BODY_MAX_BYTES: usize = 100 << 20;
 
 /// All upstreams in the order of their names.
 pub(super) fn resolve(
@@ -72,20 +69,25 @@ fn group(name: Spanned<String>, written: file::Upstream, report: &mut Report<'_>
         let refusal = Refusal::new("names no app server", SERVER, "add servers = [\"http://127.0.0.1:8000\"]");
         report.refuse_absence(&servers_path, Some(written.servers.span().unwrap_or(name.span())), refusal);
     }
-    let servers = report.convert_list(&servers_path, written.servers, &[], server);
+    let servers = servers(&servers_path, written.servers, report);
     let protocol = common_protocol(&servers_path, &servers, report);
+    let default = Settings::default();
     Settings {
         name: name.into_inner(),
-        servers: plain(servers).into_iter().map(|server| server.address).collect(),
+        servers: plain(servers).into_iter().map(|listed| listed.server).collect(),
+        balance: written.balance.or(default.balance),
         protocol,
-        proxy_protocol: written.proxy_protocol.or(ProxyProtocol::Off),
-        body_max_bytes: body_max(written.body_max_bytes.or(BODY_MAX_BYTES)),
-        buffer_request: written.buffer_request.or(64 * 1024),
-        buffer_response: written.buffer_response.or(256 * 1024),
-        connect_timeout: written.connect_timeout.or(Duration::from_secs(1)),
-        head_timeout: written.head_timeout.or(Duration::from_secs(60)),
-        idle_timeout: written.idle_timeout.or(Duration::from_secs(4)),
-        idle_max: written.idle_max.or(256),
+        proxy_protocol: written.proxy_protocol.or(default.proxy_protocol),
+        body_max_bytes: written
+            .body_max_bytes
+            .given()
+            .map_or(default.body_max_bytes, |size| body_max(size.into_inner().into())),
+        buffer_request: written.buffer_request.or(default.buffer_request),
+        buffer_response: written.buffer_response.or(default.buffer_response),
+        connect_timeout: written.connect_timeout.or(default.connect_timeout),
+        head_timeout: written.head_timeout.or(default.head_timeout),
+        idle_timeout: written.idle_timeout.or(default.idle_timeout),
+        idle_max: written.idle_max.or(default.idle_max),
     }
 }
 
@@ -105,14 +107,36 @@ fn check_name(path: &str, name: &Spanned<String>, report: &mut Report<'_>) {
 }
 
 /// One item of `servers`.
-#[derive(PartialEq)]
-struct Server {
+struct Listed {
     protocol: Protocol,
-    address: ServerAddress,
+    server: Server,
+}
+
+/// The items that make sense, each address once: a repetition would be a server that fails twice.
+fn servers(path: &str, written: Written<List<file::Server>>, report: &mut Report<'_>) -> Vec<Spanned<Listed>> {
+    let mut servers: Vec<Spanned<Listed>> = Vec::new();
+    for item in written.given().into_iter().flat_map(|list| list.into_inner().0) {
+        let span = item.span();
+        let is_listed = |address: &_| servers.iter().any(|other| other.get_ref().server.address == *address);
+        match listed(item.into_inner()) {
+            Ok(item) if is_listed(&item.server.address) => {
+                let remedy = "remove one of the two; a larger share is a weight";
+                report.refuse(path, span, Refusal::new("is listed twice", "each server once", remedy));
+            }
+            Ok(item) => servers.push(Spanned::new(span, item)),
+            Err(refusal) => report.refuse(path, span, refusal),
+        }
+    }
+    servers
+}
+
+fn listed(written: file::Server) -> Result<Listed, Refusal> {
+    let (protocol, address) = server(&written.url)?;
+    Ok(Listed { protocol, server: Server { address, weight: written.weight } })
 }
 
 /// What all of them speak: a request is prepared for one protocol before it is known which of them gets it.
-fn common_protocol(path: &str, servers: &[Spanned<Server>], report: &mut Report<'_>) -> Protocol {
+fn common_protocol(path: &str, servers: &[Spanned<Listed>], report: &mut Report<'_>) -> Protocol {
     let Some(first) = servers.first() else { return Protocol::Http1 };
     let protocol = first.get_ref().protocol;
     for other in servers.iter().filter(|server| server.get_ref().protocol != protocol) {
@@ -121,6 +145,16 @@ fn common_protocol(path: &str, servers: &[Spanned<Server>], report: &mut Report<
         report.refuse(path, other.span(), Refusal::new(cause, accepted, "give the others an upstream of their own"));
     }
     protocol
+}
+
+impl From<file::Balance> for Balance {
+    fn from(written: file::Balance) -> Self {
+        match written {
+            file::Balance::LeastLoaded => Self::LeastLoaded,
+            file::Balance::RoundRobin => Self::RoundRobin,
+            file::Balance::StoreAffinity => Self::StoreAffinity,
+        }
+    }
 }
 
 impl From<file::ProxyProtocol> for ProxyProtocol {
@@ -132,7 +166,7 @@ impl From<file::ProxyProtocol> for ProxyProtocol {
     }
 }
 
-fn server(text: &str) -> Result<Server, Refusal> {
+fn server(text: &str) -> Result<(Protocol, ServerAddress), Refusal> {
     let refusal = |cause: &str, remedy: &str| Refusal::new(cause, SERVER, remedy);
     let url: Uri = text.parse().map_err(|_| refusal("is no URL", "write scheme, host and port"))?;
     let (protocol, authority) = match (url.scheme_str(), url.authority()) {
@@ -154,7 +188,7 @@ fn server(text: &str) -> Result<Server, Refusal> {
         return Err(refusal(cause, "end the URL after the port"));
     }
     match authority.port_u16().filter(|port| *port != 0) {
-        Some(port) => Ok(Server { protocol, address: ServerAddress { host: server_host(authority.host())?, port } }),
+        Some(port) => Ok((protocol, ServerAddress { host: server_host(authority.host())?, port })),
         None => Err(refusal("has no port from 1 to 65535", "add the port of the app server, such as :8000")),
     }
 }

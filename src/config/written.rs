@@ -6,7 +6,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 use toml::Spanned;
 
-use super::file::UnknownHost;
+use super::{
+    file::{Server, UnknownHost},
+    units::Count,
+};
 
 /// What was written at a key, if anything was.
 #[derive(Debug)]
@@ -154,6 +157,64 @@ impl<'de> Visitor<'de> for UnknownHostVisitor {
 impl<'de> Deserialize<'de> for UnknownHost {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(UnknownHostVisitor)
+    }
+}
+
+/// `{ url = "…", weight = 2 }`; a hundredth of the requests is the smallest share that is worth a server.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WeightedServer {
+    url: String,
+    weight: Count<1, 100>,
+}
+
+struct ServerVisitor;
+
+impl<'de> Visitor<'de> for ServerVisitor {
+    type Value = Server;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(r#""http://host:port" or { url = "http://host:port", weight = 2 }"#)
+    }
+
+    fn visit_str<E: de::Error>(self, url: &str) -> Result<Server, E> {
+        Ok(Server { url: url.to_owned(), weight: 1 })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Server, A::Error> {
+        let WeightedServer { url, weight } = WeightedServer::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Server { url, weight: usize::from(weight) })
+    }
+}
+
+impl<'de> Deserialize<'de> for Server {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ServerVisitor)
+    }
+}
+
+impl JsonSchema for Server {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Server".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "oneOf": [
+            { "type": "string", "format": "uri" },
+            {
+                "type": "object",
+                "properties": {
+                    "url": { "type": "string", "format": "uri" },
+                    "weight": Count::<1, 100>::json_schema(generator)
+                },
+                "required": ["url", "weight"],
+                "additionalProperties": false
+            }
+        ] })
     }
 }
 

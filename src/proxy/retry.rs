@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     telemetry::outcome::AttemptOutcome,
-    upstream::{ConnectError, Connection, InFlight, Tried, connection_died, was_refused},
+    upstream::{Asking, ConnectError, Connection, InFlight, Tried, connection_died, was_refused},
 };
 
 type Outgoing = Request<RequestBody>;
@@ -38,21 +38,30 @@ pub(super) async fn send(
     exchange: &mut Exchange,
 ) -> Result<Answered, Failure> {
     let began = Instant::now();
+    let mut asked = began;
     let mut search = Search::new(worker, position);
     loop {
-        let (connection, in_flight) = search.connection(began, exchange).await?;
+        let (connection, in_flight) = search.connection(asked, exchange).await?;
         let reused = connection.reused();
         match attempt(worker, position, connection, request, exchange.request_tally.as_deref()).await {
             Attempt::Answered(response, connection) => {
-                exchange.upstream_wait = began.elapsed();
+                let now = Instant::now();
+                exchange.upstream_wait = now.saturating_duration_since(began);
+                if !response.status().is_server_error() {
+                    in_flight.answered(now.saturating_duration_since(asked), now);
+                }
                 worker.metrics.upstream_head(position, exchange.upstream_wait);
                 return Ok(Answered { response, connection, in_flight });
             }
             Attempt::Again(unsent) => {
                 request = *unsent;
                 search.closed(reused);
+                asked = Instant::now();
             }
-            Attempt::Failed(failure) => return Err(refine(failure, exchange)),
+            Attempt::Failed(failure) => {
+                in_flight.unanswered(asked.elapsed(), Instant::now());
+                return Err(refine(failure, exchange));
+            }
         }
     }
 }
@@ -91,7 +100,7 @@ impl<'a> Search<'a> {
         exchange: &mut Exchange,
     ) -> Result<(Connection<RequestBody>, InFlight), Failure> {
         let upstream = &self.worker.upstreams[self.position];
-        while let Some(chosen) = upstream.choose(&self.tried) {
+        while let Some(chosen) = upstream.choose(&asking(exchange), &self.tried, now) {
             self.chosen = chosen;
             let in_flight = upstream.begin(chosen);
             exchange.attempts += 1;
@@ -126,6 +135,11 @@ impl<'a> Search<'a> {
         // Rare, and its state is larger than that of all the rest of an exchange.
         Box::pin(upstream.open(chosen, &exchange.addresses())).await
     }
+}
+
+/// For whom an app server is chosen.
+fn asking(exchange: &Exchange) -> Asking<'_> {
+    Asking { tenant: exchange.tenant.as_ref() }
 }
 
 /// What became of one attempt.

@@ -1,20 +1,18 @@
 //! A worker's way to an upstream: choose an endpoint, take or open a connection to it.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use fastrand::Rng;
 use http_body::Body;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 use super::{
-    ClientAddresses, ConnectError, Connection, Endpoint, InFlight, Protocol, ProxyProtocol, Settings, Tried, Upstream,
-    balancer::least_in_flight, connection::Held, http1::Line, http2::Shared, pool::Pool, trunk::Trunk,
+    Asking, ClientAddresses, ConnectError, Connection, Endpoint, InFlight, Protocol, ProxyProtocol, Settings, Tried,
+    Upstream, connection::Held, http1::Line, http2::Shared, pool::Pool, trunk::Trunk,
 };
 
 /// Silence after which the system asks whether the other machine is still there, and how often it asks then. With the
@@ -26,7 +24,6 @@ const KEEPALIVE: TcpKeepalive =
 pub struct Connector<B> {
     upstream: Arc<Upstream>,
     ways: Vec<Way<B>>,
-    turn: AtomicUsize,
 }
 
 /// What is kept of the connections to one endpoint.
@@ -60,7 +57,7 @@ where
     /// A way with no open connections yet.
     pub fn new(upstream: Arc<Upstream>) -> Self {
         let ways = upstream.endpoints().iter().map(|_| Way::new(&upstream.settings)).collect();
-        Self { upstream, ways, turn: AtomicUsize::new(0) }
+        Self { upstream, ways }
     }
 
     /// The group it leads to.
@@ -69,9 +66,8 @@ where
     }
 
     /// The endpoint to try next, by position; `None` once all were tried.
-    pub fn choose(&self, tried: &Tried) -> Option<usize> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        least_in_flight(self.upstream.endpoints(), tried, turn)
+    pub fn choose(&self, asking: &Asking<'_>, tried: &Tried, now: Instant) -> Option<usize> {
+        self.upstream.choose(asking, tried, now, &mut Rng::with_seed(fastrand::u64(..)))
     }
 
     /// Counts a request at the endpoint at `position`.

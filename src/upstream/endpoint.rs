@@ -6,7 +6,10 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
+
+use super::{latency::Latency, moment::Moment};
 
 /// `host:port` of one app server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,22 +30,36 @@ impl fmt::Display for ServerAddress {
     }
 }
 
-/// One app server as all workers see it.
+/// One app server, as it is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Where it is.
+    pub address: ServerAddress,
+    /// Its share of the requests, beside those of the others; at least 1.
+    pub weight: usize,
+}
+
+/// One app server as all workers see it. Aligned to two cache lines, so that counting at one slows nobody at another.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct Endpoint {
-    address: ServerAddress,
-    label: String,
     in_flight: AtomicUsize,
+    latency: Latency,
+    server: Server,
+    label: String,
+    /// When the upstream was made.
+    start: Instant,
 }
 
 impl Endpoint {
-    pub(super) fn new(address: ServerAddress) -> Self {
-        Self { label: address.to_string(), address, in_flight: AtomicUsize::new(0) }
+    pub(super) fn new(server: Server, start: Instant) -> Self {
+        let label = server.address.to_string();
+        Self { in_flight: AtomicUsize::new(0), latency: Latency::default(), server, label, start }
     }
 
     /// Where it is.
     pub fn address(&self) -> &ServerAddress {
-        &self.address
+        &self.server.address
     }
 
     /// `host:port`, for logs.
@@ -53,6 +70,20 @@ impl Endpoint {
     /// Requests running there, of all workers.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Its share of the requests.
+    pub(super) fn weight(&self) -> usize {
+        self.server.weight
+    }
+
+    /// How long it takes to answer.
+    pub(super) fn latency(&self) -> &Latency {
+        &self.latency
+    }
+
+    fn moment(&self, now: Instant) -> Moment {
+        Moment::of(self.start, now)
     }
 }
 
@@ -70,11 +101,30 @@ impl InFlight {
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.0
     }
+
+    /// The head of an answer came after `took`.
+    pub fn answered(&self, took: Duration, now: Instant) {
+        self.0.latency.observe(took, self.0.moment(now));
+    }
+
+    /// No head has come for as long as `waited`.
+    pub fn unanswered(&self, waited: Duration, now: Instant) {
+        self.0.latency.observe_unanswered(waited, self.0.moment(now));
+    }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+impl Endpoint {
+    /// One on `port` with this weight, in an upstream that was just made.
+    pub(super) fn example(port: u16, weight: usize) -> Arc<Self> {
+        let address = ServerAddress { host: "app".into(), port };
+        Arc::new(Self::new(Server { address, weight }, Instant::now()))
     }
 }
 
@@ -91,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_request_is_counted_until_its_guard_drops() {
-        let endpoint = Arc::new(Endpoint::new(ServerAddress { host: "app".into(), port: 1 }));
+        let endpoint = Endpoint::example(1, 1);
         let guard = InFlight::begin(&endpoint);
         assert_eq!(endpoint.in_flight(), 1);
         drop(guard);

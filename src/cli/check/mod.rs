@@ -98,7 +98,7 @@ async fn check_servers(config: &Config, place: &str) -> Report {
 }
 
 fn servers_of(upstream: &upstream::Settings) -> impl Iterator<Item = (&upstream::Settings, &ServerAddress)> {
-    upstream.servers.iter().map(move |server| (upstream, server))
+    upstream.servers.iter().map(move |server| (upstream, &server.address))
 }
 
 async fn connect(server: &ServerAddress) -> Result<(), String> {

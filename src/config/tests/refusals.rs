@@ -7,7 +7,7 @@ use crate::{
     proxy::TrustedProxies,
     routing::{Host, PathHosts, UnknownHost, WwwPolicy},
     telemetry::access_log::Target,
-    upstream::{Protocol, ProxyProtocol},
+    upstream::{Balance, Protocol, ProxyProtocol},
 };
 
 /// The cause of each refusal, for values of one key.
@@ -296,7 +296,7 @@ fn a_server_may_be_a_name_or_an_address() {
     let text = super::MINIMAL
         .replace("\"http://127.0.0.1:8000\"", r#""http://App_1:8000/", "http://[::1]:8001", "http://127.0.0.1:8002""#);
     let servers = super::parse(&text).unwrap().upstreams.remove(0).servers;
-    let hosts: Vec<_> = servers.iter().map(|server| (server.host.as_str(), server.port)).collect();
+    let hosts: Vec<_> = servers.iter().map(|server| (server.address.host.as_str(), server.address.port)).collect();
     assert_eq!(hosts, [("app_1", 8000), ("::1", 8001), ("127.0.0.1", 8002)]);
 }
 
@@ -309,6 +309,32 @@ fn all_servers_of_an_upstream_speak_one_protocol() {
     let found = problems(&servers(r#""h2c://a:1", "http://b:1""#));
     assert_eq!(found[0].cause, "speaks another protocol than the first one");
     assert_eq!((found.len(), found[0].value.as_deref()), (1, Some("\"http://b:1\"")));
+}
+
+#[test]
+fn a_server_may_have_a_weight() {
+    let servers = |list: &str| super::MINIMAL.replace("\"http://127.0.0.1:8000\"", list);
+    let upstream = super::parse(&servers(r#""http://a:1", { url = "http://b:1", weight = 100 }"#)).unwrap().upstreams;
+    assert_eq!(upstream[0].servers.iter().map(|server| server.weight).collect::<Vec<_>>(), [1, 100]);
+    for wrong in ["0", "101", "1.5", "\"2\""] {
+        let found = problems(&servers(&format!("\"http://a:1\", {{ url = \"http://b:1\", weight = {wrong} }}")));
+        assert_eq!((found[0].subject.as_str(), found.len()), ("upstreams.default.servers.weight", 1), "{found:?}");
+    }
+    for wrong in
+        ["1", "{ weight = 2 }", r#"{ url = "http://a:1", wieght = 2 }"#, r#"{ url = "ftp://a:1", weight = 2 }"#]
+    {
+        assert!(problems(&servers(wrong))[0].subject.starts_with("upstreams.default.servers"), "{wrong}");
+    }
+    let twice = problems(&servers(r#""http://a:1", { url = "http://a:1", weight = 2 }"#));
+    assert_eq!(twice[0].remedy, "remove one of the two; a larger share is a weight");
+}
+
+#[test]
+fn there_are_three_ways_to_choose_a_server() {
+    let balance = |value: &str| accepted("upstreams.default", &format!("balance = \"{value}\"")).upstreams[0].balance;
+    let ways = ["least_loaded", "round_robin", "store_affinity"].map(balance);
+    assert_eq!(ways, [Balance::LeastLoaded, Balance::RoundRobin, Balance::StoreAffinity]);
+    all_refused("upstreams.default", "balance", &["\"random\"", "1"]);
 }
 
 #[test]

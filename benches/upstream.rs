@@ -1,0 +1,36 @@
+//! The choice of an app server. Processor time per choice; expected: some tens of nanoseconds, with three servers or thirty;
+//! the affinity of stores looks at every server and takes some ten nanoseconds for each.
+
+use std::{hint::black_box, time::Instant};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use fastrand::Rng;
+use usher::{
+    routing::TenantId,
+    upstream::{Asking, Balance, Server, ServerAddress, Settings, Tried, Upstream},
+};
+
+fn upstream(balance: Balance, servers: u16) -> Upstream {
+    let server = |port| Server { address: ServerAddress { host: "10.0.0.1".into(), port }, weight: 1 };
+    Upstream::new(Settings { servers: (1..=servers).map(server).collect(), balance, ..Settings::default() })
+}
+
+fn choose(criterion: &mut Criterion) {
+    let Ok(tenant) = TenantId::parse("018f6f5e-0000-7000-8000-000000000000") else { return };
+    let asking = Asking { tenant: Some(&tenant) };
+    for (name, balance) in [
+        ("least_loaded", Balance::LeastLoaded),
+        ("round_robin", Balance::RoundRobin),
+        ("store_affinity", Balance::StoreAffinity),
+    ] {
+        for servers in [3, 30] {
+            let (upstream, mut rng, now) = (upstream(balance, servers), Rng::with_seed(1), Instant::now());
+            criterion.bench_function(&format!("choose/{name}/{servers}"), |bencher| {
+                bencher.iter(|| upstream.choose(black_box(&asking), &Tried::default(), now, &mut rng));
+            });
+        }
+    }
+}
+
+criterion_group!(benches, choose);
+criterion_main!(benches);

@@ -1,0 +1,85 @@
+//! Which endpoints may be chosen for a request.
+
+use std::sync::Arc;
+
+use fastrand::Rng;
+
+use crate::upstream::Endpoint;
+
+/// The endpoints that a request has been tried at, by position. Allocates nothing until something failed.
+#[derive(Debug, Default)]
+pub struct Tried(Vec<usize>);
+
+impl Tried {
+    /// Never choose this endpoint again for the same request.
+    pub fn add(&mut self, position: usize) {
+        self.0.push(position);
+    }
+
+    fn contains(&self, position: usize) -> bool {
+        self.0.contains(&position)
+    }
+}
+
+/// All endpoints of an upstream, seen by one request.
+pub(super) struct Candidates<'a> {
+    pub(super) endpoints: &'a [Arc<Endpoint>],
+    pub(super) tried: &'a Tried,
+}
+
+impl Candidates<'_> {
+    pub(super) fn contains(&self, position: usize) -> bool {
+        !self.tried.contains(position)
+    }
+
+    /// Their positions and endpoints.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Endpoint)> {
+        let all = self.endpoints.iter().map(|endpoint| &**endpoint).enumerate();
+        all.filter(|(position, _)| self.contains(*position))
+    }
+
+    /// One of them by chance, but not the one at `except`.
+    pub(super) fn any(&self, except: Option<usize>, rng: &mut Rng) -> Option<usize> {
+        if self.endpoints.is_empty() {
+            return None;
+        }
+        let fits = |position: &usize| Some(*position) != except && self.contains(*position);
+        // Mostly all are candidates, and need not be counted.
+        let drawn = rng.usize(..self.endpoints.len());
+        if fits(&drawn) {
+            return Some(drawn);
+        }
+        let fitting = || (0..self.endpoints.len()).filter(fits);
+        match fitting().count() {
+            0 => None,
+            count => fitting().nth(rng.usize(..count)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chance_is_fair_among_those_that_are_left() {
+        let endpoints: Vec<_> = (1..=5).map(|port| Endpoint::example(port, 1)).collect();
+        let mut tried = Tried::default();
+        tried.add(3);
+        let candidates = Candidates { endpoints: &endpoints, tried: &tried };
+        let (mut counts, mut rng) = ([0_u32; 5], Rng::with_seed(1));
+        (0..3000).for_each(|_| counts[candidates.any(Some(0), &mut rng).unwrap()] += 1);
+        assert_eq!((counts[0], counts[3]), (0, 0));
+        assert!([1, 2, 4].iter().all(|place| (900..1100).contains(&counts[*place])), "{counts:?}");
+    }
+
+    #[test]
+    fn where_nobody_is_left_there_is_no_choice() {
+        let endpoints = [Endpoint::example(1, 1)];
+        let mut rng = Rng::with_seed(1);
+        let none = Candidates { endpoints: &[], tried: &Tried::default() };
+        assert_eq!(none.any(None, &mut rng), None);
+        let one = Candidates { endpoints: &endpoints, tried: &Tried::default() };
+        assert_eq!((one.any(None, &mut rng), one.any(Some(0), &mut rng)), (Some(0), None));
+    }
+}

@@ -1,0 +1,107 @@
+//! One after the other, each as often as its weight says, and spread evenly over the round.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use fastrand::Rng;
+
+use super::candidates::Candidates;
+use crate::upstream::Endpoint;
+
+/// The order of one round, and whose turn it is.
+#[derive(Debug)]
+pub(super) struct RoundRobin {
+    order: Box<[usize]>,
+    turn: AtomicUsize,
+}
+
+impl RoundRobin {
+    pub(super) fn new(endpoints: &[Arc<Endpoint>]) -> Self {
+        let weights: Vec<_> = endpoints.iter().map(|endpoint| endpoint.weight()).collect();
+        Self { order: order(&weights), turn: AtomicUsize::new(0) }
+    }
+
+    /// Whose turn it is; where that one is no candidate, any other. The next one would get the turns of two.
+    pub(super) fn choose(&self, candidates: &Candidates<'_>, rng: &mut Rng) -> Option<usize> {
+        if self.order.is_empty() {
+            return None;
+        }
+        let position = self.order[self.turn.fetch_add(1, Relaxed) % self.order.len()];
+        if candidates.contains(position) { Some(position) } else { any_by_weight(candidates, rng) }
+    }
+}
+
+/// A candidate by chance, each with the odds that its weight gives it.
+fn any_by_weight(candidates: &Candidates<'_>, rng: &mut Rng) -> Option<usize> {
+    let weights = || candidates.iter().map(|(position, endpoint)| (position, endpoint.weight()));
+    let total: usize = weights().map(|(_, weight)| weight).sum();
+    let mut left = if total == 0 { return None } else { rng.usize(..total) };
+    weights().find_map(|(position, weight)| match left.checked_sub(weight) {
+        Some(rest) => {
+            left = rest;
+            None
+        }
+        None => Some(position),
+    })
+}
+
+/// A round in which each place stands as often as its share of the weights demands, as far apart as possible: at each turn
+/// all have gained their weight, and the one with the most pays for the turn.
+fn order(weights: &[usize]) -> Box<[usize]> {
+    let unit = weights.iter().copied().fold(0, greatest_common_divisor).max(1);
+    let shares: Vec<_> = weights.iter().map(|weight| (weight / unit).cast_signed()).collect();
+    let turns: isize = shares.iter().sum();
+    let mut gained = vec![0; shares.len()];
+    let mut take = || {
+        gained.iter_mut().zip(&shares).for_each(|(gained, share)| *gained += share);
+        // Among equals the first one.
+        let richest = (0..gained.len()).rev().max_by_key(|place| gained[*place])?;
+        gained[richest] -= turns;
+        Some(richest)
+    };
+    (0..turns).filter_map(|_| take()).collect()
+}
+
+fn greatest_common_divisor(one: usize, other: usize) -> usize {
+    if other == 0 { one } else { greatest_common_divisor(other, one % other) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::balancer::Tried;
+
+    fn endpoints(weights: &[usize]) -> Vec<Arc<Endpoint>> {
+        weights.iter().zip(1..).map(|(weight, port)| Endpoint::example(port, *weight)).collect()
+    }
+
+    fn chosen(endpoints: &[Arc<Endpoint>], tried: &Tried, turns: usize) -> Vec<usize> {
+        let (round_robin, mut rng) = (RoundRobin::new(endpoints), Rng::with_seed(3));
+        let candidates = Candidates { endpoints, tried };
+        (0..turns).filter_map(|_| round_robin.choose(&candidates, &mut rng)).collect()
+    }
+
+    #[test]
+    fn endpoints_of_one_weight_take_turns() {
+        assert_eq!(chosen(&endpoints(&[7, 7, 7]), &Tried::default(), 6), [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn heavier_ones_have_more_turns_spread_over_the_round() {
+        assert_eq!(order(&[5, 1, 1]).as_ref(), [0, 0, 1, 0, 2, 0, 0]);
+        assert_eq!(order(&[20, 30]).len(), 5);
+        assert!(order(&[]).is_empty());
+    }
+
+    #[test]
+    fn the_turns_of_one_that_is_out_are_shared_among_the_others_by_weight() {
+        let (endpoints, mut tried) = (endpoints(&[2, 1, 3]), Tried::default());
+        tried.add(0);
+        let mut counts = [0; 3];
+        chosen(&endpoints, &tried, 6000).into_iter().for_each(|position| counts[position] += 1);
+        assert_eq!(counts[0], 0);
+        assert!((1400..1600).contains(&counts[1]), "a quarter is asked: {counts:?}");
+    }
+}

@@ -1,0 +1,114 @@
+//! Traffic over invented time: what customers wait for when app servers differ. Every run has the seed that it prints when it
+//! fails.
+
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
+
+use fastrand::Rng;
+
+use super::{Asking, Balance, Balancer, Tried};
+use crate::upstream::{Endpoint, InFlight, moment::Moment};
+
+/// So long that what is not known at the start weighs nothing.
+const REQUESTS: u64 = 20_000;
+
+/// App servers that each work on `AT_ONCE` requests and let the others wait, as uvicorn or Puma do.
+const AT_ONCE: usize = 4;
+
+struct Simulation {
+    endpoints: Vec<Arc<Endpoint>>,
+    /// What a request takes at each.
+    work_us: Vec<u64>,
+    /// When each one's workers are free again.
+    free_us: Vec<[u64; AT_ONCE]>,
+    running: BinaryHeap<Reverse<(u64, u64)>>,
+    guards: std::collections::HashMap<u64, (usize, u64, InFlight)>,
+    waits_us: Vec<u64>,
+    served: Vec<u64>,
+    rng: Rng,
+}
+
+impl Simulation {
+    fn new(weights: &[usize], work_ms: &[u64], seed: u64) -> Self {
+        let endpoints: Vec<_> =
+            weights.iter().zip(1..).map(|(weight, port)| Endpoint::example(port, *weight)).collect();
+        Self {
+            work_us: work_ms.iter().map(|ms| ms * 1000).collect(),
+            free_us: vec![[0; AT_ONCE]; endpoints.len()],
+            served: vec![0; endpoints.len()],
+            endpoints,
+            running: BinaryHeap::new(),
+            guards: std::collections::HashMap::new(),
+            waits_us: Vec::new(),
+            rng: Rng::with_seed(seed),
+        }
+    }
+
+    /// Requests at random moments, so many a second.
+    fn run(mut self, balance: Balance, per_second: f64) -> Self {
+        let balancer = Balancer::new(balance, &self.endpoints);
+        let mut now_us = 0.0;
+        for number in 0..REQUESTS {
+            now_us += -(1.0 - self.rng.f64()).ln() * 1e6 / per_second;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole microseconds do")]
+            let now = now_us as u64;
+            self.end_until(now);
+            let asking = Asking { tenant: None };
+            let moment = Moment(now / 1000);
+            let place = balancer.choose(&self.endpoints, &asking, &Tried::default(), moment, &mut self.rng).unwrap();
+            self.begin(number, place, now);
+        }
+        self.end_until(u64::MAX);
+        self
+    }
+
+    fn begin(&mut self, number: u64, place: usize, now: u64) {
+        let free = self.free_us[place].iter_mut().min().unwrap();
+        *free = now.max(*free) + self.work_us[place];
+        self.running.push(Reverse((*free, number)));
+        self.guards.insert(number, (place, now, InFlight::begin(&self.endpoints[place])));
+        self.served[place] += 1;
+    }
+
+    fn end_until(&mut self, now: u64) {
+        while let Some(Reverse((end, number))) = self.running.peek().copied().filter(|Reverse((end, _))| *end <= now) {
+            self.running.pop();
+            let (place, began, _guard) = self.guards.remove(&number).unwrap();
+            let took = Duration::from_micros(end - began);
+            self.endpoints[place].latency().observe(took, Moment(end / 1000));
+            self.waits_us.push(end - began);
+        }
+    }
+
+    fn p99_ms(&self) -> f64 {
+        let mut waits = self.waits_us.clone();
+        waits.sort_unstable();
+        waits[waits.len() * 99 / 100] as f64 / 1000.0
+    }
+}
+
+#[test]
+fn one_slow_server_is_hardly_noticed() {
+    for seed in 0..5 {
+        let run = |work_ms: &[u64]| Simulation::new(&[1, 1, 1], work_ms, seed).run(Balance::LeastLoaded, 150.0);
+        let [with, without] = [run(&[200, 20, 20]), run(&[20, 20, 20])].map(|run| run.p99_ms());
+        assert!(with <= 1.5 * without, "seed {seed}: p99 {with} ms with a slow server, {without} without");
+    }
+}
+
+#[test]
+fn servers_that_are_alike_share_the_work() {
+    for (seed, balance) in [(1, Balance::LeastLoaded), (2, Balance::RoundRobin)] {
+        let run = Simulation::new(&[1, 1, 1, 1], &[20; 4], seed).run(balance, 400.0);
+        let share = REQUESTS / 4;
+        assert!(run.served.iter().all(|served| served.abs_diff(share) < share / 10), "{balance:?}: {:?}", run.served);
+    }
+}
+
+#[test]
+fn under_load_heavier_servers_have_more() {
+    for (seed, balance) in [(1, Balance::LeastLoaded), (2, Balance::RoundRobin)] {
+        let run = Simulation::new(&[3, 1], &[20; 2], seed).run(balance, 180.0);
+        let [heavy, light] = [run.served[0], run.served[1]];
+        assert!((2 * light..5 * light).contains(&heavy), "{balance:?}: {:?}", run.served);
+    }
+}

@@ -1,0 +1,73 @@
+//! What `[upstreams.NAME]` means.
+
+use std::time::Duration;
+
+use super::{Balance, Server};
+
+/// What the app servers of an upstream speak, all of them alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 without TLS, with prior knowledge (RFC 9113 §3.3).
+    Http2,
+}
+
+/// Whether a connection begins with the addresses of its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// It begins with HTTP.
+    Off,
+    /// It begins with a header of PROXY protocol version 2, and serves one exchange.
+    V2,
+}
+
+/// What `[upstreams.NAME]` means.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The name of the group; a label of its metrics.
+    pub name: String,
+    /// Its app servers, at least one.
+    pub servers: Vec<Server>,
+    /// How one of them is chosen.
+    pub balance: Balance,
+    /// What they speak.
+    pub protocol: Protocol,
+    /// How connections to them begin.
+    pub proxy_protocol: ProxyProtocol,
+    /// Bytes of a request body at most (413); `None`: any number.
+    pub body_max_bytes: Option<u64>,
+    /// Bytes of a request body that are read before a server is chosen; 0: none.
+    pub buffer_request: usize,
+    /// Bytes of an answer that are read ahead of a client that is slower than the server; 0: none.
+    pub buffer_response: usize,
+    /// For a connection to one server; with HTTP/2, until it has sent its settings.
+    pub connect_timeout: Duration,
+    /// From the request sent to the head of the response.
+    pub head_timeout: Duration,
+    /// How long an unused connection is kept; below the app's own keep-alive (uvicorn and Node close after 5 s).
+    pub idle_timeout: Duration,
+    /// Unused connections of HTTP/1.1 kept per worker and server; beyond it they are closed.
+    pub idle_max: usize,
+}
+
+/// The defaults, for a group without servers.
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: "default".into(),
+            servers: Vec::new(),
+            balance: Balance::LeastLoaded,
+            protocol: Protocol::Http1,
+            proxy_protocol: ProxyProtocol::Off,
+            // More than a photograph or a spreadsheet has, and less than fills a disk of an app that stores what it gets.
+            body_max_bytes: Some(100 << 20),
+            buffer_request: 64 * 1024,
+            buffer_response: 256 * 1024,
+            connect_timeout: Duration::from_secs(1),
+            head_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(4),
+            idle_max: 256,
+        }
+    }
+}
