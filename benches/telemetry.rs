@@ -30,6 +30,7 @@ fn line(target: &str, time_ms: u64) -> Line<'_> {
         upstream_us: 12_001,
         endpoint: "10.0.0.17:8000",
         attempts: 1,
+        tries: &[],
         outcome: "ok",
         reason: "",
     }

@@ -17,7 +17,7 @@ fn upstream(balance: Balance, servers: u16) -> Upstream {
 
 fn choose(criterion: &mut Criterion) {
     let Ok(tenant) = TenantId::parse("018f6f5e-0000-7000-8000-000000000000") else { return };
-    let asking = Asking { tenant: Some(&tenant) };
+    let asking = Asking { tenant: Some(&tenant), is_repeatable: false };
     for (name, balance) in [
         ("least_loaded", Balance::LeastLoaded),
         ("round_robin", Balance::RoundRobin),

@@ -100,7 +100,7 @@ fn a_remembered_absence_allocates_nothing() {
 fn a_choice_among_app_servers_allocates_nothing() {
     let server = |port| Server { address: ServerAddress { host: "10.0.0.1".into(), port }, weight: 1 };
     let tenant = TenantId::parse("1").expect("an id");
-    let asking = Asking { tenant: Some(&tenant) };
+    let asking = Asking { tenant: Some(&tenant), is_repeatable: false };
     for balance in [Balance::LeastLoaded, Balance::RoundRobin, Balance::StoreAffinity] {
         let servers = (1..=5).map(server).collect();
         let upstream = Upstream::new(UpstreamSettings { servers, balance, ..UpstreamSettings::default() });

@@ -62,7 +62,8 @@ url = "{self.database.url}"
 [upstreams.default]
 servers = [{servers}]
 connect_timeout = "1s"
-head_timeout = "{self.answer_seconds}s"
+attempt_timeout = "{self.answer_seconds}s"
+head_timeout = "{3 * self.answer_seconds}s"
 
 [log]
 access = "{self.directory}/access.log"

@@ -198,8 +198,26 @@ pub(super) struct Upstream {
     pub(super) buffer_response: Written<Size<0, 67_108_864>>,
     /// For a connection to one app server, with HTTP/2 until it has sent its settings; then the next one is tried.
     pub(super) connect_timeout: Written<Timespan<1>>,
-    /// From the request sent to the head of the response; begins anew while an upload goes on coming. Then 504.
+    /// From the request sent to the head of the response, in all; begins anew while an upload goes on coming. Then 504.
     pub(super) head_timeout: Written<Timespan<1>>,
+    /// How long one app server is waited for before another one is asked, where the request may be sent twice.
+    pub(super) attempt_timeout: Written<Timespan<1>>,
+    /// Answers that mean that the app server failed.
+    pub(super) failure_status: Written<List<Count<500, 599>>>,
+    /// How many of a hundred requests may be sent again that may have been processed.
+    pub(super) repeat_percent: Written<Count<0, 100>>,
+    /// Failures in a row after which an app server gets no requests for a while; 0: never.
+    pub(super) eject_after: Written<Count<0, 1_000_000>>,
+    /// The same for failures of a hundred requests lately; 0: never.
+    pub(super) eject_percent: Written<Count<0, 100>>,
+    /// How long it gets none the first time; twice as long each further time.
+    pub(super) eject_time: Written<Timespan<100>>,
+    /// How long it gets none at most.
+    pub(super) eject_time_max: Written<Timespan<100>>,
+    /// How many of a hundred app servers may be without requests at once.
+    pub(super) ejected_max_percent: Written<Count<0, 100>>,
+    /// In which time an app server that is back gets its full share of the requests.
+    pub(super) slow_start: Written<Timespan<0>>,
     /// How long an unused connection is kept; must be below the app's own keep-alive.
     pub(super) idle_timeout: Written<Timespan<0>>,
     /// Unused HTTP/1.1 connections kept per worker and app server; further ones are closed.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use http::Uri;
+use http::{StatusCode, Uri};
 use toml::Spanned;
 
 use super::{
@@ -10,11 +10,12 @@ use super::{
     file,
     problems::{Refusal, Report},
     suggest::closest,
+    units::Count,
     written::{List, Section, Written},
 };
 use crate::{
     routing::Hostname,
-    upstream::{Balance, Protocol, ProxyProtocol, Server, ServerAddress, Settings},
+    upstream::{Balance, HealthRules, Protocol, ProxyProtocol, Server, ServerAddress, Settings},
 };
 
 const SERVER: &str = "\"http://host:port\" or \"h2c://host:port\", such as \"http://127.0.0.1:8000\"";
@@ -72,6 +73,14 @@ fn group(name: Spanned<String>, written: file::Upstream, report: &mut Report<'_>
     let servers = servers(&servers_path, written.servers, report);
     let protocol = common_protocol(&servers_path, &servers, report);
     let default = Settings::default();
+    let health = HealthRules {
+        eject_after: written.eject_after.or(default.health.eject_after),
+        eject_percent: written.eject_percent.or(default.health.eject_percent),
+        eject_time: written.eject_time.or(default.health.eject_time),
+        eject_time_max: written.eject_time_max.or(default.health.eject_time_max),
+        ejected_max_percent: written.ejected_max_percent.or(default.health.ejected_max_percent),
+        slow_start: written.slow_start.or(default.health.slow_start),
+    };
     Settings {
         name: name.into_inner(),
         servers: plain(servers).into_iter().map(|listed| listed.server).collect(),
@@ -86,9 +95,18 @@ fn group(name: Spanned<String>, written: file::Upstream, report: &mut Report<'_>
         buffer_response: written.buffer_response.or(default.buffer_response),
         connect_timeout: written.connect_timeout.or(default.connect_timeout),
         head_timeout: written.head_timeout.or(default.head_timeout),
+        attempt_timeout: written.attempt_timeout.or(default.attempt_timeout),
+        failure_status: written.failure_status.given().map_or(default.failure_status, failure_status),
+        repeat_percent: written.repeat_percent.or(default.repeat_percent),
+        health,
         idle_timeout: written.idle_timeout.or(default.idle_timeout),
         idle_max: written.idle_max.or(default.idle_max),
     }
+}
+
+fn failure_status(written: Spanned<List<Count<500, 599>>>) -> Vec<StatusCode> {
+    let numbers = plain(written.into_inner().0).into_iter().map(usize::from);
+    numbers.filter_map(|number| StatusCode::from_u16(u16::try_from(number).ok()?).ok()).collect()
 }
 
 /// 0 is written for no limit.

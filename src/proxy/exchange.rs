@@ -23,9 +23,9 @@ use super::{
 use crate::{
     routing::{Host, Match, TenantId},
     telemetry::{
-        access_log::Line,
+        access_log::{Line, Try},
         causes,
-        outcome::{Limit, Outcome},
+        outcome::{AttemptOutcome, Limit, Outcome},
     },
     upstream::{ClientAddresses, Endpoint},
 };
@@ -44,6 +44,8 @@ pub(super) struct Exchange {
     pub(super) matched: Option<Match>,
     pub(super) endpoint: Option<Arc<Endpoint>>,
     pub(super) attempts: u32,
+    /// Those that brought no answer to pass on.
+    tries: Vec<Try>,
     pub(super) upstream_wait: Duration,
     pub(super) request_tally: Option<Arc<Tally>>,
     pub(super) bytes_out: u64,
@@ -102,6 +104,7 @@ impl Exchange {
             matched: None,
             endpoint: None,
             attempts: 0,
+            tries: Vec::new(),
             upstream_wait: Duration::ZERO,
             request_tally: None,
             bytes_out: 0,
@@ -136,6 +139,11 @@ impl Exchange {
     pub(super) fn leaves_body_unread(&self) -> bool {
         self.asked.as_ref().is_some_and(|asked| asked.version < Version::HTTP_2)
             && self.request_tally.as_ref().is_some_and(|tally| tally.expectation.is_refused())
+    }
+
+    /// An attempt at `endpoint` brought no answer to pass on.
+    pub(super) fn note_attempt(&mut self, endpoint: &Endpoint, outcome: AttemptOutcome, took: Duration) {
+        self.tries.push(Try { endpoint: Arc::clone(endpoint.label()), outcome, took_us: micros(took) });
     }
 
     /// When the head of the request was complete.
@@ -207,6 +215,7 @@ impl Exchange {
             upstream_us: micros(self.upstream_wait),
             endpoint: self.endpoint.as_ref().map_or("", |endpoint| endpoint.label()),
             attempts: self.attempts,
+            tries: &self.tries,
             outcome: self.outcome.as_str(),
             reason: self.reason.as_deref().unwrap_or(""),
         }

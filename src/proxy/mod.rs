@@ -1,8 +1,10 @@
 //! The request path, read in this order: `worker`, `connection`, `handler`, `forward`, and then the steps that `forward`
 //! names.
 
+mod again;
 mod ahead;
 mod answer;
+mod attempt;
 mod body;
 mod buffered;
 mod buffers;
@@ -37,6 +39,7 @@ mod requester;
 mod response;
 mod retry;
 mod scheme;
+mod search;
 mod stream;
 mod streams;
 mod trust;

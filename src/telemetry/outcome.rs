@@ -170,16 +170,26 @@ pub enum AttemptOutcome {
     Refused,
     /// No head in time.
     TimedOut,
-    /// The connection broke after the request was written.
+    /// The connection broke after the request was written, or what came was no answer.
     Broken,
+    /// A response head came whose status says that the app server failed.
+    ServerError,
     /// The client went away or reached a limit first.
     Cancelled,
 }
 
 impl AttemptOutcome {
     /// Every outcome, in order of declaration.
-    pub const ALL: [Self; 7] =
-        [Self::Answered, Self::NotConnected, Self::Stale, Self::Refused, Self::TimedOut, Self::Broken, Self::Cancelled];
+    pub const ALL: [Self; 8] = [
+        Self::Answered,
+        Self::NotConnected,
+        Self::Stale,
+        Self::Refused,
+        Self::TimedOut,
+        Self::Broken,
+        Self::ServerError,
+        Self::Cancelled,
+    ];
 
     /// The name in metrics.
     pub fn as_str(self) -> &'static str {
@@ -190,6 +200,7 @@ impl AttemptOutcome {
             Self::Refused => "refused",
             Self::TimedOut => "timed_out",
             Self::Broken => "broken",
+            Self::ServerError => "server_error",
             Self::Cancelled => "cancelled",
         }
     }

@@ -11,8 +11,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 use super::{
-    Asking, ClientAddresses, ConnectError, Connection, Endpoint, InFlight, Protocol, ProxyProtocol, Settings, Tried,
-    Upstream, connection::Held, http1::Line, http2::Shared, pool::Pool, trunk::Trunk,
+    Asking, Budget, ClientAddresses, ConnectError, Connection, Endpoint, InFlight, Protocol, ProxyProtocol, Settings,
+    Tried, Upstream, connection::Held, http1::Line, http2::Shared, pool::Pool, trunk::Trunk,
 };
 
 /// Silence after which the system asks whether the other machine is still there, and how often it asks then. With the
@@ -24,6 +24,7 @@ const KEEPALIVE: TcpKeepalive =
 pub struct Connector<B> {
     upstream: Arc<Upstream>,
     ways: Vec<Way<B>>,
+    budget: Budget,
 }
 
 /// What is kept of the connections to one endpoint.
@@ -57,12 +58,18 @@ where
     /// A way with no open connections yet.
     pub fn new(upstream: Arc<Upstream>) -> Self {
         let ways = upstream.endpoints().iter().map(|_| Way::new(&upstream.settings)).collect();
-        Self { upstream, ways }
+        let budget = Budget::new(upstream.settings.repeat_percent);
+        Self { upstream, ways, budget }
     }
 
     /// The group it leads to.
     pub fn upstream(&self) -> &Upstream {
         &self.upstream
+    }
+
+    /// What this worker may repeat.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// The endpoint to try next, by position; `None` once all were tried.

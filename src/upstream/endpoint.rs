@@ -9,7 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{latency::Latency, moment::Moment};
+use super::{
+    allowance::Allowance,
+    health::{Condition, Health, HealthRules},
+    latency::Latency,
+    moment::Moment,
+};
 
 /// `host:port` of one app server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,16 +50,18 @@ pub struct Server {
 pub struct Endpoint {
     in_flight: AtomicUsize,
     latency: Latency,
+    health: Health,
     server: Server,
-    label: String,
+    label: Arc<str>,
     /// When the upstream was made.
     start: Instant,
 }
 
 impl Endpoint {
-    pub(super) fn new(server: Server, start: Instant) -> Self {
-        let label = server.address.to_string();
-        Self { in_flight: AtomicUsize::new(0), latency: Latency::default(), server, label, start }
+    pub(super) fn new(server: Server, rules: HealthRules, allowance: &Arc<Allowance>, start: Instant) -> Self {
+        let label = server.address.to_string().into();
+        let health = Health::new(rules, Arc::clone(allowance));
+        Self { in_flight: AtomicUsize::new(0), latency: Latency::default(), health, server, label, start }
     }
 
     /// Where it is.
@@ -63,7 +70,7 @@ impl Endpoint {
     }
 
     /// `host:port`, for logs.
-    pub fn label(&self) -> &str {
+    pub fn label(&self) -> &Arc<str> {
         &self.label
     }
 
@@ -72,9 +79,19 @@ impl Endpoint {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Its share of the requests.
+    /// Its share of the requests, as it is configured.
     pub(super) fn weight(&self) -> usize {
         self.server.weight
+    }
+
+    /// Its share of the requests at the moment: one that is back begins with less.
+    pub(super) fn weight_at(&self, now: Moment) -> f32 {
+        self.server.weight as f32 * self.health.share(now)
+    }
+
+    /// Whether it is fit for requests.
+    pub(super) fn health(&self) -> &Health {
+        &self.health
     }
 
     /// How long it takes to answer.
@@ -84,6 +101,18 @@ impl Endpoint {
 
     fn moment(&self, now: Instant) -> Moment {
         Moment::of(self.start, now)
+    }
+
+    fn announce(&self, condition: Option<Condition>) {
+        match condition {
+            None => {}
+            Some(Condition::Ejected) => {
+                tracing::warn!(endpoint = %self.label, "app server fails and gets no requests for a while")
+            }
+            Some(condition) => {
+                tracing::info!(endpoint = %self.label, condition = condition.as_str(), "app server is tried again")
+            }
+        }
     }
 }
 
@@ -104,10 +133,18 @@ impl InFlight {
 
     /// The head of an answer came after `took`.
     pub fn answered(&self, took: Duration, now: Instant) {
-        self.0.latency.observe(took, self.0.moment(now));
+        let now = self.0.moment(now);
+        self.0.latency.observe(took, now);
+        self.0.announce(self.0.health.answered(now));
     }
 
-    /// No head has come for as long as `waited`.
+    /// The app server failed, after as long as `waited`.
+    pub fn failed(&self, waited: Duration, now: Instant) {
+        self.unanswered(waited, now);
+        self.0.announce(self.0.health.failed(self.0.moment(now)));
+    }
+
+    /// Nobody waits any more, after as long as `waited`. It need not be the app server's fault.
     pub fn unanswered(&self, waited: Duration, now: Instant) {
         self.0.latency.observe_unanswered(waited, self.0.moment(now));
     }
@@ -124,7 +161,8 @@ impl Endpoint {
     /// One on `port` with this weight, in an upstream that was just made.
     pub(super) fn example(port: u16, weight: usize) -> Arc<Self> {
         let address = ServerAddress { host: "app".into(), port };
-        Arc::new(Self::new(Server { address, weight }, Instant::now()))
+        let allowance = Arc::new(Allowance::new(2, 50));
+        Arc::new(Self::new(Server { address, weight }, HealthRules::default(), &allowance, Instant::now()))
     }
 }
 

@@ -4,11 +4,14 @@
 //! HTTP/2 outlives whatever becomes of its streams, and every request in flight is counted at its endpoint until its guard
 //! drops.
 
+mod allowance;
 mod balancer;
+mod budget;
 mod connection;
 mod connector;
 mod endpoint;
 mod greeting;
+mod health;
 mod http1;
 mod http2;
 mod latency;
@@ -23,11 +26,14 @@ use std::{sync::Arc, time::Instant};
 
 use fastrand::Rng;
 
+use allowance::Allowance;
 use balancer::Balancer;
 pub use balancer::{Asking, Balance, Tried};
+pub use budget::Budget;
 pub use connection::{ConnectError, Connection};
 pub use connector::Connector;
 pub use endpoint::{Endpoint, InFlight, Server, ServerAddress};
+pub use health::{Condition, HealthRules};
 pub use http2::{StreamPermit, connection_died, was_refused};
 use moment::Moment;
 pub use proxy_header::ClientAddresses;
@@ -40,6 +46,7 @@ pub struct Upstream {
     pub settings: Settings,
     endpoints: Vec<Arc<Endpoint>>,
     balancer: Balancer,
+    allowance: Arc<Allowance>,
     start: Instant,
 }
 
@@ -47,14 +54,27 @@ impl Upstream {
     /// Prepares the group; connects nothing.
     pub fn new(settings: Settings) -> Self {
         let start = Instant::now();
-        let endpoint = |server: &Server| Arc::new(Endpoint::new(server.clone(), start));
+        let rules = settings.health;
+        let allowance = Arc::new(Allowance::new(settings.servers.len(), rules.ejected_max_percent));
+        let endpoint = |server: &Server| Arc::new(Endpoint::new(server.clone(), rules, &allowance, start));
         let endpoints: Vec<_> = settings.servers.iter().map(endpoint).collect();
-        Self { balancer: Balancer::new(settings.balance, &endpoints), settings, endpoints, start }
+        Self { balancer: Balancer::new(settings.balance, &endpoints), settings, endpoints, allowance, start }
     }
 
     /// The position of the endpoint to try next; `None` once all were tried.
     pub fn choose(&self, asking: &Asking<'_>, tried: &Tried, now: Instant, rng: &mut Rng) -> Option<usize> {
-        self.balancer.choose(&self.endpoints, asking, tried, Moment::of(self.start, now), rng)
+        let now = Moment::of(self.start, now);
+        self.due_for_trial(asking, tried, now)
+            .or_else(|| self.balancer.choose(&self.endpoints, asking, tried, now, rng))
+    }
+
+    /// The endpoint that was out for long enough, if there is one: it gets this request, to show whether it is back.
+    fn due_for_trial(&self, asking: &Asking<'_>, tried: &Tried, now: Moment) -> Option<usize> {
+        // What has failed once must not be what shows whether somebody else is well.
+        if self.allowance.is_unused() || !tried.is_empty() {
+            return None;
+        }
+        self.endpoints.iter().position(|endpoint| endpoint.health().claim_trial(asking.is_repeatable, now))
     }
 
     /// The addresses of the group, in the order of the configuration.

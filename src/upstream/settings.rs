@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Balance, Server};
+use http::StatusCode;
+
+use super::{Balance, HealthRules, Server};
 
 /// What the app servers of an upstream speak, all of them alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +45,29 @@ pub struct Settings {
     pub buffer_response: usize,
     /// For a connection to one server; with HTTP/2, until it has sent its settings.
     pub connect_timeout: Duration,
-    /// From the request sent to the head of the response.
+    /// From the request sent to the head of the response; in all, where several servers are asked.
     pub head_timeout: Duration,
+    /// How long one server is waited for before another one is asked, where the request may be sent twice.
+    pub attempt_timeout: Duration,
+    /// Answers that say that the server failed; where the request may be sent twice another server is asked.
+    pub failure_status: Vec<StatusCode>,
+    /// How many of a hundred requests may be sent again that may have been processed.
+    pub repeat_percent: usize,
+    /// When a server gets no requests for a while.
+    pub health: HealthRules,
     /// How long an unused connection is kept; below the app's own keep-alive (uvicorn and Node close after 5 s).
     pub idle_timeout: Duration,
     /// Unused connections of HTTP/1.1 kept per worker and server; beyond it they are closed.
     pub idle_max: usize,
 }
+
+/// A bug, a gateway of the app's own without anybody behind it, a server that is full or being stopped, or waits in vain.
+const FAILURE_STATUS: [StatusCode; 4] = [
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
 
 /// The defaults, for a group without servers.
 impl Default for Settings {
@@ -66,6 +84,11 @@ impl Default for Settings {
             buffer_response: 256 * 1024,
             connect_timeout: Duration::from_secs(1),
             head_timeout: Duration::from_secs(60),
+            // Longer than nearly any page takes, and soon enough for a customer who has not gone.
+            attempt_timeout: Duration::from_secs(10),
+            failure_status: FAILURE_STATUS.to_vec(),
+            repeat_percent: 20,
+            health: HealthRules::default(),
             idle_timeout: Duration::from_secs(4),
             idle_max: 256,
         }

@@ -8,6 +8,7 @@ mod support;
 mod access_log;
 mod answers;
 mod app_answers;
+mod balancing;
 mod buffering;
 mod client_address;
 mod commands;

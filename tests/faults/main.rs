@@ -8,4 +8,5 @@ mod support;
 mod app_server;
 mod client;
 mod database;
+mod failover;
 mod idle_connection;

@@ -3,7 +3,9 @@
 //! Most of it was written by clients. Whatever could end the line, end the string or steer a terminal is escaped: the
 //! text is ASCII without control characters, so a line in the log is a line that usher wrote.
 
-use std::{io::Write, net::IpAddr};
+use std::{io::Write, net::IpAddr, sync::Arc};
+
+use crate::telemetry::outcome::AttemptOutcome;
 
 /// What one line says; borrowed from the exchange, formatted without allocation.
 #[derive(Clone, Debug)]
@@ -40,15 +42,28 @@ pub struct Line<'a> {
     pub endpoint: &'a str,
     /// Attempts made.
     pub attempts: u32,
+    /// Those that brought no answer to pass on, in their order.
+    pub tries: &'a [Try],
     /// How it ended: `ok`, or the phase that failed.
     pub outcome: &'static str,
     /// The reason in words, for a refusal or failure; empty without one.
     pub reason: &'a str,
 }
 
+/// An attempt that brought no answer to pass on.
+#[derive(Clone, Debug)]
+pub struct Try {
+    /// The app server.
+    pub endpoint: Arc<str>,
+    /// What became of it.
+    pub outcome: AttemptOutcome,
+    /// For how long it was tried, in microseconds.
+    pub took_us: u64,
+}
+
 impl Line<'_> {
-    /// Appends the line with its line feed to `out`. Without a store, match, endpoint, upstream time or reason the field
-    /// is left out.
+    /// Appends the line with its line feed to `out`. Without a store, match, endpoint, upstream time, failed attempt or
+    /// reason the field is left out.
     pub(super) fn append_to(&self, out: &mut Vec<u8>, clock: &mut Clock) {
         clock.append(out, self.time_ms);
         string(out, r#"","request_id":""#, self.request_id);
@@ -68,6 +83,7 @@ impl Line<'_> {
             number(out, r#","upstream_us":"#, self.upstream_us);
         }
         number(out, r#","attempts":"#, self.attempts);
+        tries(out, self.tries);
         string(out, r#","outcome":""#, self.outcome);
         optional(out, r#"","endpoint":""#, self.endpoint);
         optional(out, r#"","reason":""#, self.reason);
@@ -122,6 +138,19 @@ fn string(out: &mut Vec<u8>, opening: &str, value: &str) {
 fn optional(out: &mut Vec<u8>, opening: &str, value: &str) {
     if !value.is_empty() {
         string(out, opening, value);
+    }
+}
+
+fn tries(out: &mut Vec<u8>, tries: &[Try]) {
+    for (index, attempt) in tries.iter().enumerate() {
+        let opening = if index == 0 { r#","tries":[{"endpoint":""# } else { r#",{"endpoint":""# };
+        string(out, opening, &attempt.endpoint);
+        string(out, r#"","outcome":""#, attempt.outcome.as_str());
+        number(out, r#"","us":"#, attempt.took_us);
+        out.push(b'}');
+    }
+    if !tries.is_empty() {
+        out.push(b']');
     }
 }
 
@@ -191,6 +220,7 @@ mod tests {
         upstream_us: 1200,
         endpoint: "127.0.0.1:8000",
         attempts: 1,
+        tries: &[],
         outcome: "ok",
         reason: "",
     };
@@ -224,6 +254,19 @@ mod tests {
             assert_eq!(parsed.get(absent), None, "{absent}");
         }
         assert_eq!(parsed["reason"], "no such host");
+    }
+
+    #[test]
+    fn attempts_that_failed_are_told_in_their_order() {
+        let attempt = |endpoint: &str, outcome| Try { endpoint: endpoint.into(), outcome, took_us: 7 };
+        let tries = [attempt("a:1", AttemptOutcome::NotConnected), attempt("b:2", AttemptOutcome::TimedOut)];
+        let expected = json!([
+            {"endpoint": "a:1", "outcome": "not_connected", "us": 7},
+            {"endpoint": "b:2", "outcome": "timed_out", "us": 7},
+        ]);
+        let parsed = parse(&Line { attempts: 3, tries: &tries, ..LINE });
+        assert_eq!((&parsed["tries"], &parsed["outcome"]), (&expected, &json!("ok")));
+        assert_eq!(parse(&LINE).get("tries"), None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::{
 };
 
 use line::Clock;
-pub use line::Line;
+pub use line::{Line, Try};
 use queue::{Next, Queue};
 pub use settings::{Settings, Target};
 use sink::{Incomplete, Sink};
@@ -255,6 +255,7 @@ mod tests {
             upstream_us: 1200,
             endpoint: "127.0.0.1:8000",
             attempts,
+            tries: &[],
             outcome: "ok",
             reason: "",
         });

@@ -106,6 +106,7 @@ impl<'a> Upstreams<'a> {
 
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         self.attempts(encoder)?;
+        self.repeats(encoder)?;
         self.connections(encoder)?;
         self.heads(encoder)
     }
@@ -118,6 +119,19 @@ impl<'a> Upstreams<'a> {
                 let count = total(workers.clone().map(|metrics| &metrics.attempts[outcome as usize]));
                 labelled(&mut attempts, &[("upstream", upstream), ("outcome", outcome.as_str())], count)?;
             }
+        }
+        Ok(())
+    }
+
+    fn repeats(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        // How much is done twice for the sake of app servers in trouble, and is the budget for it too small?
+        let help = "Requests sent again that may have been processed, and those that were not for lack of budget";
+        let mut repeats = family(encoder, "upstream_repeats", help, MetricType::Counter)?;
+        for (upstream, workers) in self.iter() {
+            let paid = total(workers.clone().map(|metrics| &metrics.repeats));
+            labelled(&mut repeats, &[("upstream", upstream), ("allowed", "true")], paid)?;
+            let refused = total(workers.map(|metrics| &metrics.repeats_refused));
+            labelled(&mut repeats, &[("upstream", upstream), ("allowed", "false")], refused)?;
         }
         Ok(())
     }

@@ -37,6 +37,8 @@ pub(super) struct UpstreamMetrics {
     pub(super) head: Histogram,
     pub(super) connections_opened: AtomicU64,
     pub(super) connections_reused: AtomicU64,
+    pub(super) repeats: AtomicU64,
+    pub(super) repeats_refused: AtomicU64,
 }
 
 impl WorkerMetrics {
@@ -78,6 +80,14 @@ impl WorkerMetrics {
         self.with_upstream(upstream, |metrics| match reused {
             true => &metrics.connections_reused,
             false => &metrics.connections_opened,
+        });
+    }
+
+    /// A request to `upstream` was sent again that may have been processed (`is_paid`), or was not since the budget was spent.
+    pub fn repeat(&self, upstream: usize, is_paid: bool) {
+        self.with_upstream(upstream, |metrics| match is_paid {
+            true => &metrics.repeats,
+            false => &metrics.repeats_refused,
         });
     }
 

@@ -29,12 +29,13 @@ impl Affinity {
         let tenant = hash(tenant.as_str().as_bytes());
         let distance = |position: usize, weight: f64| distance(mix(tenant ^ self.seeds[position]), weight);
         let bound = Bound::of(candidates);
+        let weight = |endpoint: &Endpoint| f64::from(endpoint.weight_at(candidates.now));
         let nearest = |has_room: &dyn Fn(&Endpoint) -> bool| {
             let fitting = candidates.iter().filter(|(_, endpoint)| has_room(endpoint));
             let distances = fitting.map(|(position, endpoint)| (distance(position, weight(endpoint)), position));
             distances.min_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, position)| position)
         };
-        nearest(&|endpoint| bound.has_room(endpoint)).or_else(|| nearest(&|_| true))
+        nearest(&|endpoint| bound.has_room(endpoint, weight(endpoint))).or_else(|| nearest(&|_| true))
     }
 }
 
@@ -46,20 +47,16 @@ struct Bound {
 impl Bound {
     fn of(candidates: &Candidates<'_>) -> Self {
         let add = |(requests, weights): (usize, f64), (_, endpoint): (usize, &Endpoint)| {
-            (requests + endpoint.in_flight(), weights + weight(endpoint))
+            (requests + endpoint.in_flight(), weights + f64::from(endpoint.weight_at(candidates.now)))
         };
         let (requests, weights) = candidates.iter().fold((0, 0.0), add);
         Self { per_weight: SPILL_RATIO * (requests as f64 + 1.0) / weights }
     }
 
-    fn has_room(&self, endpoint: &Endpoint) -> bool {
-        let bound = (self.per_weight * weight(endpoint)).ceil().max(SPILL_MIN);
+    fn has_room(&self, endpoint: &Endpoint, weight: f64) -> bool {
+        let bound = (self.per_weight * weight).ceil().max(SPILL_MIN);
         endpoint.in_flight() as f64 + 1.0 <= bound
     }
-}
-
-fn weight(endpoint: &Endpoint) -> f64 {
-    endpoint.weight() as f64
 }
 
 /// Exponentially distributed, and the shorter the heavier: the least one of several is each one's as often as its weight says.
@@ -94,7 +91,7 @@ mod tests {
 
     fn chosen(endpoints: &[Arc<Endpoint>], tried: &Tried, tenant: &str) -> usize {
         let tenant = TenantId::parse(tenant).unwrap();
-        Affinity::new(endpoints).choose(&Candidates { endpoints, tried }, &tenant).unwrap()
+        Affinity::new(endpoints).choose(&Candidates::example(endpoints, tried), &tenant).unwrap()
     }
 
     #[test]

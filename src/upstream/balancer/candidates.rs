@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 
-use crate::upstream::Endpoint;
+use crate::upstream::{Endpoint, moment::Moment};
 
 /// The endpoints that a request has been tried at, by position. Allocates nothing until something failed.
 #[derive(Debug, Default)]
@@ -16,20 +16,52 @@ impl Tried {
         self.0.push(position);
     }
 
+    pub(in crate::upstream) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn contains(&self, position: usize) -> bool {
         self.0.contains(&position)
     }
 }
 
-/// All endpoints of an upstream, seen by one request.
+/// Which endpoints are good enough. The next tier is for where the one before it is empty: when all are bad, all are tried
+/// rather than none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tier {
+    /// Healthy ones that have not just failed.
+    Trusted,
+    /// Healthy ones.
+    Healthy,
+    /// Any.
+    Any,
+}
+
+impl Tier {
+    /// From the best one on.
+    pub(super) const ALL: [Self; 3] = [Self::Trusted, Self::Healthy, Self::Any];
+
+    fn admits(self, endpoint: &Endpoint, now: Moment) -> bool {
+        let health = endpoint.health();
+        match self {
+            Self::Trusted => health.is_healthy() && !health.is_suspect(now),
+            Self::Healthy => health.is_healthy(),
+            Self::Any => true,
+        }
+    }
+}
+
+/// The endpoints of an upstream as one request sees them.
 pub(super) struct Candidates<'a> {
     pub(super) endpoints: &'a [Arc<Endpoint>],
     pub(super) tried: &'a Tried,
+    pub(super) tier: Tier,
+    pub(super) now: Moment,
 }
 
 impl Candidates<'_> {
     pub(super) fn contains(&self, position: usize) -> bool {
-        !self.tried.contains(position)
+        !self.tried.contains(position) && self.tier.admits(&self.endpoints[position], self.now)
     }
 
     /// Their positions and endpoints.
@@ -58,6 +90,14 @@ impl Candidates<'_> {
 }
 
 #[cfg(test)]
+impl<'a> Candidates<'a> {
+    /// All that were not tried, a second after the start.
+    pub(super) fn example(endpoints: &'a [Arc<Endpoint>], tried: &'a Tried) -> Self {
+        Self { endpoints, tried, tier: Tier::Any, now: Moment(1000) }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -66,7 +106,7 @@ mod tests {
         let endpoints: Vec<_> = (1..=5).map(|port| Endpoint::example(port, 1)).collect();
         let mut tried = Tried::default();
         tried.add(3);
-        let candidates = Candidates { endpoints: &endpoints, tried: &tried };
+        let candidates = Candidates::example(&endpoints, &tried);
         let (mut counts, mut rng) = ([0_u32; 5], Rng::with_seed(1));
         (0..3000).for_each(|_| counts[candidates.any(Some(0), &mut rng).unwrap()] += 1);
         assert_eq!((counts[0], counts[3]), (0, 0));
@@ -77,9 +117,9 @@ mod tests {
     fn where_nobody_is_left_there_is_no_choice() {
         let endpoints = [Endpoint::example(1, 1)];
         let mut rng = Rng::with_seed(1);
-        let none = Candidates { endpoints: &[], tried: &Tried::default() };
-        assert_eq!(none.any(None, &mut rng), None);
-        let one = Candidates { endpoints: &endpoints, tried: &Tried::default() };
+        let tried = Tried::default();
+        assert_eq!(Candidates::example(&[], &tried).any(None, &mut rng), None);
+        let one = Candidates::example(&endpoints, &tried);
         assert_eq!((one.any(None, &mut rng), one.any(Some(0), &mut rng)), (Some(0), None));
     }
 }

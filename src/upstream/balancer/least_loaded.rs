@@ -19,10 +19,10 @@ const UNKNOWN_US: f32 = 3.6e9;
 /// leave all the others to a single server.
 const RATIO_MAX: f32 = 16.0;
 
-pub(super) fn choose(candidates: &Candidates<'_>, now: Moment, rng: &mut Rng) -> Option<usize> {
+pub(super) fn choose(candidates: &Candidates<'_>, rng: &mut Rng) -> Option<usize> {
     let first = candidates.any(None, rng)?;
     let Some(second) = candidates.any(Some(first), rng) else { return Some(first) };
-    let [one, other] = [first, second].map(|position| Load::of(&candidates.endpoints[position], now));
+    let [one, other] = [first, second].map(|position| Load::of(&candidates.endpoints[position], candidates.now));
     Some(if other.is_below(&one) { second } else { first })
 }
 
@@ -38,7 +38,7 @@ impl Load {
         let unknown_us = if in_flight > 0 { UNKNOWN_US } else { 0.0 };
         Self {
             latency_us: endpoint.latency().expected_us(now).unwrap_or(unknown_us) + NOISE_US,
-            requests: (in_flight as f32 + 1.0) / endpoint.weight() as f32,
+            requests: (in_flight as f32 + 1.0) / endpoint.weight_at(now),
         }
     }
 
@@ -63,8 +63,9 @@ mod tests {
     /// How many of a thousand choices each of these endpoints gets.
     fn spread(endpoints: &[Arc<Endpoint>]) -> Vec<usize> {
         let (mut counts, mut rng) = (vec![0; endpoints.len()], Rng::with_seed(7));
-        let candidates = Candidates { endpoints, tried: &Tried::default() };
-        (0..1000).for_each(|_| counts[choose(&candidates, NOW, &mut rng).unwrap()] += 1);
+        let tried = Tried::default();
+        let candidates = Candidates::example(endpoints, &tried);
+        (0..1000).for_each(|_| counts[choose(&candidates, &mut rng).unwrap()] += 1);
         counts
     }
 

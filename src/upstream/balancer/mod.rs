@@ -17,8 +17,8 @@ use fastrand::Rng;
 use self::{affinity::Affinity, round_robin::RoundRobin};
 use super::{Endpoint, moment::Moment};
 use crate::routing::TenantId;
-use candidates::Candidates;
 pub use candidates::Tried;
+use candidates::{Candidates, Tier};
 
 /// How an upstream chooses among its endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub enum Balance {
 pub struct Asking<'a> {
     /// The store, where the request is for one.
     pub tenant: Option<&'a TenantId>,
+    /// Whether the request may be sent to another endpoint too if it fails.
+    pub is_repeatable: bool,
 }
 
 /// The way in which one upstream chooses; made once, for endpoints in this order.
@@ -67,11 +69,20 @@ impl Balancer {
         now: Moment,
         rng: &mut Rng,
     ) -> Option<usize> {
-        let candidates = Candidates { endpoints, tried };
-        match (&self.0, asking.tenant) {
-            (Way::RoundRobin(round_robin), _) => round_robin.choose(&candidates, rng),
-            (Way::StoreAffinity(affinity), Some(tenant)) => affinity.choose(&candidates, tenant),
-            (Way::StoreAffinity(_), None) | (Way::LeastLoaded, _) => least_loaded::choose(&candidates, now, rng),
+        let tiers = if asking.is_repeatable { &Tier::ALL[1..] } else { &Tier::ALL };
+        tiers.iter().find_map(|tier| {
+            let candidates = Candidates { endpoints, tried, tier: *tier, now };
+            self.0.choose(&candidates, asking.tenant, rng)
+        })
+    }
+}
+
+impl Way {
+    fn choose(&self, candidates: &Candidates<'_>, tenant: Option<&TenantId>, rng: &mut Rng) -> Option<usize> {
+        match (self, tenant) {
+            (Self::RoundRobin(round_robin), _) => round_robin.choose(candidates, rng),
+            (Self::StoreAffinity(affinity), Some(tenant)) => affinity.choose(candidates, tenant),
+            (Self::StoreAffinity(_), None) | (Self::LeastLoaded, _) => least_loaded::choose(candidates, rng),
         }
     }
 }
@@ -87,6 +98,26 @@ mod tests {
         prop_oneof![Just(Balance::LeastLoaded), Just(Balance::RoundRobin), Just(Balance::StoreAffinity)]
     }
 
+    #[test]
+    fn requests_that_cannot_be_repeated_avoid_who_has_just_failed() {
+        let endpoints: Vec<_> = (1..=3).map(|port| Endpoint::example(port, 1)).collect();
+        endpoints[1].health().failed(Moment(7));
+        for balance in [Balance::LeastLoaded, Balance::RoundRobin, Balance::StoreAffinity] {
+            let (balancer, mut rng) = (Balancer::new(balance, &endpoints), fastrand::Rng::with_seed(1));
+            let mut chosen = |is_repeatable| {
+                let tenants = (0..50).map(|id: u32| TenantId::parse(&id.to_string()).unwrap());
+                tenants
+                    .map(|tenant| {
+                        let asking = Asking { tenant: Some(&tenant), is_repeatable };
+                        balancer.choose(&endpoints, &asking, &Tried::default(), Moment(8), &mut rng).unwrap()
+                    })
+                    .collect::<Vec<_>>()
+            };
+            assert!(!chosen(false).contains(&1), "{balance:?}");
+            assert!(chosen(true).contains(&1), "{balance:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn every_endpoint_is_chosen_once_and_then_none(
@@ -94,12 +125,18 @@ mod tests {
             weights in proptest::collection::vec(1_usize..=100, 0..12),
             busy in proptest::collection::vec(0_usize..12, 0..40),
             tenant in proptest::option::of("[a-z0-9]{1,12}"),
+            failing in proptest::collection::vec((0_usize..12, 1_usize..8), 0..8),
+            is_repeatable: bool,
             seed: u64,
         ) {
             let endpoints: Vec<_> = weights.iter().zip(1..).map(|(weight, port)| Endpoint::example(port, *weight)).collect();
             let _running: Vec<_> = busy.iter().filter_map(|place| endpoints.get(*place)).map(InFlight::begin).collect();
+            for (place, times) in failing {
+                let endpoint = endpoints.get(place);
+                endpoint.into_iter().for_each(|endpoint| (0..times).for_each(|_| _ = endpoint.health().failed(Moment(7))));
+            }
             let tenant = tenant.map(|text| TenantId::parse(&text).unwrap());
-            let (asking, balancer) = (Asking { tenant: tenant.as_ref() }, Balancer::new(balance, &endpoints));
+            let (asking, balancer) = (Asking { tenant: tenant.as_ref(), is_repeatable }, Balancer::new(balance, &endpoints));
             let (mut tried, mut rng) = (Tried::default(), fastrand::Rng::with_seed(seed));
             let mut chosen = Vec::new();
             while let Some(position) = balancer.choose(&endpoints, &asking, &tried, Moment(7), &mut rng) {

@@ -23,28 +23,31 @@ impl RoundRobin {
         Self { order: order(&weights), turn: AtomicUsize::new(0) }
     }
 
-    /// Whose turn it is; where that one is no candidate, any other. The next one would get the turns of two.
+    /// Whose turn it is; where that one is no candidate, or is not given this turn yet, any other. The next one in the order
+    /// would get the turns of two.
     pub(super) fn choose(&self, candidates: &Candidates<'_>, rng: &mut Rng) -> Option<usize> {
         if self.order.is_empty() {
             return None;
         }
         let position = self.order[self.turn.fetch_add(1, Relaxed) % self.order.len()];
-        if candidates.contains(position) { Some(position) } else { any_by_weight(candidates, rng) }
+        let takes_it = candidates.contains(position) && {
+            let share = candidates.endpoints[position].health().share(candidates.now);
+            share >= 1.0 || rng.f32() < share
+        };
+        if takes_it { Some(position) } else { any_by_weight(candidates, rng) }
     }
 }
 
 /// A candidate by chance, each with the odds that its weight gives it.
 fn any_by_weight(candidates: &Candidates<'_>, rng: &mut Rng) -> Option<usize> {
-    let weights = || candidates.iter().map(|(position, endpoint)| (position, endpoint.weight()));
-    let total: usize = weights().map(|(_, weight)| weight).sum();
-    let mut left = if total == 0 { return None } else { rng.usize(..total) };
-    weights().find_map(|(position, weight)| match left.checked_sub(weight) {
-        Some(rest) => {
-            left = rest;
-            None
-        }
-        None => Some(position),
-    })
+    let weights = || candidates.iter().map(|(position, endpoint)| (position, endpoint.weight_at(candidates.now)));
+    let mut left = rng.f32() * weights().map(|(_, weight)| weight).sum::<f32>();
+    let chosen = weights().find(|(_, weight)| {
+        left -= weight;
+        left < 0.0
+    });
+    // Rounding may leave a crumb at the end.
+    chosen.or_else(|| weights().last()).map(|(position, _)| position)
 }
 
 /// A round in which each place stands as often as its share of the weights demands, as far apart as possible: at each turn
@@ -79,7 +82,7 @@ mod tests {
 
     fn chosen(endpoints: &[Arc<Endpoint>], tried: &Tried, turns: usize) -> Vec<usize> {
         let (round_robin, mut rng) = (RoundRobin::new(endpoints), Rng::with_seed(3));
-        let candidates = Candidates { endpoints, tried };
+        let candidates = Candidates::example(endpoints, tried);
         (0..turns).filter_map(|_| round_robin.choose(&candidates, &mut rng)).collect()
     }
 

@@ -52,7 +52,7 @@ impl Simulation {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole microseconds do")]
             let now = now_us as u64;
             self.end_until(now);
-            let asking = Asking { tenant: None };
+            let asking = Asking { tenant: None, is_repeatable: true };
             let moment = Moment(now / 1000);
             let place = balancer.choose(&self.endpoints, &asking, &Tried::default(), moment, &mut self.rng).unwrap();
             self.begin(number, place, now);

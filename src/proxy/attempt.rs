@@ -1,0 +1,239 @@
+//! One attempt: a request at one app server, until the head of its answer has come or it is known that none will.
+
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{Request, Response, StatusCode};
+use hyper::{body::Incoming, client::conn::TrySendError};
+
+use super::{
+    again::Ending,
+    body::RequestBody,
+    clock::Elapsed,
+    error::Failure,
+    exchange::Exchange,
+    replay::Replay,
+    search::{Found, Search},
+    upload::Tally,
+    worker::Worker,
+};
+use crate::{
+    telemetry::outcome::AttemptOutcome,
+    upstream::{Connection, connection_died, was_refused},
+};
+
+pub(super) type Outgoing = Request<RequestBody>;
+
+type Head = Result<Response<Incoming>, TrySendError<Outgoing>>;
+
+/// What became of an attempt.
+pub(super) enum Attempted {
+    /// An answer to pass on.
+    Answered(Response<Incoming>),
+    /// One that says that the app server failed, and the request: it may be sent to another one.
+    Doubted(Response<Incoming>, Box<Outgoing>),
+    /// None, and the request: it may be sent again.
+    Again(Box<Outgoing>),
+    /// None, and that was it.
+    Failed(Failure),
+}
+
+/// Sends `request` on what was found, and waits for the head.
+pub(super) async fn attempt(
+    search: &mut Search<'_>,
+    found: &mut Found,
+    mut request: Outgoing,
+    exchange: &mut Exchange,
+) -> Attempted {
+    let Search { worker, position, is_repeatable, .. } = *search;
+    let spare = Spare::of(&mut request, &found.connection, is_repeatable);
+    let mut sending = pin!(found.connection.send(request, is_repeatable));
+    let tally = exchange.request_tally.clone();
+    let mut running = Running { worker, position, found, spare, tally, outcome: AttemptOutcome::Cancelled };
+    let patience = search.patience(running.found.since);
+    let first = search.attempt_timeout().min(patience);
+    let mut head = running.head(first, sending.as_mut()).await;
+    if head.is_err() && first < patience {
+        // Another server gets the request, or this one gets the rest of the time.
+        match running.again(Ending::Failed, search, exchange) {
+            Some(request) => return running.overdue(Attempted::Again(request), exchange),
+            None => head = running.head(patience - first, sending).await,
+        }
+    }
+    match head {
+        Ok(Ok(response)) => running.answered(response, search, exchange),
+        Ok(Err(error)) => running.broken(error, search, exchange),
+        Err(Elapsed) => running.overdue(Attempted::Failed(Failure::HeadTimeout), exchange),
+    }
+}
+
+/// An attempt while it runs. It counts itself when it ends; one whose client goes away ends without being told.
+struct Running<'a> {
+    worker: &'a Worker,
+    position: usize,
+    found: &'a mut Found,
+    spare: Spare,
+    tally: Option<Arc<Tally>>,
+    outcome: AttemptOutcome,
+}
+
+impl Running<'_> {
+    /// The limit is for the app: while the client's body goes on coming or is waited for, it begins anew.
+    async fn head<F: Future<Output = Head>>(&self, limit: Duration, mut sending: Pin<&mut F>) -> Result<Head, Elapsed> {
+        let tally = self.tally.as_deref();
+        let received = || tally.map_or(0, Tally::bytes);
+        loop {
+            let before = received();
+            match self.worker.clock.within(limit, sending.as_mut()).await {
+                Err(Elapsed) if received() > before || tally.is_some_and(Tally::is_awaited) => {}
+                head => return head,
+            }
+        }
+    }
+
+    fn answered(mut self, response: Response<Incoming>, search: &mut Search<'_>, exchange: &mut Exchange) -> Attempted {
+        if let Some(tally) = &self.tally {
+            tally.expectation.answer();
+        }
+        if self.means_failure(response.status()) {
+            return self.doubted(response, search, exchange);
+        }
+        self.outcome = AttemptOutcome::Answered;
+        self.spare.forget();
+        let now = Instant::now();
+        self.found.in_flight.answered(now.saturating_duration_since(self.found.since), now);
+        exchange.upstream_wait = now.saturating_duration_since(search.began);
+        Attempted::Answered(response)
+    }
+
+    fn means_failure(&self, status: StatusCode) -> bool {
+        let settings = &self.worker.upstreams[self.position].upstream().settings;
+        status.is_server_error() && settings.failure_status.contains(&status)
+    }
+
+    fn doubted(mut self, response: Response<Incoming>, search: &mut Search<'_>, exchange: &mut Exchange) -> Attempted {
+        self.failed(AttemptOutcome::ServerError);
+        exchange.upstream_wait = search.began.elapsed();
+        match self.again(Ending::Failed, search, exchange) {
+            Some(request) => {
+                self.tell(exchange);
+                Attempted::Doubted(response, request)
+            }
+            None => {
+                self.spare.forget();
+                Attempted::Answered(response)
+            }
+        }
+    }
+
+    fn overdue(mut self, attempted: Attempted, exchange: &mut Exchange) -> Attempted {
+        self.found.connection.leave();
+        self.failed(AttemptOutcome::TimedOut);
+        self.tell(exchange);
+        attempted
+    }
+
+    fn broken(
+        mut self,
+        mut error: TrySendError<Outgoing>,
+        search: &mut Search<'_>,
+        exchange: &mut Exchange,
+    ) -> Attempted {
+        let unsent = error.take_message().map(Box::new);
+        let error = error.into_error();
+        let ending = if unsent.is_some() { Ending::Unprocessed } else { self.ending(&error) };
+        let again = match unsent {
+            Some(unsent) => search.goes_on(ending, self.is_reused(), exchange).then_some(unsent),
+            None => self.again(ending, search, exchange),
+        };
+        if exchange.upload_fault().is_none() {
+            self.judge(ending, again.is_some(), was_refused(&error));
+            self.tell(exchange);
+        }
+        again.map_or(Attempted::Failed(Failure::HeadBroken(error)), Attempted::Again)
+    }
+
+    /// A kept connection that ended under a request tells nothing about the app server; everything else does.
+    fn judge(&mut self, ending: Ending, goes_on: bool, was_refused: bool) {
+        self.outcome = match ending {
+            _ if !goes_on => AttemptOutcome::Broken,
+            Ending::Unprocessed if was_refused => AttemptOutcome::Refused,
+            Ending::Unprocessed | Ending::Crossed => AttemptOutcome::Stale,
+            Ending::Failed => AttemptOutcome::Broken,
+        };
+        if self.outcome == AttemptOutcome::Broken || !self.is_reused() {
+            self.failed(self.outcome);
+        }
+    }
+
+    fn ending(&self, error: &hyper::Error) -> Ending {
+        let is_shared = self.found.connection.permit().is_some();
+        match (is_shared, self.is_reused()) {
+            (true, _) if was_refused(error) => Ending::Unprocessed,
+            (true, true) if connection_died(error) => Ending::Crossed,
+            // An answer that cannot be parsed is an answer still: the app has processed the request.
+            (false, true) if !error.is_parse() => Ending::Crossed,
+            _ => Ending::Failed,
+        }
+    }
+
+    /// The request, where it may be sent again.
+    fn again(&mut self, ending: Ending, search: &mut Search<'_>, exchange: &Exchange) -> Option<Box<Outgoing>> {
+        let goes_on = search.goes_on(ending, self.is_reused(), exchange);
+        goes_on.then(|| self.spare.request(&self.found.connection)).flatten().map(Box::new)
+    }
+
+    /// The app server is to blame.
+    fn failed(&mut self, outcome: AttemptOutcome) {
+        self.outcome = outcome;
+        self.found.in_flight.failed(self.found.since.elapsed(), Instant::now());
+    }
+
+    fn tell(&self, exchange: &mut Exchange) {
+        exchange.note_attempt(self.found.in_flight.endpoint(), self.outcome, self.found.since.elapsed());
+    }
+
+    fn is_reused(&self) -> bool {
+        self.found.connection.reused()
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if self.outcome == AttemptOutcome::Cancelled {
+            self.found.in_flight.unanswered(self.found.since.elapsed(), Instant::now());
+        }
+        self.worker.metrics.attempt(self.position, self.outcome);
+    }
+}
+
+/// What is kept of a request to send it again.
+struct Spare {
+    body: Option<RequestBody>,
+    /// Where others use the connection at the same time, which then cannot tell what was written.
+    replay: Option<Replay>,
+}
+
+impl Spare {
+    fn of(request: &mut Outgoing, connection: &Connection<RequestBody>, is_repeatable: bool) -> Self {
+        let body = is_repeatable.then(|| request.body().again()).flatten();
+        Self { body, replay: connection.permit().map(|permit| Replay::of(request, permit)) }
+    }
+
+    fn request(&mut self, connection: &Connection<RequestBody>) -> Option<Outgoing> {
+        match self.replay.take() {
+            Some(replay) => replay.request(),
+            None => connection.written(self.body.as_ref()?.again()?),
+        }
+    }
+
+    /// The answer is passed on: nothing needs to be kept any more.
+    fn forget(&mut self) {
+        if let Some(replay) = self.replay.take() {
+            replay.forget();
+        }
+    }
+}

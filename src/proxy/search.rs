@@ -1,0 +1,179 @@
+//! The search for an app server and a connection on which a request has not failed yet.
+
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
+
+use http::Response;
+use hyper::body::Incoming;
+
+use super::{
+    again::{Again, Ending, again},
+    body::RequestBody,
+    error::Failure,
+    exchange::Exchange,
+    response::Answered,
+    worker::Worker,
+};
+use crate::{
+    telemetry::outcome::AttemptOutcome,
+    upstream::{Asking, ConnectError, Connection, InFlight, Tried},
+};
+
+/// How often a request is repeated that app servers may have processed. Where three of them fail a fourth one hardly helps.
+const REPEATS_MAX: u32 = 2;
+
+/// One request's way through the endpoints of the upstream at `position`.
+pub(super) struct Search<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) position: usize,
+    /// Whether the request may be applied twice, and can be.
+    pub(super) is_repeatable: bool,
+    pub(super) began: Instant,
+    tried: Tried,
+    /// The endpoint of the last attempt.
+    chosen: usize,
+    /// That of the next one, where it had to be known beforehand.
+    next: Option<usize>,
+    /// A kept connection was found closed: its siblings were probably closed with it.
+    fresh_only: bool,
+    repeats: u32,
+    /// Why the last endpoint that was given up did not do.
+    last: ConnectError,
+}
+
+/// A connection for one attempt.
+pub(super) struct Found {
+    pub(super) connection: Connection<RequestBody>,
+    pub(super) in_flight: InFlight,
+    pub(super) since: Instant,
+}
+
+impl Found {
+    /// The answer to what was asked on it.
+    pub(super) fn answered(self, response: Response<Incoming>) -> Answered {
+        let Self { connection, in_flight, .. } = self;
+        Answered { response, connection, in_flight }
+    }
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(worker: &'a Worker, position: usize, is_repeatable: bool) -> Self {
+        worker.upstreams[position].budget().earn();
+        Self {
+            worker,
+            position,
+            is_repeatable,
+            began: Instant::now(),
+            tried: Tried::default(),
+            chosen: 0,
+            next: None,
+            fresh_only: false,
+            repeats: 0,
+            last: ConnectError::Closed,
+        }
+    }
+
+    /// A connection to the endpoint to try at `now`.
+    pub(super) async fn find(&mut self, mut now: Instant, exchange: &mut Exchange) -> Result<Found, Failure> {
+        while let Some(chosen) = self.next.take().or_else(|| self.choose(exchange, now)) {
+            self.chosen = chosen;
+            let in_flight = self.worker.upstreams[self.position].begin(chosen);
+            exchange.attempts += 1;
+            exchange.endpoint = Some(in_flight.endpoint().clone());
+            match self.take_or_open(now, exchange).await {
+                Ok(connection) => {
+                    self.worker.metrics.upstream_connection(self.position, connection.reused());
+                    return Ok(Found { connection, in_flight, since: now });
+                }
+                Err(error) => {
+                    let asked = mem::replace(&mut now, Instant::now());
+                    self.not_connected(error, &in_flight, now.saturating_duration_since(asked), exchange);
+                }
+            }
+            if self.is_late(now) {
+                break;
+            }
+        }
+        Err(Failure::NotConnected(mem::replace(&mut self.last, ConnectError::Closed)))
+    }
+
+    fn not_connected(&mut self, error: ConnectError, at: &InFlight, waited: Duration, exchange: &mut Exchange) {
+        at.failed(waited, Instant::now());
+        self.worker.metrics.attempt(self.position, AttemptOutcome::NotConnected);
+        exchange.note_attempt(at.endpoint(), AttemptOutcome::NotConnected, waited);
+        self.tried.add(self.chosen);
+        self.last = error;
+    }
+
+    async fn take_or_open(&self, now: Instant, exchange: &Exchange) -> Result<Connection<RequestBody>, ConnectError> {
+        let upstream = &self.worker.upstreams[self.position];
+        if !self.fresh_only
+            && let Some(connection) = upstream.reuse(self.chosen, now)
+        {
+            return Ok(connection);
+        }
+        // Rare, and its state is larger than that of all the rest of an exchange.
+        Box::pin(upstream.open(self.chosen, &exchange.addresses())).await
+    }
+
+    /// Whether the request may be sent again after an attempt that ended so, on a connection that was `reused` or not.
+    pub(super) fn goes_on(&mut self, ending: Ending, reused: bool, exchange: &Exchange) -> bool {
+        // A kept connection may have been too old. An endpoint that closes even a fresh one, or refuses on it, is given up, so
+        // that the search ends.
+        if ending == Ending::Failed || !reused {
+            self.tried.add(self.chosen);
+        }
+        self.fresh_only = ending != Ending::Failed;
+        match again(ending, self.is_repeatable) {
+            Again::No => false,
+            Again::Free => true,
+            Again::Paid => self.repeats(exchange),
+        }
+    }
+
+    /// Whether there is somebody to send it to once more, and something left to pay for it.
+    fn repeats(&mut self, exchange: &Exchange) -> bool {
+        let now = Instant::now();
+        if self.repeats >= REPEATS_MAX || self.is_late(now) {
+            return false;
+        }
+        self.next = self.choose(exchange, now);
+        if self.next.is_none() {
+            return false;
+        }
+        let is_paid = self.worker.upstreams[self.position].budget().spend();
+        self.worker.metrics.repeat(self.position, is_paid);
+        self.repeats += u32::from(is_paid);
+        is_paid
+    }
+
+    fn choose(&self, exchange: &Exchange, now: Instant) -> Option<usize> {
+        let asking = Asking { tenant: exchange.tenant.as_ref(), is_repeatable: self.is_repeatable };
+        self.worker.upstreams[self.position].choose(&asking, &self.tried, now)
+    }
+
+    /// How long the head of an answer may be waited for that is asked for at `now`: all of the time at the first server, what is
+    /// left of it at those after it.
+    pub(super) fn patience(&self, now: Instant) -> Duration {
+        let spent = if self.repeats == 0 { Duration::ZERO } else { now.saturating_duration_since(self.began) };
+        self.head_timeout().saturating_sub(spent)
+    }
+
+    fn is_late(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.began) >= self.head_timeout()
+    }
+
+    /// How long one app server is waited for before another one is asked; a request that cannot be repeated waits on.
+    pub(super) fn attempt_timeout(&self) -> Duration {
+        match self.is_repeatable {
+            true => self.worker.upstreams[self.position].upstream().settings.attempt_timeout,
+            false => Duration::MAX,
+        }
+    }
+
+    fn head_timeout(&self) -> Duration {
+        self.worker.upstreams[self.position].upstream().settings.head_timeout
+    }
+}

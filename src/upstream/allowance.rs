@@ -1,0 +1,57 @@
+//! How many endpoints of an upstream may be out of use at once: where most seem bad, it is rather something that they share.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Counts the endpoints that are out.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    out: AtomicUsize,
+    max: usize,
+}
+
+impl Allowance {
+    /// For a share of so many endpoints.
+    pub(super) fn new(endpoints: usize, max_percent: usize) -> Self {
+        Self { out: AtomicUsize::new(0), max: endpoints * max_percent / 100 }
+    }
+
+    /// Whether a further one may be out; it is counted then.
+    pub(super) fn take(&self) -> bool {
+        self.out.fetch_update(Relaxed, Relaxed, |out| (out < self.max).then_some(out + 1)).is_ok()
+    }
+
+    /// One of them is back.
+    pub(super) fn give_back(&self) {
+        self.out.fetch_sub(1, Relaxed);
+    }
+
+    /// Whether none is out.
+    pub(super) fn is_unused(&self) -> bool {
+        self.out.load(Relaxed) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn never_more_than_the_share_is_out() {
+        let taken = |endpoints, percent| {
+            let allowance = Allowance::new(endpoints, percent);
+            (0..endpoints).filter(|_| allowance.take()).count()
+        };
+        assert_eq!(
+            [(1, 50), (2, 50), (3, 50), (5, 50), (5, 0), (5, 100)].map(|(n, p)| taken(n, p)),
+            [0, 1, 1, 2, 0, 5]
+        );
+    }
+
+    #[test]
+    fn who_comes_back_makes_room() {
+        let allowance = Allowance::new(2, 50);
+        assert!(allowance.is_unused() && allowance.take() && !allowance.take());
+        allowance.give_back();
+        assert!(allowance.is_unused() && allowance.take());
+    }
+}
