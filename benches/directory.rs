@@ -14,7 +14,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Runtime};
 use usher::{
-    directory::{BoxFuture, Directory, Reader, Settings, SourceError, TenantSource},
+    directory::{Answer, BoxFuture, Directory, Reader, Settings, TenantSource},
     routing::{KeyRef, Status, Tenant, TenantId, TenantKey},
 };
 
@@ -25,7 +25,7 @@ const HOT: usize = 64;
 struct Examples;
 
 impl TenantSource for Examples {
-    fn load<'a>(&'a self, key: &'a TenantKey) -> BoxFuture<'a, Result<Option<Tenant>, SourceError>> {
+    fn load<'a>(&'a self, key: &'a TenantKey) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
             let (KeyRef::CustomDomain(name) | KeyRef::Label { label: name, .. }) = key.as_ref();
             let id = TenantId::parse(name).unwrap();

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Instant};
 use allocation_counter::{AllocationInfo, measure};
 use tokio::runtime::{Builder, Runtime};
 use usher::{
-    directory::{BoxFuture, Directory, Event, Reader, Settings, SourceError, TenantSource},
+    directory::{Answer, BoxFuture, Directory, Event, Reader, Settings, TenantSource},
     routing::{KeyRef, Status, Tenant, TenantId, TenantKey},
     upstream::{Asking, Balance, Server, ServerAddress, Settings as UpstreamSettings, Tried, Upstream},
 };
@@ -16,7 +16,7 @@ use usher::{
 struct Examples;
 
 impl TenantSource for Examples {
-    fn load<'a>(&'a self, key: &'a TenantKey) -> BoxFuture<'a, Result<Option<Tenant>, SourceError>> {
+    fn load<'a>(&'a self, key: &'a TenantKey) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
             let (KeyRef::CustomDomain(name) | KeyRef::Label { label: name, .. }) = key.as_ref();
             let id = TenantId::parse(name).expect("a name is a good id");

@@ -33,12 +33,16 @@ fn directory_counts(directory: &Directory) -> DirectoryCounts {
         absent: events.count(Event::WaitedAbsent),
         timeout: events.count(Event::TimedOut),
         overloaded: events.count(Event::Shed),
+        away: events.count(Event::TurnedAway),
         failed: events.count(Event::WaitedFailed),
         loads_found: events.count(Event::LoadFound),
         loads_absent: events.count(Event::LoadAbsent),
         loads_failed: events.count(Event::LoadFailed),
+        queries: events.count(Event::Queried),
         entries_found: held.found,
         entries_absent: held.absent,
         loads_in_flight: held.loads as u64,
+        entries_unchecked: held.unchecked as u64,
+        is_away: held.is_away,
     }
 }

@@ -12,8 +12,16 @@ use super::{
 };
 use crate::{database::postgres, directory::Settings};
 
-/// The look-ups, and the database where it is known.
-pub(super) fn resolve(written: file::Directory, env: Env<'_>, report: &mut Report<'_>) -> (Settings, Option<Located>) {
+/// They take turns on one connection.
+const SQLITE_QUERIES_MAX: usize = 1;
+
+/// The look-ups under so many `platforms`, and the database where it is known.
+pub(super) fn resolve(
+    written: file::Directory,
+    platforms: u16,
+    env: Env<'_>,
+    report: &mut Report<'_>,
+) -> (Settings, Option<Located>) {
     let location = Location { url: written.url, url_env: written.url_env, url_file: written.url_file };
     let limits = Limits {
         connections_max: written.connections_max,
@@ -22,19 +30,26 @@ pub(super) fn resolve(written: file::Directory, env: Env<'_>, report: &mut Repor
         query_timeout: written.query_timeout,
     };
     let lookup_span = written.lookup_timeout.span();
-    let (fresh_for, usable_for) = lifetimes(written.fresh_for, written.usable_for, report);
-    let settings = Settings {
+    let lifetimes =
+        Lifetimes { fresh: written.fresh_for, followed: written.fresh_for_followed, usable: written.usable_for };
+    let (fresh_for, fresh_for_followed, usable_for) = lifetimes.resolve(report);
+    let mut settings = Settings {
         found_max: written.found_max.or(200_000),
         absent_max: written.absent_max.or(100_000),
         fresh_for,
+        fresh_for_followed,
         usable_for,
         absent_for: written.absent_for.or(Duration::from_secs(5)),
         lookup_timeout: written.lookup_timeout.or(Duration::from_secs(1)),
         loads_max: written.loads_max.or(256),
+        known_loads_max: written.known_loads_max.or(16_384),
+        queries_max: SQLITE_QUERIES_MAX,
+        platforms,
     };
     let mut located = database::locate(location, env, report);
     if let Some(Located { database: Database::Postgres(server), .. }) = &mut located {
         limits.apply(server);
+        settings.queries_max = server.connections_max;
         warn_of_idle_wait(settings.lookup_timeout, lookup_span, server, report);
     }
     (settings, located)
@@ -57,24 +72,35 @@ impl Limits {
     }
 }
 
-fn lifetimes(
+/// How long a found one lasts.
+struct Lifetimes {
     fresh: Written<Timespan<1>>,
+    followed: Written<Timespan<1>>,
     usable: Written<Timespan<1>>,
-    report: &mut Report<'_>,
-) -> (Duration, Duration) {
-    let span = usable.span().or(fresh.span()).unwrap_or_default();
-    let fresh_for = fresh.or(Duration::from_secs(60));
-    let usable_for = usable.or(Duration::from_secs(24 * 60 * 60));
-    if usable_for < fresh_for {
-        let cause = "a tenant would stop being usable while it is still fresh";
-        let accepted = "usable_for of at least fresh_for";
-        report.refuse(
-            "directory.usable_for",
-            span,
-            Refusal::new(cause, accepted, "raise usable_for or lower fresh_for"),
-        );
+}
+
+impl Lifetimes {
+    /// Without news, with news, and at all.
+    fn resolve(self, report: &mut Report<'_>) -> (Duration, Duration, Duration) {
+        let spans = [self.usable.span(), self.followed.span(), self.fresh.span()];
+        let fresh = self.fresh.or(Duration::from_secs(60));
+        let usable = self.usable.or(Duration::from_hours(24));
+        let followed = self.followed.or(Duration::from_hours(1).min(usable).max(fresh));
+        let span = spans.into_iter().flatten().next().unwrap_or_default();
+        if followed < fresh {
+            let cause = "a tenant would be fresh for less time while changes are told than while they are not";
+            let accepted = "fresh_for_followed of at least fresh_for";
+            let refusal = Refusal::new(cause, accepted, "raise fresh_for_followed or lower fresh_for");
+            report.refuse("directory.fresh_for_followed", span.clone(), refusal);
+        }
+        if usable < fresh.max(followed) {
+            let cause = "a tenant would stop being usable while it is still fresh";
+            let accepted = "usable_for of at least fresh_for and fresh_for_followed";
+            let refusal = Refusal::new(cause, accepted, "raise usable_for or lower the others");
+            report.refuse("directory.usable_for", span, refusal);
+        }
+        (fresh, followed, usable)
     }
-    (fresh_for, usable_for)
 }
 
 /// A wait that is longer than a load can take never ends by its own deadline.

@@ -168,16 +168,20 @@ pub(super) struct Directory {
     pub(super) found_max: Written<Count<1, 100_000_000>>,
     /// Tenant keys remembered as absent; beyond it the least used are forgotten.
     pub(super) absent_max: Written<Count<1, 100_000_000>>,
-    /// How long a found key is served without asking again.
+    /// How long a found key is served without asking again, as long as nobody tells of changes.
     pub(super) fresh_for: Written<Timespan<1>>,
+    /// The same while the database tells of changes.
+    pub(super) fresh_for_followed: Written<Timespan<1>>,
     /// How long a found key is served at all while the database cannot be asked.
     pub(super) usable_for: Written<Timespan<1>>,
     /// How long an absence is believed.
     pub(super) absent_for: Written<Timespan<0>>,
     /// How long a request for a host that is not remembered waits for its look-up; then 503.
     pub(super) lookup_timeout: Written<Timespan<1>>,
-    /// Look-ups in the database at once; beyond it 503 for hosts that are not remembered.
+    /// Look-ups in the database at once for hosts of which nothing is known; beyond it they get 503.
     pub(super) loads_max: Written<Count<1, 100_000>>,
+    /// The same for hosts that were found before; strangers take nothing of it.
+    pub(super) known_loads_max: Written<Count<1, 1_000_000>>,
 }
 
 /// `[upstreams.NAME]`.

@@ -1,27 +1,15 @@
 //! What the database has said, kept for all workers: tenants and absences apart.
-//!
-//! A copy of an entry elsewhere is worth something exactly as long as the entry stands here: replacing, removing and evicting
-//! one revokes its [`Validity`].
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use foldhash::fast::RandomState;
 
-use super::{Settings, validity::Validity};
+use super::{
+    Settings,
+    entry::{Entry, Lifetimes},
+    marks::{Marks, Stamp},
+};
 use crate::routing::{KeyRef, Tenant, TenantKey};
-
-/// After a refresh has been tried, the next waits this long: a database in trouble gets one query per key and second, not one
-/// per request.
-const REFRESH_PAUSE: Duration = Duration::from_secs(1);
-
-/// Whoever asks for longer means "for ever"; clocks and caches cannot count that far.
-const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
 
 type Entries = moka::sync::Cache<TenantKey, Arc<Entry>, RandomState>;
 
@@ -29,28 +17,42 @@ type Entries = moka::sync::Cache<TenantKey, Arc<Entry>, RandomState>;
 pub(super) struct Cache {
     found: Entries,
     absent: Entries,
-    fresh_for: Duration,
-    usable_for: Duration,
-    absent_for: Duration,
+    marks: Arc<Marks>,
+    pub(super) lifetimes: Lifetimes,
 }
 
 impl Cache {
-    pub(super) fn new(settings: &Settings) -> Self {
-        let [fresh_for, usable_for, absent_for] =
-            [settings.fresh_for, settings.usable_for, settings.absent_for].map(|duration| duration.min(LONGEST));
+    pub(super) fn new(settings: &Settings, marks: Arc<Marks>) -> Self {
+        let lifetimes = Lifetimes::new(settings);
         Self {
-            found: entries(settings.found_max, usable_for),
-            absent: entries(settings.absent_max, absent_for),
-            fresh_for,
-            usable_for,
-            absent_for,
+            found: entries(settings.found_max, lifetimes.usable_for),
+            absent: entries(settings.absent_max, lifetimes.absent_for),
+            marks,
+            lifetimes,
         }
     }
 
     /// The entry that answers `key`, fresh or stale: a tenant, or its absence.
     pub(super) fn get(&self, key: KeyRef<'_>, now: Instant) -> Option<Arc<Entry>> {
-        let usable = |entry: &Arc<Entry>| entry.is_usable(now);
+        let usable = |entry: &Arc<Entry>| now < self.lifetimes.usable_until(entry) && self.marks.holds(&entry.stamp);
         self.found.get(&key).filter(usable).or_else(|| self.absent.get(&key).filter(usable))
+    }
+
+    /// Whether a tenant was found behind `key` once, whatever has become of it.
+    pub(super) fn has_known(&self, key: KeyRef<'_>) -> bool {
+        self.found.contains_key(&key)
+    }
+
+    /// Whether a tenant that was read no later than `since` is still served for `key`.
+    pub(super) fn holds_from(&self, since: Instant, key: &TenantKey) -> bool {
+        self.found.get(key).is_some_and(|entry| entry.read_at <= since && self.marks.holds(&entry.stamp))
+    }
+
+    /// Forgets `key`: it has a row, which cannot be used.
+    pub(super) fn forget(&self, key: &TenantKey) {
+        self.marks.change_key(self.marks.hash(key.as_ref()));
+        self.found.invalidate(key);
+        self.absent.invalidate(key);
     }
 
     /// Says that `key` is in use, for the choice of what to evict.
@@ -58,26 +60,19 @@ impl Cache {
         self.found.get(&key);
     }
 
-    /// Keeps what a load has read since `read_at`. Where `validity` has been revoked meanwhile, nobody will take the entry.
-    pub(super) fn store(&self, key: TenantKey, answer: Option<Tenant>, read_at: Instant, validity: Validity) {
-        let is_found = answer.is_some();
-        let (fresh_for, usable_for) =
-            if is_found { (self.fresh_for, self.usable_for) } else { (self.absent_for, self.absent_for) };
-        let entry = Arc::new(Entry::new(answer, validity, read_at + fresh_for, read_at + usable_for));
-        let (into, out_of) = if is_found { (&self.found, &self.absent) } else { (&self.absent, &self.found) };
-        into.insert(key.clone(), entry);
+    /// Keeps what a load has read since `read_at`, in place of what is held.
+    pub(super) fn store(&self, key: TenantKey, answer: Option<Tenant>, read_at: Instant, stamp: Stamp) {
+        let differs = self.found.get(&key.as_ref()).is_some_and(|held| held.tenant != answer);
+        // The workers' copies of another answer must not outlive it, though nobody told of a change.
+        let Some(stamp) = (if differs { self.marks.supersede(stamp) } else { Some(stamp) }) else { return };
+        let (into, out_of) = if answer.is_some() { (&self.found, &self.absent) } else { (&self.absent, &self.found) };
+        into.insert(key.clone(), Arc::new(Entry::new(answer, stamp, read_at)));
         out_of.invalidate(&key);
     }
 
-    /// Forgets what is held about `key`, and all copies of it.
-    ///
-    /// An eviction that is under way has taken its entry out of the map before it revokes it. Inserting waits for it: moka
-    /// holds a lock on the key for both.
-    pub(super) fn forget(&self, key: &TenantKey) {
-        for entries in [&self.found, &self.absent] {
-            entries.insert(key.clone(), Arc::new(Entry::revoked()));
-            entries.invalidate(key);
-        }
+    /// The keys of all tenants held, in no order.
+    pub(super) fn found_keys(&self) -> Vec<Arc<TenantKey>> {
+        self.found.iter().map(|(key, _)| key).collect()
     }
 
     /// How many tenants and absences are held, roughly: moka counts after the fact.
@@ -87,62 +82,8 @@ impl Cache {
 }
 
 /// moka's own clock only frees memory: whether an entry is usable is decided by the time of the look-up.
-fn entries(max: u64, kept_for: Duration) -> Entries {
-    moka::sync::Cache::builder()
-        .max_capacity(max)
-        .time_to_live(kept_for)
-        .eviction_listener(|_, entry: Arc<Entry>, _| entry.validity.revoke())
-        .build_with_hasher(RandomState::default())
-}
-
-/// One answer of the database.
-pub(super) struct Entry {
-    pub(super) tenant: Option<Tenant>,
-    pub(super) validity: Validity,
-    fresh_until: Instant,
-    usable_until: Instant,
-    /// The next refresh may be tried so many nanoseconds after `fresh_until`.
-    refresh_after: AtomicU64,
-}
-
-impl Entry {
-    fn new(tenant: Option<Tenant>, validity: Validity, fresh_until: Instant, usable_until: Instant) -> Self {
-        Self { tenant, validity, fresh_until, usable_until, refresh_after: AtomicU64::new(0) }
-    }
-
-    fn revoked() -> Self {
-        let validity = Validity::new();
-        validity.revoke();
-        let now = Instant::now();
-        Self::new(None, validity, now, now)
-    }
-
-    pub(super) fn is_fresh(&self, now: Instant) -> bool {
-        now < self.fresh_until
-    }
-
-    fn is_usable(&self, now: Instant) -> bool {
-        now < self.usable_until && self.validity.is_valid()
-    }
-
-    /// Whether the caller is the one to refresh this entry: true once, and again after a pause.
-    pub(super) fn claim_refresh(&self, now: Instant) -> bool {
-        let Some(stale_for) = now.checked_duration_since(self.fresh_until) else { return false };
-        let due = self.refresh_after.load(Ordering::Relaxed);
-        let next = nanoseconds(stale_for + REFRESH_PAUSE);
-        nanoseconds(stale_for) >= due
-            && self.refresh_after.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    }
-
-    /// Until when a copy may be served without looking here.
-    pub(super) fn recheck_at(&self) -> Instant {
-        let pause = Duration::from_nanos(self.refresh_after.load(Ordering::Relaxed));
-        self.usable_until.min(self.fresh_until + pause)
-    }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+fn entries(max: u64, kept_for: std::time::Duration) -> Entries {
+    moka::sync::Cache::builder().max_capacity(max).time_to_live(kept_for).build_with_hasher(RandomState::default())
 }
 
 #[cfg(test)]
@@ -151,74 +92,69 @@ mod tests {
 
     const HOST: KeyRef<'static> = KeyRef::CustomDomain("shop.example");
 
-    fn cache() -> Cache {
-        Cache::new(&Settings::default())
+    fn cache(settings: &Settings) -> Cache {
+        Cache::new(settings, Arc::new(Marks::new()))
+    }
+
+    fn store(cache: &Cache, name: &str, id: Option<&str>, now: Instant) {
+        let (key, answer) = (KeyRef::CustomDomain(name), id.map(tenant));
+        let departed = cache.marks.depart(cache.marks.hash(key));
+        let stamp = cache.marks.stamp(&departed, answer.as_ref().map(|tenant| &tenant.id)).unwrap();
+        cache.store(key.into(), answer, now, stamp);
     }
 
     #[test]
     fn a_tenant_replaces_its_absence_and_the_other_way_round() {
-        let (cache, now) = (cache(), Instant::now());
-        cache.store(HOST.into(), None, now, Validity::new());
-        cache.store(HOST.into(), Some(tenant("1")), now, Validity::new());
-        assert_eq!(cache.get(HOST, now).unwrap().tenant, Some(tenant("1")));
-        cache.store(HOST.into(), None, now, Validity::new());
-        assert_eq!(cache.get(HOST, now).unwrap().tenant, None);
-    }
-
-    #[test]
-    fn an_entry_that_leaves_the_cache_takes_its_copies_along() {
-        let (cache, now) = (cache(), Instant::now());
-        let [replaced, removed] = [Validity::new(), Validity::new()];
-        cache.store(HOST.into(), Some(tenant("1")), now, replaced.clone());
-        cache.store(HOST.into(), Some(tenant("2")), now, removed.clone());
-        assert!(!replaced.is_valid() && removed.is_valid());
-        cache.forget(&HOST.into());
-        assert!(!removed.is_valid());
-        assert!(cache.get(HOST, now).is_none());
-    }
-
-    #[test]
-    fn an_evicted_entry_takes_its_copies_along() {
-        let cache = Cache::new(&Settings { found_max: 1, ..Settings::default() });
-        let flags = [Validity::new(), Validity::new()];
-        for (validity, name) in flags.iter().zip(["a.example", "b.example"]) {
-            let key = KeyRef::CustomDomain(name).into();
-            cache.store(key, Some(tenant("1")), Instant::now(), validity.clone());
-            cache.found.run_pending_tasks();
+        let (cache, now) = (cache(&Settings::default()), Instant::now());
+        for id in [None, Some("1"), None] {
+            store(&cache, "shop.example", id, now);
+            assert_eq!(cache.get(HOST, now).unwrap().tenant, id.map(tenant));
         }
-        assert_eq!(flags.iter().filter(|flag| flag.is_valid()).count(), 1);
     }
 
     #[test]
-    fn a_revoked_answer_is_nobodys() {
-        let (cache, now, validity) = (cache(), Instant::now(), Validity::new());
-        validity.revoke();
-        cache.store(HOST.into(), None, now, validity);
+    fn another_answer_takes_the_copies_of_the_old_one_along_and_the_same_leaves_them() {
+        let (cache, now) = (cache(&Settings::default()), Instant::now());
+        store(&cache, "shop.example", Some("1"), now);
+        let first = cache.get(HOST, now).unwrap();
+        store(&cache, "shop.example", Some("1"), now);
+        assert!(cache.marks.holds_copy(&first.stamp));
+        store(&cache, "shop.example", None, now);
+        assert!(!cache.marks.holds_copy(&first.stamp));
+    }
+
+    #[test]
+    fn an_answer_that_a_change_overtook_is_nobodys() {
+        let (cache, now) = (cache(&Settings::default()), Instant::now());
+        let hash = cache.marks.hash(HOST);
+        let stamp = cache.marks.stamp(&cache.marks.depart(hash), None).unwrap();
+        cache.marks.change_key(hash);
+        cache.store(HOST.into(), None, now, stamp);
         assert!(cache.get(HOST, now).is_none());
     }
 
     #[test]
-    fn one_caller_refreshes_and_the_next_after_a_pause() {
-        let now = Instant::now();
-        let entry = Entry::new(None, Validity::new(), now, now + Duration::from_hours(1));
-        assert!(!entry.claim_refresh(now - Duration::from_millis(1)));
-        assert!(entry.claim_refresh(now));
-        assert!(!entry.claim_refresh(now + REFRESH_PAUSE / 2));
-        assert_eq!(entry.recheck_at(), now + REFRESH_PAUSE);
-        assert!(entry.claim_refresh(now + REFRESH_PAUSE));
+    fn a_key_stays_known_when_its_answer_is_worth_nothing_any_more() {
+        let (cache, now) = (cache(&Settings::default()), Instant::now());
+        store(&cache, "shop.example", Some("1"), now);
+        cache.marks.change_everything();
+        assert!(cache.get(HOST, now).is_none());
+        assert!(cache.has_known(HOST));
+        assert!(!cache.has_known(KeyRef::CustomDomain("other.example")));
     }
 
     #[test]
     fn a_flood_of_absences_pushes_out_no_tenant() {
-        let cache = Cache::new(&Settings { absent_max: 100, ..Settings::default() });
+        let cache = cache(&Settings { absent_max: 100, ..Settings::default() });
         let now = Instant::now();
-        cache.store(HOST.into(), Some(tenant("1")), now, Validity::new());
+        store(&cache, "shop.example", Some("1"), now);
         for stranger in 0..10_000 {
-            cache.store(KeyRef::CustomDomain(&format!("{stranger}.example")).into(), None, now, Validity::new());
+            store(&cache, &format!("{stranger}.example"), None, now);
         }
         cache.absent.run_pending_tasks();
         cache.found.run_pending_tasks();
         assert_eq!(cache.sizes(), (1, 100));
         assert_eq!(cache.get(HOST, now).unwrap().tenant, Some(tenant("1")));
+        assert_eq!(*cache.found_keys()[0], HOST.into());
     }
 }

@@ -1,28 +1,48 @@
 //! Loads in the air: one per key, however many requests wait for it.
+//!
+//! A load that a change has overtaken stays in the air for those who wait for it already; whoever comes later gets another.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use foldhash::fast::RandomState;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SetOnce};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SetOnce, TryAcquireError};
 
-use super::{CouldNotAsk, SourceError, validity::Validity};
-use crate::routing::{Tenant, TenantKey};
+use super::{
+    CouldNotAsk, Settings, SourceError,
+    marks::{Departed, Marks},
+    source::Blame,
+};
+use crate::routing::{KeyRef, Tenant, TenantKey};
 
 pub(super) type Outcome = Result<Option<Tenant>, CouldNotAsk>;
 
 /// The loads in the air, by key.
 pub(super) struct Flights {
     in_air: Mutex<HashMap<TenantKey, Arc<Flight>, RandomState>>,
-    permits: Arc<Semaphore>,
+    marks: Arc<Marks>,
+    strangers: Arc<Semaphore>,
+    known: Arc<Semaphore>,
 }
 
 /// One load; those who wait for it hold it.
 pub(super) struct Flight {
     pub(super) outcome: SetOnce<Outcome>,
-    pub(super) validity: Validity,
+    pub(super) departed: Departed,
+}
+
+/// At whose expense a load is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Budget {
+    /// Of a key of which nothing is known.
+    Stranger,
+    /// Of a key that is known to exist: strangers take nothing of it.
+    Known,
+    /// Of the directory itself, which paces what it asks.
+    Own,
 }
 
 /// What becomes of somebody who needs a load.
@@ -36,26 +56,30 @@ pub(super) enum Boarding {
 }
 
 impl Flights {
-    pub(super) fn new(max: usize) -> Self {
-        Self { in_air: Mutex::default(), permits: Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))) }
+    pub(super) fn new(settings: &Settings, marks: Arc<Marks>) -> Self {
+        let budget = |max: usize| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
+        let [strangers, known] = [settings.loads_max, settings.known_loads_max].map(budget);
+        Self { in_air: Mutex::default(), marks, strangers, known }
     }
 
-    pub(super) fn board(self: &Arc<Self>, key: TenantKey) -> Boarding {
+    /// `now` is when the need arose.
+    pub(super) fn board(self: &Arc<Self>, key: KeyRef<'_>, budget: Budget, now: Instant) -> Boarding {
+        let (hash, key) = (self.marks.hash(key), TenantKey::from(key));
         let mut in_air = self.lock();
-        if let Some(flight) = in_air.get(&key) {
+        if let Some(flight) = in_air.get(&key).filter(|flight| self.marks.is_current(&flight.departed)) {
             return Boarding::Joined(Arc::clone(flight));
         }
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return Boarding::Full };
-        let flight = Arc::new(Flight { outcome: SetOnce::new(), validity: Validity::new() });
+        let Ok(permit) = self.permit(budget) else { return Boarding::Full };
+        let flight = Arc::new(Flight { outcome: SetOnce::new(), departed: self.marks.depart(hash) });
         in_air.insert(key.clone(), Arc::clone(&flight));
-        Boarding::Leading(Departure { flights: Arc::clone(self), key, flight, _permit: permit })
+        Boarding::Leading(Departure { flights: Arc::clone(self), key, flight, read_at: now, _permit: permit })
     }
 
-    /// Makes the load of `key` worthless: those who wait may take its answer, nobody keeps it, and whoever comes later starts
-    /// anew.
-    pub(super) fn revoke(&self, key: &TenantKey) {
-        if let Some(flight) = self.lock().remove(key) {
-            flight.validity.revoke();
+    fn permit(&self, budget: Budget) -> Result<Option<OwnedSemaphorePermit>, TryAcquireError> {
+        match budget {
+            Budget::Stranger => Arc::clone(&self.strangers).try_acquire_owned().map(Some),
+            Budget::Known => Arc::clone(&self.known).try_acquire_owned().map(Some),
+            Budget::Own => Ok(None),
         }
     }
 
@@ -72,8 +96,10 @@ impl Flights {
 pub(super) struct Departure {
     pub(super) key: TenantKey,
     pub(super) flight: Arc<Flight>,
+    /// Before the query begins.
+    pub(super) read_at: Instant,
     flights: Arc<Flights>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Departure {
@@ -101,6 +127,7 @@ impl Drop for Departure {
 fn interrupted() -> CouldNotAsk {
     CouldNotAsk::Source(Arc::new(SourceError {
         context: "the load did not come to an end",
+        blame: Blame::Row,
         cause: "its task panicked or was cancelled".into(),
     }))
 }
@@ -108,14 +135,21 @@ fn interrupted() -> CouldNotAsk {
 #[cfg(test)]
 mod tests {
     use super::{super::tests::tenant, *};
-    use crate::routing::KeyRef;
 
-    fn key(name: &str) -> TenantKey {
-        KeyRef::CustomDomain(name).into()
+    const HOST: KeyRef<'static> = KeyRef::CustomDomain("a");
+    const OTHER: KeyRef<'static> = KeyRef::CustomDomain("b");
+
+    fn flights() -> Arc<Flights> {
+        let settings = Settings { loads_max: 1, known_loads_max: 1, ..Settings::default() };
+        Arc::new(Flights::new(&settings, Arc::new(Marks::new())))
     }
 
-    fn lead(flights: &Arc<Flights>, name: &str) -> Departure {
-        match flights.board(key(name)) {
+    fn board(flights: &Arc<Flights>, key: KeyRef<'_>) -> Boarding {
+        flights.board(key, Budget::Stranger, Instant::now())
+    }
+
+    fn lead(flights: &Arc<Flights>, key: KeyRef<'_>, budget: Budget) -> Departure {
+        match flights.board(key, budget, Instant::now()) {
             Boarding::Leading(departure) => departure,
             Boarding::Joined(_) | Boarding::Full => panic!("expected to lead"),
         }
@@ -123,9 +157,9 @@ mod tests {
 
     #[test]
     fn the_second_joins_the_first() {
-        let flights = Arc::new(Flights::new(1));
-        let departure = lead(&flights, "a");
-        let Boarding::Joined(flight) = flights.board(key("a")) else { panic!("expected to join") };
+        let flights = flights();
+        let departure = lead(&flights, HOST, Budget::Stranger);
+        let Boarding::Joined(flight) = board(&flights, HOST) else { panic!("expected to join") };
         departure.land(Ok(Some(tenant("1"))));
         assert_eq!(flight.outcome.get().unwrap().as_ref().unwrap(), &Some(tenant("1")));
         assert_eq!(flights.count(), 0);
@@ -133,31 +167,39 @@ mod tests {
 
     #[test]
     fn a_place_is_free_again_after_landing() {
-        let flights = Arc::new(Flights::new(1));
-        let departure = lead(&flights, "a");
-        assert!(matches!(flights.board(key("b")), Boarding::Full));
+        let flights = flights();
+        let departure = lead(&flights, HOST, Budget::Stranger);
+        assert!(matches!(board(&flights, OTHER), Boarding::Full));
         drop(departure);
-        lead(&flights, "b");
+        lead(&flights, OTHER, Budget::Stranger);
+    }
+
+    #[test]
+    fn strangers_take_no_place_of_the_known() {
+        let flights = flights();
+        let _strangers = lead(&flights, HOST, Budget::Stranger);
+        let _known = lead(&flights, OTHER, Budget::Known);
+        let _own = lead(&flights, KeyRef::CustomDomain("c"), Budget::Own);
+        assert!(matches!(board(&flights, KeyRef::CustomDomain("d")), Boarding::Full));
     }
 
     #[test]
     fn a_flight_that_is_given_up_lands_with_an_error() {
-        let flights = Arc::new(Flights::new(1));
-        let departure = lead(&flights, "a");
+        let flights = flights();
+        let departure = lead(&flights, HOST, Budget::Stranger);
         let flight = Arc::clone(&departure.flight);
         drop(departure);
         assert!(matches!(flight.outcome.get(), Some(Err(CouldNotAsk::Source(_)))));
     }
 
     #[test]
-    fn a_revoked_flight_lets_its_successor_be() {
-        let flights = Arc::new(Flights::new(2));
-        let old = lead(&flights, "a");
-        flights.revoke(&key("a"));
-        assert!(!old.flight.validity.is_valid());
-        let new = lead(&flights, "a");
+    fn whoever_comes_after_a_change_does_not_join_a_flight_from_before_it() {
+        let flights = flights();
+        let old = lead(&flights, HOST, Budget::Stranger);
+        flights.marks.change_key(flights.marks.hash(HOST));
+        let new = lead(&flights, HOST, Budget::Known);
         drop(old);
-        assert!(matches!(flights.board(key("a")), Boarding::Joined(_)));
-        assert!(new.flight.validity.is_valid());
+        assert!(matches!(board(&flights, HOST), Boarding::Joined(_)));
+        assert!(flights.marks.is_current(&new.flight.departed));
     }
 }

@@ -1,78 +1,52 @@
-//! Who is behind a tenant key: caches in front of the SaaS's own tables.
+//! Who is behind a tenant key: caches in front of the SaaS's own tables, right after every change that the database tells of.
 //!
-//! What always holds: "absent" is only ever what the database said, one load runs per key however many requests wait for
-//! it, and no wait is without a deadline.
+//! What always holds: "absent" is only ever what the database said, one load runs per key however many requests wait for it,
+//! no wait is without a deadline, and once a change is applied, no look-up that begins later is answered from rows read before
+//! it.
 
+mod breaker;
 mod cache;
+mod change;
+mod entry;
 mod flights;
+mod loads;
+mod marks;
 mod postgres;
 mod queries;
+mod reader;
 mod recent;
+mod recheck;
+mod settings;
 mod source;
 mod sqlite;
 mod stats;
-mod validity;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
+pub use change::Change;
 pub use postgres::PostgresSource;
-pub use source::{BoxFuture, SourceError, TenantSource};
+pub use reader::Reader;
+pub use settings::Settings;
+pub use source::{Answer, Blame, BoxFuture, SourceError, TenantSource};
 pub use sqlite::SqliteSource;
 pub use stats::{Event, Snapshot, Stats};
 
 use self::{
-    cache::{Cache, Entry},
-    flights::{Boarding, Departure, Flight, Flights, Outcome},
-    recent::{KeyHash, KeyHasher, Recent},
-    stats::Counters,
-    validity::Validity,
+    breaker::Breaker,
+    cache::Cache,
+    flights::Flights,
+    loads::{Line, Loader},
+    marks::Marks,
 };
-use crate::routing::{KeyRef, Tenant, TenantKey};
+use crate::routing::{KeyRef, PlatformId};
 
-/// What `[directory]` means for look-ups.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Found keys held at most; beyond it the least used go.
-    pub found_max: u64,
-    /// Absent keys held at most; their own cache, so that strangers' names never push out tenants.
-    pub absent_max: u64,
-    /// How long a found key is served without asking again.
-    pub fresh_for: Duration,
-    /// How long a found key is served at all while the database cannot be asked.
-    pub usable_for: Duration,
-    /// How long an absence is believed.
-    pub absent_for: Duration,
-    /// How long a request waits for a load.
-    pub lookup_timeout: Duration,
-    /// Loads in the air at once; beyond it unknown keys are shed.
-    pub loads_max: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            // 100,000 tenants with a domain and a subdomain each, in less than 100 MB.
-            found_max: 200_000,
-            // Enough for the names that scanners repeat; a longer list of them would be remembered for nothing.
-            absent_max: 100_000,
-            // What an operator is willing to wait for an edit, and one query a minute for each key in use.
-            fresh_for: Duration::from_secs(60),
-            // The database may be away for a night and the morning after.
-            usable_for: Duration::from_hours(24),
-            // Whoever adds a domain tries it at once, and again after a few seconds.
-            absent_for: Duration::from_secs(5),
-            // A thousand times what an indexed query takes; people wait a second without leaving.
-            lookup_timeout: Duration::from_secs(1),
-            // Thirty-two for each connection of the pool: at a millisecond per query the last is answered well in time.
-            loads_max: 256,
-        }
-    }
-}
-
-/// The directory, shared by all workers.
+/// The directory, shared by all workers and by whoever follows the changes.
 #[derive(Clone)]
 pub struct Directory {
     shared: Arc<Shared>,
@@ -81,39 +55,73 @@ pub struct Directory {
 impl Directory {
     /// Builds the directory over `source`; loads run on `control`, never on a worker.
     pub fn new(settings: Settings, source: Arc<dyn TenantSource>, control: tokio::runtime::Handle) -> Self {
-        let cache = Cache::new(&settings);
-        let flights = Arc::new(Flights::new(settings.loads_max));
-        let lookup_timeout = settings.lookup_timeout;
-        let shared = Shared { cache, flights, source, control, lookup_timeout, stats: Stats::default() };
+        let marks = Arc::new(Marks::new());
+        let loader = Arc::new(Loader {
+            source,
+            cache: Arc::new(Cache::new(&settings, Arc::clone(&marks))),
+            marks: Arc::clone(&marks),
+            breaker: Breaker::new(now()),
+            stats: Arc::default(),
+        });
+        let shared = Shared {
+            line: Line::start(Arc::clone(&loader), settings.queries_max, &control),
+            loader,
+            flights: Arc::new(Flights::new(&settings, marks)),
+            control,
+            lookup_timeout: settings.lookup_timeout,
+            platforms: settings.platforms,
+            rounds: AtomicU64::new(0),
+            unchecked: AtomicUsize::new(0),
+        };
         Self { shared: Arc::new(shared) }
     }
 
     /// A worker's own door to the directory, with a small first level of its own.
     pub fn reader(&self) -> Reader {
-        Reader {
-            shared: Arc::clone(&self.shared),
-            recent: Mutex::new(Recent::new()),
-            hasher: KeyHasher::default(),
-            counters: self.shared.stats.reader(),
+        Reader::new(Arc::clone(&self.shared))
+    }
+
+    /// Makes what was read before `changes` worth nothing: no look-up that begins after this call is answered from it. Costs
+    /// the same however much is held, and never waits.
+    pub fn apply(&self, changes: &[Change]) {
+        for change in changes {
+            self.shared.apply(change);
         }
     }
 
-    /// Forgets what is held about `key`: no look-up that begins after this call is answered from what was read before it.
-    pub fn forget(&self, key: KeyRef<'_>) {
-        let key = TenantKey::from(key);
-        self.shared.flights.revoke(&key);
-        self.shared.cache.forget(&key);
+    /// Every change from now on is told through [`apply`](Self::apply), and earlier ones may have been missed: absences and
+    /// loads in the air are forgotten, and what is held is compared with the database in the background. What is read from
+    /// now on is fresh for longer.
+    pub fn follow(&self) {
+        let since = now();
+        self.shared.loader.cache.lifetimes.follow(since);
+        self.shared.loader.marks.doubt();
+        self.shared.loader.breaker.succeed();
+        Shared::start_recheck(&self.shared, since);
+    }
+
+    /// Changes are not told any more: nothing is fresh for longer than without news.
+    pub fn lose(&self) {
+        self.shared.end_recheck();
+        self.shared.loader.cache.lifetimes.lose();
+        self.shared.loader.marks.doubt();
     }
 
     /// What has been asked and answered so far; for the metrics.
     pub fn stats(&self) -> &Stats {
-        &self.shared.stats
+        &self.shared.loader.stats
     }
 
     /// How much is held at the moment; for the metrics.
     pub fn held(&self) -> Held {
-        let (found, absent) = self.shared.cache.sizes();
-        Held { found, absent, loads: self.shared.flights.count() }
+        let (found, absent) = self.shared.loader.cache.sizes();
+        Held {
+            found,
+            absent,
+            loads: self.shared.flights.count(),
+            unchecked: self.shared.unchecked.load(SeqCst).min(usize::try_from(found).unwrap_or(usize::MAX)),
+            is_away: self.shared.loader.breaker.is_open(),
+        }
     }
 }
 
@@ -124,140 +132,49 @@ pub struct Held {
     pub found: u64,
     /// Absent keys, at most [`Settings::absent_max`] but for what is being evicted.
     pub absent: u64,
-    /// Loads in the air, at most [`Settings::loads_max`].
+    /// Loads in the air, at most [`Settings::loads_max`] and [`Settings::known_loads_max`], and some of the directory's own.
     pub loads: usize,
-}
-
-/// One worker's door to the directory, in cache lines of its own (two: processors fetch them in pairs).
-#[repr(align(128))]
-pub struct Reader {
-    shared: Arc<Shared>,
-    /// Only its own worker takes this lock.
-    recent: Mutex<Recent>,
-    hasher: KeyHasher,
-    counters: Arc<Counters>,
-}
-
-impl Reader {
-    /// Who is behind `key`; `None` where the database said that nobody is.
-    ///
-    /// A hit never waits, and allocates only when a key that comes again and again is copied to this worker's first level.
-    /// Waiting for a load needs a runtime with timers. `now` is when the request came: all that it waits for here ends
-    /// [`Settings::lookup_timeout`] later, however many keys it asks for.
-    pub async fn lookup(&self, key: KeyRef<'_>, now: Instant) -> Result<Option<Tenant>, CouldNotAsk> {
-        let hash = self.hasher.hash(key);
-        if let Some(tenant) = self.recall(key, hash, now) {
-            return Ok(Some(tenant));
-        }
-        match self.shared.cache.get(key, now) {
-            Some(entry) => Ok(self.answer(key, hash, &entry, now)),
-            None => self.wait_for_load(key, now).await,
-        }
-    }
-
-    fn recall(&self, key: KeyRef<'_>, hash: KeyHash, now: Instant) -> Option<Tenant> {
-        let mut recent = self.recent();
-        let hit = recent.get(key, hash, now)?;
-        self.counters.count_under_lock(Event::RecentHit);
-        drop(recent);
-        if hit.touch {
-            self.shared.cache.touch(key);
-        }
-        Some(hit.tenant)
-    }
-
-    fn answer(&self, key: KeyRef<'_>, hash: KeyHash, entry: &Entry, now: Instant) -> Option<Tenant> {
-        let event = match entry.tenant {
-            None => Event::AbsentHit,
-            Some(_) if entry.is_fresh(now) => Event::FoundHit,
-            Some(_) => Event::StaleServed,
-        };
-        self.counters.count(event);
-        if entry.claim_refresh(now) {
-            self.refresh(key, now);
-        }
-        self.recent().keep(key, hash, entry);
-        entry.tenant.clone()
-    }
-
-    async fn wait_for_load(&self, key: KeyRef<'_>, now: Instant) -> Outcome {
-        let flight = match self.shared.flights.board(key.into()) {
-            Boarding::Joined(flight) => flight,
-            Boarding::Leading(departure) => self.lead(departure, now),
-            Boarding::Full => {
-                self.counters.count(Event::Shed);
-                return Err(CouldNotAsk::Overloaded);
-            }
-        };
-        let landed = tokio::time::timeout_at((now + self.shared.lookup_timeout).into(), flight.outcome.wait()).await;
-        self.counters.count(match landed {
-            Ok(Ok(Some(_))) => Event::WaitedFound,
-            Ok(Ok(None)) => Event::WaitedAbsent,
-            Ok(Err(_)) => Event::WaitedFailed,
-            Err(_) => Event::TimedOut,
-        });
-        landed.map_or(Err(CouldNotAsk::Timeout), Outcome::clone)
-    }
-
-    /// Starts the load, unless another has landed between the look into the cache and the boarding.
-    fn lead(&self, departure: Departure, now: Instant) -> Arc<Flight> {
-        let flight = Arc::clone(&departure.flight);
-        match self.shared.cache.get(departure.key.as_ref(), now) {
-            Some(entry) => departure.land(Ok(entry.tenant.clone())),
-            None => Shared::depart(&self.shared, departure, now),
-        }
-        flight
-    }
-
-    /// Asks again in the background; where that is impossible now, the entry is tried again later.
-    fn refresh(&self, key: KeyRef<'_>, now: Instant) {
-        match self.shared.flights.board(key.into()) {
-            Boarding::Leading(departure) => Shared::depart(&self.shared, departure, now),
-            Boarding::Joined(_) | Boarding::Full => {}
-        }
-    }
-
-    fn recent(&self) -> MutexGuard<'_, Recent> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    /// Found keys that are still to be compared with the database, after changes may have been missed.
+    pub unchecked: usize,
+    /// Whether the database counts as away: it is asked once in a while, and unknown keys are refused at once.
+    pub is_away: bool,
 }
 
 /// What all readers and all loads share.
 struct Shared {
-    cache: Cache,
+    loader: Arc<Loader>,
     flights: Arc<Flights>,
-    source: Arc<dyn TenantSource>,
+    line: Line,
     control: tokio::runtime::Handle,
     lookup_timeout: Duration,
-    stats: Stats,
+    platforms: u16,
+    /// Rechecks begun or ended; only the newest goes on.
+    rounds: AtomicU64,
+    unchecked: AtomicUsize,
 }
 
 impl Shared {
-    /// Loads in a task of its own: whoever waits may go away without ending it for the others.
-    fn depart(shared: &Arc<Self>, departure: Departure, now: Instant) {
-        shared.stats.count(Event::LoadStarted);
-        let shared_by_task = Arc::clone(shared);
-        shared.control.spawn(async move {
-            let outcome = shared_by_task.load(&departure.key, &departure.flight.validity, now).await;
-            departure.land(outcome);
-        });
-    }
-
-    async fn load(&self, key: &TenantKey, validity: &Validity, read_at: Instant) -> Outcome {
-        match self.source.load(key).await {
-            Ok(answer) => {
-                self.stats.count(if answer.is_some() { Event::LoadFound } else { Event::LoadAbsent });
-                if validity.is_valid() {
-                    self.cache.store(key.clone(), answer.clone(), read_at, validity.clone());
-                }
-                Ok(answer)
-            }
-            Err(error) => {
-                self.stats.count(Event::LoadFailed);
-                Err(CouldNotAsk::Source(Arc::new(error)))
-            }
+    fn apply(&self, change: &Change) {
+        let marks = &self.loader.marks;
+        match change {
+            Change::Domain(name) => marks.change_key(marks.hash(KeyRef::CustomDomain(name))),
+            Change::Label(label) => self.platforms().for_each(|platform| {
+                marks.change_key(marks.hash(KeyRef::Label { platform, label }));
+            }),
+            Change::Tenant(id) => marks.change_tenant(id),
+            Change::Everything => marks.change_everything(),
         }
     }
+
+    /// Wherever a label can stand.
+    fn platforms(&self) -> impl Iterator<Item = Option<PlatformId>> + use<> {
+        std::iter::once(None).chain((0..self.platforms).map(|position| Some(PlatformId(position))))
+    }
+}
+
+/// By the runtime's clock, which tests can turn.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// The database could not be asked: never to be mistaken for "absent".
@@ -269,10 +186,15 @@ pub enum CouldNotAsk {
     /// As many loads as [`Settings::loads_max`] were in the air already.
     #[error("too many look-ups in the air")]
     Overloaded,
+    /// The database has not answered lately, and is asked only once in a while.
+    #[error("the database is away")]
+    Away,
     /// The source failed.
     #[error("the database could not be asked")]
     Source(#[source] Arc<SourceError>),
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,16 @@
 //! Tenants from PostgreSQL.
 
+use std::collections::HashMap;
+
 use tokio_postgres::types::Type;
 
 use super::{
-    BoxFuture, SourceError, TenantSource,
+    Answer, Blame, BoxFuture, SourceError, TenantSource,
     queries::{self, Row},
 };
 use crate::{
-    database::postgres::Pool,
-    routing::{Tenant, TenantKey},
+    database::postgres::{self, Pool},
+    routing::TenantKey,
 };
 
 /// Reads `stores` and `store_domains` through a pool, whose deadlines are the source's own.
@@ -22,31 +24,59 @@ impl PostgresSource {
         Self { pool }
     }
 
-    async fn find(&self, key: &TenantKey) -> Result<Option<Tenant>, SourceError> {
+    async fn find(&self, key: &TenantKey) -> Answer {
         let (sql, name) = queries::statement(key);
-        let rows = self
-            .pool
-            .query(sql, &[(&name, Type::TEXT)])
-            .await
-            .map_err(|error| SourceError { context: "PostgreSQL could not be asked", cause: error.into() })?;
-        rows.first().map(|row| read(row)?.tenant()).transpose()
+        let rows = self.pool.query(sql, &[(&name, Type::TEXT)]).await.map_err(not_asked)?;
+        rows.first().map(|row| read(row, 0)?.tenant()).transpose()
+    }
+
+    /// One query for the domains and one for the labels.
+    async fn find_many(&self, keys: &[TenantKey]) -> Result<Vec<Answer>, SourceError> {
+        let statements: Vec<_> = keys.iter().map(queries::statement).collect();
+        let mut names_by_statement: HashMap<&str, Vec<&str>> = HashMap::new();
+        for (sql, name) in &statements {
+            names_by_statement.entry(sql).or_default().push(name);
+        }
+        let mut found = HashMap::with_capacity(keys.len());
+        for (sql, names) in names_by_statement {
+            let rows =
+                self.pool.query(&queries::of_many(sql), &[(&names, Type::TEXT_ARRAY)]).await.map_err(not_asked)?;
+            for row in rows {
+                found.insert((sql, row.try_get::<_, String>(0).map_err(unreadable)?), row);
+            }
+        }
+        let answer = |(sql, name): &(&'static str, &str)| {
+            found.get(&(*sql, (*name).to_owned())).map(|row| read(row, 1)?.tenant()).transpose()
+        };
+        Ok(statements.iter().map(answer).collect())
     }
 }
 
 impl TenantSource for PostgresSource {
-    fn load<'a>(&'a self, key: &'a TenantKey) -> BoxFuture<'a, Result<Option<Tenant>, SourceError>> {
+    fn load<'a>(&'a self, key: &'a TenantKey) -> BoxFuture<'a, Answer> {
         Box::pin(self.find(key))
+    }
+
+    fn load_many<'a>(&'a self, keys: &'a [TenantKey]) -> BoxFuture<'a, Result<Vec<Answer>, SourceError>> {
+        Box::pin(self.find_many(keys))
     }
 }
 
-fn read(row: &tokio_postgres::Row) -> Result<Row, SourceError> {
-    let unreadable = |error: tokio_postgres::Error| SourceError {
-        context: "PostgreSQL answered with columns of another type",
-        cause: error.into(),
-    };
-    let truth = |column| Ok(row.try_get::<_, Option<bool>>(column).map_err(unreadable)?.unwrap_or(false));
+fn not_asked(error: postgres::Error) -> SourceError {
+    SourceError { context: "PostgreSQL could not be asked", blame: Blame::Database, cause: error.into() }
+}
+
+fn unreadable(error: tokio_postgres::Error) -> SourceError {
+    let context = "PostgreSQL answered with columns of another type";
+    SourceError { context, blame: Blame::Row, cause: error.into() }
+}
+
+/// The columns from `first` on.
+fn read(row: &tokio_postgres::Row, first: usize) -> Result<Row, SourceError> {
+    let truth =
+        |column: usize| Ok(row.try_get::<_, Option<bool>>(first + column).map_err(unreadable)?.unwrap_or(false));
     Ok(Row {
-        id: row.try_get(0).map_err(unreadable)?,
+        id: row.try_get(first).map_err(unreadable)?,
         store_active: truth(1)?,
         domain_active: truth(2)?,
         domain_verified: truth(3)?,

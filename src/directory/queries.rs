@@ -2,7 +2,7 @@
 //!
 //! People write names as they like; they are compared as the wire has them. The migrations make an index on each expression.
 
-use super::SourceError;
+use super::{Blame, SourceError};
 use crate::routing::{KeyRef, Status, Tenant, TenantId, TenantKey};
 
 /// Where several rows come to the same name, the one spelled exactly so counts, else the oldest.
@@ -27,6 +27,15 @@ pub(super) fn statement(key: &TenantKey) -> (&'static str, &str) {
     }
 }
 
+/// The statement that answers many names at once, those in the array that is its only value: each of them by the index, as
+/// `statement` would. The name comes first in the rows.
+pub(super) fn of_many(statement: &str) -> String {
+    format!(
+        "SELECT wanted.name, found.* FROM unnest($1) AS wanted(name) CROSS JOIN LATERAL ({}) AS found",
+        statement.replace("$1", "wanted.name")
+    )
+}
+
 /// A row as read; NULL counts as false.
 pub(super) struct Row {
     pub(super) id: String,
@@ -38,8 +47,11 @@ pub(super) struct Row {
 impl Row {
     /// What the row says; an id that no header can carry makes this one key fail.
     pub(super) fn tenant(&self) -> Result<Tenant, SourceError> {
-        let id = TenantId::parse(&self.id)
-            .map_err(|error| SourceError { context: "the store's id cannot be sent", cause: error.into() })?;
+        let id = TenantId::parse(&self.id).map_err(|error| SourceError {
+            context: "the store's id cannot be sent",
+            blame: Blame::Row,
+            cause: error.into(),
+        })?;
         Ok(Tenant { id, status: self.status() })
     }
 

@@ -2,11 +2,12 @@
 //!
 //! Tenants only. Absences would let strangers' names push out the hosts that earn the money.
 
-use std::{hash::BuildHasher, time::Instant};
+use std::time::Instant;
 
-use foldhash::fast::RandomState;
-
-use super::{cache::Entry, validity::Validity};
+use super::{
+    entry::{Entry, Lifetimes},
+    marks::{KeyHash, Marks, Stamp},
+};
 use crate::routing::{KeyRef, Tenant, TenantKey};
 
 /// Answers nine of ten look-ups of a thousand hot hosts, in about half a megabyte per worker. A power of two.
@@ -22,20 +23,6 @@ pub(super) struct Recent {
     tags: Box<[Tag]>,
     copies: Box<[Option<Copy>]>,
 }
-
-/// How a [`Recent`] hashes. Its users hash a key once for all that they ask about it.
-#[derive(Default)]
-pub(super) struct KeyHasher(RandomState);
-
-impl KeyHasher {
-    pub(super) fn hash(&self, key: KeyRef<'_>) -> KeyHash {
-        KeyHash(self.0.hash_one(key))
-    }
-}
-
-/// The hash of a key.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct KeyHash(u64);
 
 impl KeyHash {
     #[expect(clippy::cast_possible_truncation, reason = "the lowest bits are all that is wanted")]
@@ -62,9 +49,19 @@ struct Tag {
 struct Copy {
     key: TenantKey,
     tenant: Tenant,
-    validity: Validity,
+    stamp: Stamp,
+    /// What [`Marks::copies`] was when the entry was looked at.
+    copies: u64,
     recheck_at: Instant,
     hits: u32,
+}
+
+/// Where a copy is taken from.
+pub(super) struct Original<'a> {
+    pub(super) entry: &'a Entry,
+    pub(super) lifetimes: &'a Lifetimes,
+    /// What [`Marks::copies`] was before the entry was looked at.
+    pub(super) copies: u64,
 }
 
 impl Recent {
@@ -72,20 +69,20 @@ impl Recent {
         Self { tags: vec![Tag::default(); SLOTS].into(), copies: (0..SLOTS).map(|_| None).collect() }
     }
 
-    /// The copy of what is behind `key`, whose hash is `hash`.
-    pub(super) fn get(&mut self, key: KeyRef<'_>, hash: KeyHash, now: Instant) -> Option<Hit> {
+    /// The copy of what is behind `key`, whose hash is `hash`, if it is still worth something.
+    pub(super) fn get(&mut self, key: KeyRef<'_>, hash: KeyHash, now: Instant, marks: &Marks) -> Option<Hit> {
         let slot = hash.slot();
         let tag = self.tags.get_mut(slot).filter(|tag| tag.held == hash)?;
-        let copy = self.copies[slot].as_mut().filter(|copy| copy.answers(key, now))?;
+        let copy = self.copies[slot].as_mut().filter(|copy| copy.answers(key, now, marks))?;
         copy.hits = copy.hits.wrapping_add(1);
         tag.contender = KeyHash::default();
         Some(Hit { tenant: copy.tenant.clone(), touch: copy.hits.is_multiple_of(HITS_PER_TOUCH) })
     }
 
-    /// Takes a copy of `entry` where the same key came twice in a row: of those that come once, most never come again, and
+    /// Takes a copy of `original` where the same key came twice in a row: of those that come once, most never come again, and
     /// copying them would cost an allocation each and the slots of the busy ones.
-    pub(super) fn keep(&mut self, key: KeyRef<'_>, hash: KeyHash, entry: &Entry) {
-        let Some(tenant) = &entry.tenant else { return };
+    pub(super) fn keep(&mut self, key: KeyRef<'_>, hash: KeyHash, original: &Original<'_>) {
+        let Some(tenant) = &original.entry.tenant else { return };
         let slot = hash.slot();
         let tag = &mut self.tags[slot];
         if tag.held != hash && tag.contender != hash {
@@ -94,34 +91,39 @@ impl Recent {
         }
         tag.held = hash;
         match &mut self.copies[slot] {
-            Some(copy) if copy.key.as_ref() == key => copy.renew(tenant, entry),
-            copy => *copy = Some(Copy::of(key, tenant, entry)),
+            Some(copy) if copy.key.as_ref() == key => copy.renew(tenant, original),
+            copy => *copy = Some(Copy::of(key, tenant, original)),
         }
     }
 }
 
 impl Copy {
-    fn of(key: KeyRef<'_>, tenant: &Tenant, entry: &Entry) -> Self {
+    fn of(key: KeyRef<'_>, tenant: &Tenant, original: &Original<'_>) -> Self {
         Self {
             key: key.into(),
             tenant: detached(tenant),
-            validity: entry.validity.clone(),
-            recheck_at: entry.recheck_at(),
+            stamp: original.entry.stamp,
+            copies: original.copies,
+            recheck_at: original.entry.recheck_at(original.lifetimes),
             hits: 0,
         }
     }
 
     /// Follows the entry; the tenant's copy stays where nothing has changed.
-    fn renew(&mut self, tenant: &Tenant, entry: &Entry) {
+    fn renew(&mut self, tenant: &Tenant, original: &Original<'_>) {
         if self.tenant != *tenant {
             self.tenant = detached(tenant);
         }
-        self.validity = entry.validity.clone();
-        self.recheck_at = entry.recheck_at();
+        self.stamp = original.entry.stamp;
+        self.copies = original.copies;
+        self.recheck_at = original.entry.recheck_at(original.lifetimes);
     }
 
-    fn answers(&self, key: KeyRef<'_>, now: Instant) -> bool {
-        self.key.as_ref() == key && now < self.recheck_at && self.validity.is_valid()
+    fn answers(&self, key: KeyRef<'_>, now: Instant, marks: &Marks) -> bool {
+        self.key.as_ref() == key
+            && now < self.recheck_at
+            && self.copies == marks.copies()
+            && marks.holds_copy(&self.stamp)
     }
 }
 
@@ -131,101 +133,119 @@ fn detached(tenant: &Tenant) -> Tenant {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::{Arc, LazyLock},
-        time::Duration,
-    };
+    use std::time::Duration;
 
     use super::{
-        super::{Settings, cache::Cache, tests::tenant},
+        super::{Settings, tests::tenant},
         *,
     };
 
     const HOST: KeyRef<'static> = KeyRef::CustomDomain("shop.example");
 
-    fn entry(key: KeyRef<'_>, id: &str, now: Instant) -> Arc<Entry> {
-        let cache = Cache::new(&Settings::default());
-        cache.store(key.into(), Some(tenant(id)), now, Validity::new());
-        cache.get(key, now).unwrap()
+    struct Fixture {
+        marks: Marks,
+        lifetimes: Lifetimes,
+        recent: Recent,
+        now: Instant,
     }
 
-    fn hash(key: KeyRef<'_>) -> KeyHash {
-        static HASHER: LazyLock<KeyHasher> = LazyLock::new(KeyHasher::default);
-        HASHER.hash(key)
-    }
+    impl Fixture {
+        fn new() -> Self {
+            let lifetimes = Lifetimes::new(&Settings::default());
+            Self { marks: Marks::new(), lifetimes, recent: Recent::new(), now: Instant::now() }
+        }
 
-    fn holding(key: KeyRef<'_>, entry: &Entry) -> Recent {
-        let mut recent = Recent::new();
-        recent.keep(key, hash(key), entry);
-        recent.keep(key, hash(key), entry);
-        recent
+        fn holding(key: KeyRef<'_>, id: &str) -> Self {
+            let mut fixture = Self::new();
+            fixture.keep(key, id);
+            fixture.keep(key, id);
+            fixture
+        }
+
+        fn keep(&mut self, key: KeyRef<'_>, id: &str) {
+            let (hash, tenant) = (self.marks.hash(key), tenant(id));
+            let stamp = self.marks.stamp(&self.marks.depart(hash), Some(&tenant.id)).unwrap();
+            let entry = Entry::new(Some(tenant), stamp, self.now);
+            let original = Original { entry: &entry, lifetimes: &self.lifetimes, copies: self.marks.copies() };
+            self.recent.keep(key, hash, &original);
+        }
+
+        fn hit(&mut self, key: KeyRef<'_>) -> Option<Hit> {
+            self.recent.get(key, self.marks.hash(key), self.now, &self.marks)
+        }
+
+        fn id(&mut self, key: KeyRef<'_>) -> Option<String> {
+            self.hit(key).map(|hit| hit.tenant.id.to_string())
+        }
     }
 
     #[test]
     fn a_key_is_kept_when_it_comes_again() {
-        let now = Instant::now();
-        let entry = entry(HOST, "1", now);
-        let mut recent = Recent::new();
-        recent.keep(HOST, hash(HOST), &entry);
-        assert!(recent.get(HOST, hash(HOST), now).is_none());
-        recent.keep(HOST, hash(HOST), &entry);
-        assert_eq!(recent.get(HOST, hash(HOST), now).unwrap().tenant, tenant("1"));
+        let mut fixture = Fixture::new();
+        fixture.keep(HOST, "1");
+        assert!(fixture.hit(HOST).is_none());
+        fixture.keep(HOST, "1");
+        assert_eq!(fixture.id(HOST).unwrap(), "1");
     }
 
     #[test]
-    fn a_copy_ends_with_its_entry_or_with_its_time() {
-        let now = Instant::now();
-        let entry = entry(HOST, "1", now);
-        let mut recent = holding(HOST, &entry);
-        assert!(recent.get(HOST, hash(HOST), now + Settings::default().fresh_for).is_none());
-        assert!(recent.get(HOST, hash(HOST), now).is_some());
-        entry.validity.revoke();
-        assert!(recent.get(HOST, hash(HOST), now).is_none());
+    fn a_copy_ends_with_its_time() {
+        let mut fixture = Fixture::holding(HOST, "1");
+        fixture.now += Settings::default().fresh_for - Duration::from_nanos(1);
+        assert!(fixture.hit(HOST).is_some());
+        fixture.now += Duration::from_nanos(1);
+        assert!(fixture.hit(HOST).is_none());
+    }
+
+    #[test]
+    fn a_copy_ends_with_a_change_and_when_changes_may_have_been_missed() {
+        let endings: [fn(&Marks); 4] = [
+            |marks| marks.change_key(marks.hash(HOST)),
+            |marks| marks.change_tenant(&tenant("1").id),
+            Marks::change_everything,
+            Marks::doubt,
+        ];
+        for end in endings {
+            let mut fixture = Fixture::holding(HOST, "1");
+            end(&fixture.marks);
+            assert!(fixture.hit(HOST).is_none());
+        }
     }
 
     #[test]
     fn a_renewed_copy_follows_the_entry() {
-        let now = Instant::now();
-        let mut recent = holding(HOST, &entry(HOST, "1", now));
-        let later = now + Duration::from_secs(90);
-        recent.keep(HOST, hash(HOST), &entry(HOST, "2", later));
-        assert_eq!(recent.get(HOST, hash(HOST), later).unwrap().tenant, tenant("2"));
+        let mut fixture = Fixture::holding(HOST, "1");
+        fixture.now += Duration::from_secs(90);
+        fixture.keep(HOST, "2");
+        assert_eq!(fixture.id(HOST).unwrap(), "2");
     }
 
     #[test]
     fn keys_that_differ_in_kind_alone_are_different() {
-        let now = Instant::now();
-        let mut recent = holding(KeyRef::CustomDomain("shop"), &entry(HOST, "1", now));
-        let label = KeyRef::Label { platform: None, label: "shop" };
-        assert!(recent.get(label, hash(label), now).is_none());
+        let mut fixture = Fixture::holding(KeyRef::CustomDomain("shop"), "1");
+        assert!(fixture.hit(KeyRef::Label { platform: None, label: "shop" }).is_none());
     }
 
     #[test]
     fn no_key_is_answered_by_another_of_the_same_slot() {
-        let now = Instant::now();
-        let entry = entry(HOST, "1", now);
-        let mut recent = holding(HOST, &entry);
-        let strangers: Vec<String> = (0..20_000).map(|number| format!("{number}.example")).collect();
-        assert!(
-            strangers
-                .iter()
-                .all(|name| recent.get(KeyRef::CustomDomain(name), hash(KeyRef::CustomDomain(name)), now).is_none())
-        );
-        assert!(recent.get(HOST, hash(HOST), now).is_some());
+        let mut fixture = Fixture::holding(HOST, "1");
+        let mut strangers = (0..20_000).map(|number| format!("{number}.example"));
+        assert!(strangers.all(|name| fixture.hit(KeyRef::CustomDomain(&name)).is_none()));
+        assert!(fixture.hit(HOST).is_some());
     }
 
     #[test]
     fn no_key_is_answered_by_another_of_the_same_hash() {
-        let now = Instant::now();
-        let mut recent = holding(HOST, &entry(HOST, "1", now));
-        assert!(recent.get(KeyRef::CustomDomain("other.example"), hash(HOST), now).is_none());
+        let Fixture { marks, mut recent, now, .. } = Fixture::holding(HOST, "1");
+        let hash = marks.hash(HOST);
+        assert!(recent.get(HOST, hash, now, &marks).is_some());
+        assert!(recent.get(KeyRef::CustomDomain("other.example"), hash, now, &marks).is_none());
     }
 
     #[test]
     fn the_shared_cache_hears_of_every_so_many_hits() {
-        let now = Instant::now();
-        let mut recent = holding(HOST, &entry(HOST, "1", now));
-        let touches = (0..HITS_PER_TOUCH * 10).filter(|_| recent.get(HOST, hash(HOST), now).unwrap().touch).count();
+        let mut fixture = Fixture::holding(HOST, "1");
+        let touches = (0..HITS_PER_TOUCH * 10).filter(|_| fixture.hit(HOST).unwrap().touch).count();
         assert_eq!(touches, 10);
     }
 }

@@ -5,13 +5,10 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, types::ValueRef};
 
 use super::{
-    BoxFuture, SourceError, TenantSource,
+    Answer, Blame, BoxFuture, SourceError, TenantSource,
     queries::{self, Row},
 };
-use crate::{
-    database::sqlite::Database,
-    routing::{Tenant, TenantKey},
-};
+use crate::{database::sqlite::Database, routing::TenantKey};
 
 /// For the turn on the connection and the query; as long as a request waits by default.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -27,20 +24,28 @@ impl SqliteSource {
         Self { database }
     }
 
-    async fn find(&self, key: &TenantKey) -> Result<Option<Tenant>, SourceError> {
+    async fn find(&self, key: &TenantKey) -> Answer {
         let (sql, name) = queries::statement(key);
         let name = name.to_owned();
         let query = self.database.run(move |connection| row(connection, sql, &name));
         let row = tokio::time::timeout(DEADLINE, query)
             .await
-            .map_err(|elapsed| SourceError { context: "SQLite did not answer in time", cause: elapsed.into() })?
-            .map_err(|error| SourceError { context: "SQLite could not be asked", cause: error.into() })?;
+            .map_err(|elapsed| SourceError {
+                context: "SQLite did not answer in time",
+                blame: Blame::Database,
+                cause: elapsed.into(),
+            })?
+            .map_err(|error| SourceError {
+                context: "SQLite could not be asked",
+                blame: Blame::Database,
+                cause: error.into(),
+            })?;
         row.map(|row| row.tenant()).transpose()
     }
 }
 
 impl TenantSource for SqliteSource {
-    fn load<'a>(&'a self, key: &'a TenantKey) -> BoxFuture<'a, Result<Option<Tenant>, SourceError>> {
+    fn load<'a>(&'a self, key: &'a TenantKey) -> BoxFuture<'a, Answer> {
         Box::pin(self.find(key))
     }
 }

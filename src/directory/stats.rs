@@ -28,7 +28,9 @@ pub enum Event {
     TimedOut,
     /// Refused, since too many loads were in the air.
     Shed,
-    /// A load began, for a waiting request or as a refresh.
+    /// Refused, since the database has not answered lately.
+    TurnedAway,
+    /// A load began, for a waiting request, as a refresh, or to compare what is held.
     LoadStarted,
     /// A load found the tenant.
     LoadFound,
@@ -36,11 +38,13 @@ pub enum Event {
     LoadAbsent,
     /// A load could not ask the database.
     LoadFailed,
+    /// A query was sent, for one load or for many.
+    Queried,
 }
 
 impl Event {
     /// Every event, in order of declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::RecentHit,
         Self::FoundHit,
         Self::StaleServed,
@@ -50,10 +54,12 @@ impl Event {
         Self::WaitedFailed,
         Self::TimedOut,
         Self::Shed,
+        Self::TurnedAway,
         Self::LoadStarted,
         Self::LoadFound,
         Self::LoadAbsent,
         Self::LoadFailed,
+        Self::Queried,
     ];
 }
 

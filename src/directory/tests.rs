@@ -7,13 +7,13 @@ use std::{
         Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    thread,
+    thread::{self, ScopedJoinHandle},
 };
 
 use tokio::{runtime::Handle, sync::Semaphore, task::JoinSet};
 
 use super::*;
-use crate::routing::{Status, TenantId};
+use crate::routing::{Status, Tenant, TenantId, TenantKey};
 
 const HOST: KeyRef<'static> = KeyRef::CustomDomain("shop.example");
 const SECOND: Duration = Duration::from_secs(1);
@@ -78,14 +78,16 @@ impl Script {
         let behaviour = *self.behaviour.lock().unwrap();
         match behaviour {
             Behaviour::Answer => Ok(self.rows.lock().unwrap().get(name).map(|id| tenant(id))),
-            Behaviour::Fail => Err(SourceError { context: "scripted", cause: "on purpose".into() }),
+            Behaviour::Fail => {
+                Err(SourceError { context: "scripted", blame: Blame::Database, cause: "on purpose".into() })
+            }
             Behaviour::Panic => panic!("on purpose"),
         }
     }
 }
 
 impl TenantSource for Script {
-    fn load<'a>(&'a self, key: &'a TenantKey) -> BoxFuture<'a, Result<Option<Tenant>, SourceError>> {
+    fn load<'a>(&'a self, key: &'a TenantKey) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
             let answer = self.answer(key);
             drop(self.gate.acquire().await);
@@ -318,7 +320,7 @@ async fn what_is_forgotten_is_asked_anew_by_every_worker() {
     }
     assert!(directory.stats().snapshot().count(Event::RecentHit) > 0);
     script.set("shop.example", Some("2"));
-    directory.forget(HOST);
+    directory.apply(&[Change::Domain("shop.example".into())]);
     for reader in &readers {
         assert_eq!(reader.lookup(HOST, now).await.unwrap(), Some(tenant("2")));
     }
@@ -332,7 +334,7 @@ async fn a_forgotten_absence_is_asked_anew() {
     let now = Instant::now();
     assert_eq!(reader.lookup(new, now).await.unwrap(), None);
     script.set("new.example", Some("2"));
-    directory.forget(new);
+    directory.apply(&[Change::Domain("new.example".into())]);
     assert_eq!(reader.lookup(new, now).await.unwrap(), Some(tenant("2")));
 }
 
@@ -348,7 +350,7 @@ async fn a_load_that_began_before_a_change_does_not_outlive_it() {
     };
     settle().await;
     script.set("shop.example", Some("2"));
-    directory.forget(HOST);
+    directory.apply(&[Change::Domain("shop.example".into())]);
     script.release();
     assert_eq!(early.await.unwrap(), Some(tenant("1")));
     assert_eq!(reader.lookup(HOST, now).await.unwrap(), Some(tenant("2")));
@@ -365,7 +367,7 @@ async fn a_refresh_that_began_before_a_change_does_not_outlive_it() {
     reader.lookup(HOST, later).await.unwrap();
     settle().await;
     script.set("shop.example", None);
-    directory.forget(HOST);
+    directory.apply(&[Change::Domain("shop.example".into())]);
     script.release();
     settle().await;
     assert_eq!(reader.lookup(HOST, later).await.unwrap(), None);
@@ -376,7 +378,7 @@ async fn a_refresh_that_began_before_a_change_does_not_outlive_it() {
 struct Version(AtomicU64);
 
 impl TenantSource for Version {
-    fn load<'a>(&'a self, _: &'a TenantKey) -> BoxFuture<'a, Result<Option<Tenant>, SourceError>> {
+    fn load<'a>(&'a self, _: &'a TenantKey) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
             let version = self.0.load(Ordering::SeqCst);
             tokio::task::yield_now().await;
@@ -385,15 +387,18 @@ impl TenantSource for Version {
     }
 }
 
-/// Every entry is stale at once, so that loads, refreshes, copies and changes all meet.
+/// Every entry is stale at once, so that loads, refreshes, copies and changes all meet: between two changes some look-ups are
+/// answered, for which the second level, the first one and a refresh have time.
 #[test]
 fn no_lookup_is_answered_from_before_a_change_that_was_applied_before_it() {
     const CHANGES: u64 = 3_000;
+    const ANSWERS_PER_CHANGE: u64 = 8;
     let control = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let source = Arc::new(Version::default());
-    let settings = Settings { fresh_for: Duration::ZERO, ..Settings::default() };
+    let settings =
+        Settings { fresh_for: Duration::ZERO, lookup_timeout: Duration::from_hours(1), ..Settings::default() };
     let directory = Directory::new(settings, Arc::<Version>::clone(&source), control.handle().clone());
-    let (applied, now) = (AtomicU64::new(0), Instant::now());
+    let (applied, answered, now) = (AtomicU64::new(0), AtomicU64::new(0), Instant::now());
     let read = || {
         let reader = directory.reader();
         while applied.load(Ordering::SeqCst) < CHANGES {
@@ -401,15 +406,19 @@ fn no_lookup_is_answered_from_before_a_change_that_was_applied_before_it() {
             let answer = control.block_on(reader.lookup(HOST, now)).unwrap().unwrap();
             let version: u64 = answer.id.as_str().parse().unwrap();
             assert!(version >= at_least, "{version} was served after {at_least} had been applied");
+            answered.fetch_add(1, Ordering::SeqCst);
         }
     };
     thread::scope(|scope| {
         let readers = [scope.spawn(read), scope.spawn(read)];
         for change in 1..=CHANGES {
             source.0.store(change, Ordering::SeqCst);
-            directory.forget(HOST);
+            directory.apply(&[Change::Domain("shop.example".into())]);
             applied.store(change, Ordering::SeqCst);
-            thread::yield_now();
+            let enough = answered.load(Ordering::SeqCst) + ANSWERS_PER_CHANGE;
+            while answered.load(Ordering::SeqCst) < enough && !readers.iter().any(ScopedJoinHandle::is_finished) {
+                thread::yield_now();
+            }
         }
         for reader in readers {
             reader.join().unwrap();

@@ -27,7 +27,7 @@ pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
 }
 
-/// What the directory counts; all since the start but for the last three, which are as of now.
+/// What the directory counts; all since the start but for the last five, which are as of now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DirectoryCounts {
     /// Answered by a worker's own first level.
@@ -46,6 +46,8 @@ pub struct DirectoryCounts {
     pub timeout: u64,
     /// Too many loads under way for another one.
     pub overloaded: u64,
+    /// The database had not answered lately, and was not asked.
+    pub away: u64,
     /// Waited for a load that could not ask the database.
     pub failed: u64,
     /// Loads that found a tenant; refreshes are loads too, and many look-ups may wait for one.
@@ -54,12 +56,18 @@ pub struct DirectoryCounts {
     pub loads_absent: u64,
     /// Loads that could not ask the database.
     pub loads_failed: u64,
+    /// Queries sent for all of them; one can read for many loads.
+    pub queries: u64,
     /// Tenants held.
     pub entries_found: u64,
     /// Absences held.
     pub entries_absent: u64,
     /// Loads under way.
     pub loads_in_flight: u64,
+    /// Tenants held that are still to be compared with the database, after changes may have been missed.
+    pub entries_unchecked: u64,
+    /// Whether the database counts as away.
+    pub is_away: bool,
 }
 
 /// What the access log counts.

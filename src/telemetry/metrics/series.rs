@@ -174,24 +174,29 @@ pub(super) fn directory(encoder: &mut DescriptorEncoder<'_>, counts: &DirectoryC
         ("absent", counts.absent),
         ("timeout", counts.timeout),
         ("overloaded", counts.overloaded),
+        ("away", counts.away),
         ("failed", counts.failed),
     ] {
         labelled(&mut lookups, &[("outcome", outcome)], count)?;
     }
     // What does the database have to do, and can it?
-    let mut loads = family(encoder, "directory_loads", "Questions to the database", MetricType::Counter)?;
+    let mut loads = family(encoder, "directory_loads", "Tenant keys asked for", MetricType::Counter)?;
     let counts_by_outcome =
         [("found", counts.loads_found), ("absent", counts.loads_absent), ("failed", counts.loads_failed)];
     for (outcome, count) in counts_by_outcome {
         labelled(&mut loads, &[("outcome", outcome)], count)?;
     }
+    counter(encoder, "directory_queries", "Queries sent for them", counts.queries)?;
     // How full are the caches? A full cache of absences is a flood of unknown hosts.
     let mut entries = family(encoder, "directory_entries", "Entries held", MetricType::Gauge)?;
     for (kind, held) in [("found", counts.entries_found), ("absent", counts.entries_absent)] {
         entries.encode_family(&[("kind", kind)])?.encode_gauge(&held)?;
     }
-    // Is the database keeping up?
-    gauge(encoder, "directory_loads_in_flight", "Questions to the database under way", None, counts.loads_in_flight)
+    // Is what is held compared already, after changes may have been missed?
+    gauge(encoder, "directory_entries_unchecked", "Entries still to be compared", None, counts.entries_unchecked)?;
+    // Is the database keeping up, and is it there at all?
+    gauge(encoder, "directory_loads_in_flight", "Tenant keys asked for now", None, counts.loads_in_flight)?;
+    gauge(encoder, "directory_database_away", "1 while the database does not answer", None, u32::from(counts.is_away))
 }
 
 /// Writes the series of the access log.

@@ -1,0 +1,134 @@
+//! A worker's door to the directory.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use super::{
+    CouldNotAsk, Event, Shared,
+    entry::Entry,
+    flights::{Boarding, Budget, Departure, Flight, Outcome},
+    marks::{KeyHash, Marks},
+    recent::{Original, Recent},
+    stats::Counters,
+};
+use crate::routing::{KeyRef, Tenant};
+
+/// One worker's door to the directory, in cache lines of its own (two: processors fetch them in pairs).
+#[repr(align(128))]
+pub struct Reader {
+    shared: Arc<Shared>,
+    marks: Arc<Marks>,
+    /// Only its own worker takes this lock.
+    recent: Mutex<Recent>,
+    counters: Arc<Counters>,
+}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            marks: Arc::clone(&shared.loader.marks),
+            recent: Mutex::new(Recent::new()),
+            counters: shared.loader.stats.reader(),
+            shared,
+        }
+    }
+
+    /// Who is behind `key`; `None` where the database said that nobody is.
+    ///
+    /// A hit never waits, and allocates only when a key that comes again and again is copied to this worker's first level.
+    /// Waiting for a load needs a runtime with timers. `now` is when the request came: all that it waits for here ends
+    /// [`Settings::lookup_timeout`](super::Settings::lookup_timeout) later, however many keys it asks for.
+    pub async fn lookup(&self, key: KeyRef<'_>, now: Instant) -> Result<Option<Tenant>, CouldNotAsk> {
+        let hash = self.marks.hash(key);
+        if let Some(tenant) = self.recall(key, hash, now) {
+            return Ok(Some(tenant));
+        }
+        let copies = self.marks.copies();
+        match self.shared.loader.cache.get(key, now) {
+            Some(entry) => Ok(self.answer(key, hash, &entry, copies, now)),
+            None => self.wait_for_load(key, now).await,
+        }
+    }
+
+    fn recall(&self, key: KeyRef<'_>, hash: KeyHash, now: Instant) -> Option<Tenant> {
+        let mut recent = self.recent();
+        let hit = recent.get(key, hash, now, &self.marks)?;
+        self.counters.count_under_lock(Event::RecentHit);
+        drop(recent);
+        if hit.touch {
+            self.shared.loader.cache.touch(key);
+        }
+        Some(hit.tenant)
+    }
+
+    fn answer(&self, key: KeyRef<'_>, hash: KeyHash, entry: &Entry, copies: u64, now: Instant) -> Option<Tenant> {
+        let lifetimes = &self.shared.loader.cache.lifetimes;
+        let fresh_until = lifetimes.fresh_until(entry);
+        self.counters.count(match entry.tenant {
+            None => Event::AbsentHit,
+            Some(_) if now < fresh_until => Event::FoundHit,
+            Some(_) => Event::StaleServed,
+        });
+        if entry.claim_refresh(now, fresh_until) {
+            self.refresh(key, now);
+        }
+        self.recent().keep(key, hash, &Original { entry, lifetimes, copies });
+        entry.tenant.clone()
+    }
+
+    pub(super) async fn wait_for_load(&self, key: KeyRef<'_>, now: Instant) -> Outcome {
+        let flight = match self.shared.flights.board(key, self.budget(key), now) {
+            Boarding::Joined(flight) => flight,
+            Boarding::Leading(departure) => self.lead(departure, now),
+            Boarding::Full => {
+                self.counters.count(Event::Shed);
+                return Err(CouldNotAsk::Overloaded);
+            }
+        };
+        let landed = tokio::time::timeout_at((now + self.shared.lookup_timeout).into(), flight.outcome.wait()).await;
+        self.counters.count(match landed {
+            Ok(Ok(Some(_))) => Event::WaitedFound,
+            Ok(Ok(None)) => Event::WaitedAbsent,
+            Ok(Err(CouldNotAsk::Away)) => Event::TurnedAway,
+            Ok(Err(_)) => Event::WaitedFailed,
+            Err(_) => Event::TimedOut,
+        });
+        landed.map_or(Err(CouldNotAsk::Timeout), Outcome::clone)
+    }
+
+    fn budget(&self, key: KeyRef<'_>) -> Budget {
+        if self.shared.loader.cache.has_known(key) { Budget::Known } else { Budget::Stranger }
+    }
+
+    /// Starts the load, unless another has landed between the look into the cache and the boarding.
+    fn lead(&self, departure: Departure, now: Instant) -> Arc<Flight> {
+        let flight = Arc::clone(&departure.flight);
+        match self.shared.loader.cache.get(departure.key.as_ref(), now) {
+            Some(entry) => departure.land(Ok(entry.tenant.clone())),
+            None => self.depart(departure, now),
+        }
+        flight
+    }
+
+    /// Asks again in the background; where that is impossible now, the entry is tried again later.
+    fn refresh(&self, key: KeyRef<'_>, now: Instant) {
+        if let Boarding::Leading(departure) = self.shared.flights.board(key, Budget::Known, now) {
+            self.depart(departure, now);
+        }
+    }
+
+    fn depart(&self, departure: Departure, now: Instant) {
+        if self.shared.loader.breaker.admits(now) {
+            self.shared.loader.stats.count(Event::LoadStarted);
+            self.shared.line.enter(departure);
+        } else {
+            departure.land(Err(CouldNotAsk::Away));
+        }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,85 @@
+//! Asks again about every tenant held, in the background, after changes may have been missed.
+//!
+//! What is held is served meanwhile, as if it were fresh for no longer than without news. Nothing hurries: the database may
+//! have just come back, and every instance does the same. A name that was moved to a store unnoticed learns of that store's
+//! changes when it has been compared.
+
+use std::{
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep;
+
+use super::{
+    Event, Shared,
+    flights::{Boarding, Budget},
+    loads::BATCH_MAX,
+};
+use crate::routing::TenantKey;
+
+/// Between two queries: 200,000 tenants take 15 seconds, and a fifth of one connection's time.
+const PACE: Duration = Duration::from_millis(10);
+
+/// Before what could not be read is tried again.
+const WAIT: Duration = Duration::from_millis(500);
+
+impl Shared {
+    /// Compares what was read before `since`. A recheck that is under way ends.
+    pub(super) fn start_recheck(shared: &Arc<Self>, since: Instant) {
+        let round = shared.rounds.fetch_add(1, SeqCst) + 1;
+        shared.unchecked.store(usize::MAX, SeqCst);
+        let shared = Arc::clone(shared);
+        shared.control.clone().spawn(async move { shared.recheck(round, since).await });
+    }
+
+    /// Ends what is under way.
+    pub(super) fn end_recheck(&self) {
+        self.rounds.fetch_add(1, SeqCst);
+        self.unchecked.store(0, SeqCst);
+    }
+
+    async fn recheck(self: Arc<Self>, round: u64, since: Instant) {
+        let mut left = self.loader.cache.found_keys();
+        let tenants = left.len();
+        while self.goes_on(round, left.len()) {
+            let batch = left.split_off(left.len().saturating_sub(BATCH_MAX));
+            self.compare(&batch).await;
+            let unread = batch.into_iter().filter(|key| self.loader.cache.holds_from(since, key));
+            let read_all = left.len();
+            left.extend(unread);
+            sleep(if left.len() == read_all { PACE } else { WAIT }).await;
+        }
+        if self.rounds.load(SeqCst) == round {
+            tracing::info!(tenants, "what is held was compared with the database");
+        }
+    }
+
+    /// Tells how many are left, unless a newer round has begun.
+    fn goes_on(&self, round: u64, left: usize) -> bool {
+        let is_newest = self.rounds.load(SeqCst) == round;
+        if is_newest {
+            self.unchecked.store(left, SeqCst);
+        }
+        is_newest && left > 0
+    }
+
+    /// Those in the air already began after the doubt did.
+    async fn compare(&self, keys: &[Arc<TenantKey>]) {
+        let now = super::now();
+        let (mut departures, mut under_way) = (Vec::with_capacity(keys.len()), Vec::new());
+        for key in keys {
+            match self.flights.board((**key).as_ref(), Budget::Own, now) {
+                Boarding::Leading(departure) => departures.push(departure),
+                Boarding::Joined(flight) => under_way.push(flight),
+                Boarding::Full => {}
+            }
+        }
+        departures.iter().for_each(|_| self.loader.stats.count(Event::LoadStarted));
+        self.loader.load(departures).await;
+        for flight in under_way {
+            // An error leaves the old entry, which is seen by the caller.
+            let _ = flight.outcome.wait().await;
+        }
+    }
+}
