@@ -21,6 +21,7 @@ fn line(target: &str, time_ms: u64) -> Line<'_> {
         host: "shop.alpha.com",
         target,
         version: "HTTP/1.1",
+        tls: "",
         store: "12345",
         matched: "custom_domain",
         status: 200,

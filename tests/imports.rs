@@ -17,11 +17,12 @@ const RULES: &[(&str, &[&str])] = &[
     ("directory", &["routing", "database", "lifecycle", "telemetry"]),
     ("catalog", &["routing", "database"]),
     ("upstream", &["routing", "lifecycle", "telemetry"]),
-    ("proxy", &["routing", "directory", "upstream", "lifecycle", "telemetry"]),
-    ("admin", &["routing", "database", "directory", "catalog", "upstream", "proxy", "lifecycle", "telemetry"]),
+    ("tls", &["routing", "database", "lifecycle", "telemetry"]),
+    ("proxy", &["routing", "directory", "upstream", "tls", "lifecycle", "telemetry"]),
+    ("admin", &["routing", "database", "directory", "catalog", "upstream", "tls", "proxy", "lifecycle", "telemetry"]),
     (
         "config",
-        &["routing", "database", "directory", "catalog", "upstream", "proxy", "admin", "lifecycle", "telemetry"],
+        &["routing", "database", "directory", "catalog", "upstream", "tls", "proxy", "admin", "lifecycle", "telemetry"],
     ),
 ];
 

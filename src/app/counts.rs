@@ -1,24 +1,42 @@
 //! What parts that know nothing of metrics have counted, under the names that the metrics give it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::UNIX_EPOCH};
 
 use crate::{
     directory::{Directory, Event},
     proxy::Buffers,
     telemetry::{
         access_log::AccessLog,
-        metrics::{AccessLogCounts, BufferCounts, DirectoryCounts, Metrics},
+        metrics::{AccessLogCounts, BufferCounts, CertificateCounts, DirectoryCounts, Metrics},
     },
+    tls::Certificates,
 };
 
-/// Makes the series of directory, access log and buffers readable for a scrape.
-pub(super) fn register(metrics: &Metrics, directory: &Directory, access_log: &AccessLog, buffers: &Arc<Buffers>) {
+/// Makes the series of directory, access log, buffers and certificates readable for a scrape.
+pub(super) fn register(
+    metrics: &Metrics,
+    directory: &Directory,
+    access_log: &AccessLog,
+    buffers: &Arc<Buffers>,
+    certificates: &Arc<Certificates>,
+) {
     let directory = directory.clone();
     metrics.register_directory(move || directory_counts(&directory));
     let dropped = access_log.dropped_counter();
     metrics.register_access_log(move || AccessLogCounts { dropped: dropped() });
     let buffers = Arc::clone(buffers);
     metrics.register_buffers(move || BufferCounts { held: buffers.held() as u64, refused: buffers.refusals() });
+    let certificates = Arc::clone(certificates);
+    metrics.register_certificates(move || certificate_counts(&certificates));
+}
+
+fn certificate_counts(certificates: &Certificates) -> CertificateCounts {
+    let counts = certificates.counts();
+    CertificateCounts {
+        held: counts.held as u64,
+        earliest_expiry: counts.earliest_expiry.map(|expiry| expiry.duration_since(UNIX_EPOCH).unwrap_or_default()),
+        failures: counts.failures,
+    }
 }
 
 fn directory_counts(directory: &Directory) -> DirectoryCounts {

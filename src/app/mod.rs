@@ -7,14 +7,7 @@ mod counts;
 mod rows;
 mod threads;
 
-use std::{
-    future::Future,
-    io,
-    net::{SocketAddr, TcpListener as StdListener},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore, task::spawn_blocking};
 
@@ -25,12 +18,13 @@ use crate::{
     database::{postgres, sqlite},
     directory::Directory,
     lifecycle::{Drain, Readiness, Tasks, Termination},
-    proxy::{self, BindError, Buffers, Listeners, Places, Roles},
+    proxy::{self, BindError, Buffers, Listeners, ListeningSocket, Places, Roles, Scheme},
     routing::Rules,
     telemetry::{
         access_log::{AccessLog, Target},
         metrics::Metrics,
     },
+    tls::{self, Acceptor, Certificates, FileError, Files},
     upstream::Upstream,
 };
 
@@ -51,6 +45,8 @@ pub async fn serve(config: Config) -> Result<(), Error> {
 pub struct Addresses {
     /// Plain HTTP, in the order of the configuration.
     pub http: Vec<SocketAddr>,
+    /// TLS, in the order of the configuration.
+    pub https: Vec<SocketAddr>,
     /// The admin listener.
     pub admin: SocketAddr,
 }
@@ -58,8 +54,9 @@ pub struct Addresses {
 /// All parts, bound and connected with each other, not yet running.
 pub struct App {
     addresses: Addresses,
-    sockets: Vec<Vec<StdListener>>,
+    sockets: Vec<Vec<ListeningSocket>>,
     workers: Vec<proxy::Parts>,
+    certificates: (Files, Arc<Certificates>),
     admin: (TcpListener, admin::Parts),
     rows: Rows,
     readiness: Readiness,
@@ -70,20 +67,28 @@ pub struct App {
 impl App {
     /// Binds every socket and builds the parts; serves nothing yet.
     pub async fn bind(config: Config) -> Result<Self, Error> {
-        let listeners = Listeners::bind(&config.proxy.http, config.proxy.workers)?;
+        let listeners = bind_public(&config.proxy)?;
         let admin_listener = bind_admin(config.admin.listen).await?;
-        let addresses = Addresses { http: listeners.addresses().to_vec(), admin: admin_listener.local_addr()? };
+        let addresses = Addresses {
+            http: listeners.addresses(Scheme::Http),
+            https: listeners.addresses(Scheme::Https),
+            admin: admin_listener.local_addr()?,
+        };
+        let files = Files::load(&config.tls.certificates)?;
+        let certificates = files.certificates();
+        let acceptor = acceptor(&config, &certificates)?;
         let rows = Rows::open(&config.database)?;
         let directory = Directory::new(config.directory.clone(), rows.source(), Handle::current());
         let metrics = Metrics::new(config.upstreams.iter().map(|upstream| upstream.name.clone()).collect());
         let access_log = start_access_log(&config)?;
         let buffers = Buffers::new(config.proxy.buffers_max);
-        counts::register(&metrics, &directory, &access_log, &buffers);
+        counts::register(&metrics, &directory, &access_log, &buffers, &certificates);
         let readiness = Readiness::default();
         Ok(Self {
             addresses,
             sockets: listeners.into_workers(),
-            workers: workers(&config, &directory, &metrics, &access_log, &buffers),
+            workers: workers(&config, &directory, &metrics, &access_log, &buffers, acceptor.as_ref()),
+            certificates: (files, certificates),
             admin: (admin_listener, admin::Parts { allow: config.admin.allow, readiness: readiness.clone(), metrics }),
             rows,
             readiness,
@@ -108,6 +113,10 @@ impl App {
         // The admin listener tells about the drain of the workers, and so outlives it.
         let farewell = Drain::new();
         tasks.spawn("admin", admin::serve(listener, parts, farewell.watch()));
+        let (files, certificates) = self.certificates;
+        if !files.is_empty() {
+            tasks.spawn("certificates", files.watch(certificates));
+        }
         let mut threads = Threads::start(self.workers, self.sockets, &drain)?;
         let ended = tokio::select! {
             () = end => Ok(()),
@@ -130,6 +139,20 @@ fn start_access_log(config: &Config) -> Result<AccessLog, Error> {
     AccessLog::start(settings).map_err(|cause| Error::AccessLog { target: config.access_log.target.clone(), cause })
 }
 
+fn bind_public(settings: &proxy::Settings) -> Result<Listeners, BindError> {
+    let http = settings.http.iter().map(|address| (*address, Scheme::Http));
+    let https = settings.https.iter().map(|address| (*address, Scheme::Https));
+    Listeners::bind(http.chain(https), settings.workers)
+}
+
+/// One for all workers, so that a session can go on with another one.
+fn acceptor(config: &Config, certificates: &Arc<Certificates>) -> Result<Option<Acceptor>, Error> {
+    if config.proxy.https.is_empty() {
+        return Ok(None);
+    }
+    Acceptor::new(config.tls.minimum_version, Arc::clone(certificates)).map(Some).map_err(Error::Tls)
+}
+
 async fn bind_admin(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|cause| BindError { address, cause }.into())
 }
@@ -138,6 +161,9 @@ async fn bind_admin(address: SocketAddr) -> Result<TcpListener, Error> {
 fn announce(addresses: &Addresses) {
     for address in &addresses.http {
         tracing::info!(name = "http", %address, "listening");
+    }
+    for address in &addresses.https {
+        tracing::info!(name = "https", %address, "listening");
     }
     tracing::info!(name = "admin", address = %addresses.admin, "listening");
 }
@@ -148,6 +174,7 @@ fn workers(
     metrics: &Metrics,
     access_log: &AccessLog,
     buffers: &Arc<Buffers>,
+    acceptor: Option<&Acceptor>,
 ) -> Vec<proxy::Parts> {
     let rules = Arc::new(Rules::new(config.routing.clone()));
     let upstreams: Vec<_> = config.upstreams.iter().cloned().map(Upstream::new).map(Arc::new).collect();
@@ -159,6 +186,7 @@ fn workers(
         settings: config.proxy.clone(),
         rules: Arc::clone(&rules),
         directory: directory.reader(),
+        acceptor: acceptor.cloned(),
         upstreams: upstreams.clone(),
         roles,
         metrics: metrics.worker(),
@@ -176,6 +204,12 @@ pub enum Error {
     /// An address is taken or not ours.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A certificate cannot be shown.
+    #[error(transparent)]
+    Certificate(#[from] FileError),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] tls::SetUpError),
     /// The database settings cannot be used.
     #[error("the database cannot be used")]
     Postgres(#[from] postgres::Error),

@@ -1,6 +1,6 @@
 //! The worker threads, one runtime each.
 
-use std::{io, net::TcpListener, thread};
+use std::{io, thread};
 
 use tokio::{
     runtime::Builder,
@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::{
     lifecycle::{Drain, DrainWatch},
-    proxy::{Parts, Worker},
+    proxy::{ListeningSocket, Parts, Worker},
 };
 
 /// The running workers. Each holds a watch of the drain until its thread is about to end.
@@ -19,7 +19,7 @@ pub(super) struct Threads {
 
 impl Threads {
     /// Starts one thread per worker.
-    pub(super) fn start(workers: Vec<Parts>, sockets: Vec<Vec<TcpListener>>, drain: &Drain) -> io::Result<Self> {
+    pub(super) fn start(workers: Vec<Parts>, sockets: Vec<Vec<ListeningSocket>>, drain: &Drain) -> io::Result<Self> {
         let (sender, ended) = unbounded_channel();
         for (number, (parts, sockets)) in workers.into_iter().zip(sockets).enumerate() {
             let (end, watch) = (End(sender.clone()), drain.watch());
@@ -50,7 +50,7 @@ impl Drop for End {
 }
 
 /// `watch` outlives the runtime, so that the drain waits for the log lines of what the deadline cut off.
-fn run(parts: Parts, sockets: Vec<TcpListener>, watch: DrainWatch) -> io::Result<()> {
+fn run(parts: Parts, sockets: Vec<ListeningSocket>, watch: DrainWatch) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(Worker::new(parts).run(sockets, watch.clone()));
     drop(runtime);

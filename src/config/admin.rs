@@ -17,7 +17,7 @@ pub(super) fn resolve(written: file::Admin, public: &[SocketAddr], report: &mut 
     let listen = report.convert("admin.listen", written.listen, "127.0.0.1:9900", listen_address).unwrap_or(LISTEN);
     if listen.port() != 0 && public.contains(&listen) {
         let refusal = Refusal::new(
-            "is an address of listen.http as well",
+            "is an address of [listen] as well",
             "an address and port of its own",
             "choose another port: the admin listener must not be reachable from outside",
         );

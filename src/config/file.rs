@@ -19,6 +19,8 @@ use super::{
 pub(super) struct File {
     /// Where usher listens, and what one client may take of it.
     pub(super) listen: Section<Listen>,
+    /// Certificates, and how TLS is spoken.
+    pub(super) tls: Section<Tls>,
     /// The listener for health and metrics.
     pub(super) admin: Section<Admin>,
     /// Which request belongs to whom.
@@ -40,6 +42,8 @@ pub(super) struct File {
 pub(super) struct Listen {
     /// Addresses for plain HTTP; port 0 lets the system choose.
     pub(super) http: Written<List<String>>,
+    /// Addresses for TLS, with HTTP/2 and HTTP/1.1; needs a certificate in `[tls]`.
+    pub(super) https: Written<List<String>>,
     /// Worker threads; 0: one per core.
     pub(super) workers: Written<Count<0, 1024>>,
     /// Client connections at once in the whole process; further ones wait until one ends.
@@ -84,6 +88,40 @@ pub(super) struct Listen {
     pub(super) proxy_protocol: Written<List<String>>,
     /// Whether the app is sent `Forwarded` (RFC 7239) beside `X-Forwarded-For`.
     pub(super) forwarded: Written<bool>,
+}
+
+/// `[tls]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Tls {
+    /// Certificates in PEM files; of two for the same name the first is shown.
+    pub(super) certificates: Written<List<Section<CertificateFiles>>>,
+    /// The oldest version of TLS that is spoken.
+    pub(super) minimum_version: Written<MinimumVersion>,
+}
+
+/// An item of `tls.certificates`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct CertificateFiles {
+    /// The file with the certificate and those between it and its CA. Required.
+    pub(super) certificate: Written<String>,
+    /// The file with its private key, unencrypted. Required.
+    pub(super) key: Written<String>,
+    /// Whether it is shown to clients for whose name there is no other; one at most.
+    pub(super) default: Written<bool>,
+}
+
+/// `tls.minimum_version`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub(super) enum MinimumVersion {
+    /// TLS 1.2 and 1.3.
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3 alone.
+    #[serde(rename = "1.3")]
+    Tls13,
 }
 
 /// `[admin]`.

@@ -4,7 +4,6 @@ use std::{net::SocketAddr, num::NonZero, time::Duration};
 
 use http::HeaderName;
 use ipnet::IpNet;
-use toml::Spanned;
 
 use super::{
     convert::{listen_address, network, plain},
@@ -40,6 +39,7 @@ pub(super) const FRAMING_HEADERS: [&str; 11] = [
 pub(super) fn resolve(written: file::Listen, report: &mut Report<'_>) -> proxy::Settings {
     proxy::Settings {
         http: addresses(written.http, report),
+        https: tls_addresses(written.https, report),
         workers: workers(written.workers.or(0)),
         connections_max: written.connections_max.or(CONNECTIONS_MAX),
         connections_per_client_max: written.connections_per_client_max.or(512),
@@ -70,9 +70,17 @@ fn addresses(written: Written<List<String>>, report: &mut Report<'_>) -> Vec<Soc
         let refusal = Refusal::new("is empty: nobody could reach usher", "one address or more", "name an address");
         report.refuse("listen.http", span, refusal);
     }
-    let parse = |text: &str| listen_address(text).map(Listener);
-    let listeners = report.convert_list("listen.http", written, &["127.0.0.1:8080"], parse);
-    listeners.into_iter().map(Spanned::into_inner).map(|listener| listener.0).collect()
+    let listeners = report.convert_list("listen.http", written, &["127.0.0.1:8080"], listener);
+    plain(listeners).into_iter().map(|listener| listener.0).collect()
+}
+
+fn tls_addresses(written: Written<List<String>>, report: &mut Report<'_>) -> Vec<SocketAddr> {
+    let listeners = report.convert_list("listen.https", written, &[], listener);
+    plain(listeners).into_iter().map(|listener| listener.0).collect()
+}
+
+fn listener(text: &str) -> Result<Listener, Refusal> {
+    listen_address(text).map(Listener)
 }
 
 /// An address that may stand in a list once; port 0 is another port every time.

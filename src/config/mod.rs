@@ -17,6 +17,7 @@ mod routing;
 mod schema;
 mod secrets;
 mod suggest;
+mod tls;
 mod units;
 mod upstreams;
 mod written;
@@ -36,6 +37,8 @@ use crate::{proxy, telemetry, upstream};
 pub struct Config {
     /// `[listen]`.
     pub proxy: proxy::Settings,
+    /// `[tls]`.
+    pub tls: crate::tls::Settings,
     /// `[admin]`.
     pub admin: crate::admin::Settings,
     /// `[routing]`.

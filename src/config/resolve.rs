@@ -3,7 +3,7 @@
 use std::mem;
 
 use super::{
-    Config, Env, admin, database::Located, directory, domains, file::File, listen, log, problems::Report, routing,
+    Config, Env, admin, database::Located, directory, domains, file::File, listen, log, problems::Report, routing, tls,
     upstreams,
 };
 
@@ -11,8 +11,10 @@ use super::{
 pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> Option<Config> {
     let admin_upstream = mem::take(&mut file.routing.0.admin_upstream);
     let homepage_upstream = mem::take(&mut file.routing.0.homepage_upstream);
+    let https = file.listen.0.https.span();
     let proxy = listen::resolve(file.listen.0, report);
-    let admin = admin::resolve(file.admin.0, &proxy.http, report);
+    let tls = tls::resolve(file.tls.0, https.filter(|_| !proxy.https.is_empty()), report);
+    let admin = admin::resolve(file.admin.0, &[&proxy.http[..], &proxy.https].concat(), report);
     let routing = routing::resolve(file.routing.0, report);
     let platforms = u16::try_from(routing.platform_domains.len()).unwrap_or(u16::MAX);
     let (directory, located) = directory::resolve(file.directory.0, platforms, env, report);
@@ -26,6 +28,7 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
     let Located { database, origin: database_origin } = located?;
     Some(Config {
         proxy,
+        tls,
         admin,
         routing,
         directory,

@@ -4,7 +4,7 @@ use std::{
     future::{Future, poll_fn},
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     task::{Context, Poll},
 };
 
@@ -12,19 +12,28 @@ use http::HeaderValue;
 use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
 
 use super::{
-    Standing,
+    Scheme, Standing,
+    clock::Elapsed,
     exchange::Exchange,
+    handshake::{Secured, secure},
     http1, http2,
     places::Place,
     preface::{self, Protocol},
     proxy_protocol,
     pulse::Pulse,
     requester::printed,
+    socket::Socket,
     stream::ClientStream,
+    transport::Transport,
     tunnel::Tunnel,
     worker::Worker,
 };
-use crate::{lifecycle::DrainWatch, telemetry::outcome::Limit, upstream::ClientAddresses};
+use crate::{
+    lifecycle::DrainWatch,
+    telemetry::outcome::{HandshakeFailure, Limit},
+    tls::Acceptor,
+    upstream::ClientAddresses,
+};
 
 /// Time that a client may make us wait before its rate counts: its socket and the network hold that much back.
 const RATE_GRACE_MS: u64 = 10_000;
@@ -45,6 +54,8 @@ pub(super) struct Client {
     pub(super) peer_is_loopback: bool,
     /// How far the word of `address` goes.
     pub(super) standing: Standing,
+    /// What was agreed on in the handshake; unset on plain connections.
+    secured: OnceLock<Box<Secured>>,
     pub(super) pulse: Pulse,
     pub(super) drain: DrainWatch,
     /// What the connection is for once HTTP/1.1 has ended on it.
@@ -62,6 +73,7 @@ impl Client {
             local: addresses.local.map(Box::new),
             address_header: printed(address),
             standing: worker.settings.trusted_proxies.standing(address),
+            secured: OnceLock::new(),
             pulse: Pulse::new(accepted_at),
             drain,
             handed_over: Mutex::default(),
@@ -73,6 +85,16 @@ impl Client {
     /// The address of the peer, or of whom it announced by a PROXY header.
     pub(super) fn address(&self) -> IpAddr {
         self.met.ip()
+    }
+
+    /// What was agreed on in the handshake; `None` on a plain connection.
+    pub(super) fn secured(&self) -> Option<&Secured> {
+        self.secured.get().map(|secured| &**secured)
+    }
+
+    /// The scheme by which the peer has reached usher.
+    pub(super) fn scheme(&self) -> Scheme {
+        if self.secured.get().is_some() { Scheme::Https } else { Scheme::Http }
     }
 
     /// Both ends of the connection, for app servers that are told by PROXY protocol.
@@ -156,7 +178,13 @@ impl Client {
 struct TooMany;
 
 /// Serves `tcp` to its end. What goes wrong on one connection ends that connection and nothing else.
-pub(super) async fn serve(worker: Arc<Worker>, mut tcp: TcpStream, drain: DrainWatch, permit: OwnedSemaphorePermit) {
+pub(super) async fn serve(
+    worker: Arc<Worker>,
+    mut tcp: TcpStream,
+    scheme: Scheme,
+    drain: DrainWatch,
+    permit: OwnedSemaphorePermit,
+) {
     let _open = Open::count(Arc::clone(&worker), permit);
     let Ok(peer) = tcp.peer_addr().map(canonical) else { return };
     if tcp.set_nodelay(true).is_err() {
@@ -166,14 +194,13 @@ pub(super) async fn serve(worker: Arc<Worker>, mut tcp: TcpStream, drain: DrainW
     let local = worker.tells_addresses.then(|| tcp.local_addr().ok()).flatten();
     let client = Arc::new(Client::new(worker, drain.clone(), ClientAddresses { client: peer, local }, address));
     let Ok(_place) = client.take_place() else { return };
-    // In a box, since it goes from hand to hand, and each would reserve space for it.
-    let mut stream = Box::new(ClientStream::new(tcp, Arc::clone(&client)));
     let announcement = pin!(drain.draining());
     let mut announced = Announced { drain: &drain, announcement, is_heard: false };
+    let socket = Socket::new(tcp, Arc::clone(&client));
     // Boxed, since a parked connection of HTTP/1.1 should not have to carry their state.
-    match Box::pin(first_bytes(&client, &mut stream, &mut announced)).await {
-        Some(Protocol::Http1) => http1::serve(&client, stream, &mut announced).await,
-        Some(Protocol::Http2) => Box::pin(http2::serve(&client, stream, &mut announced)).await,
+    match Box::pin(open(&client, socket, scheme, &mut announced)).await {
+        Some((stream, Protocol::Http1)) => http1::serve(&client, stream, &mut announced).await,
+        Some((stream, Protocol::Http2)) => Box::pin(http2::serve(&client, stream, &mut announced)).await,
         None => {}
     }
 }
@@ -183,21 +210,61 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
-/// What the client speaks; `None` where it says nothing in time, or the drain comes first.
-async fn first_bytes(client: &Client, stream: &mut ClientStream, announced: &mut Announced<'_>) -> Option<Protocol> {
-    let limit = client.worker.settings.header_timeout;
-    let mut protocol = pin!(client.worker.clock.within(limit, preface::protocol(stream)));
-    let first = poll_fn(|context| match announced.poll(context) {
-        true => Poll::Ready(None),
-        false => protocol.as_mut().poll(context).map(Some),
-    });
-    match first.await? {
-        Ok(protocol) => protocol.ok(),
-        Err(_elapsed) => {
-            client.worker.metrics.limit(Limit::HeaderTimeout);
+/// The connection as HTTP sees it, and what the client speaks; `None` where that does not become clear, or not in time, or the
+/// drain comes first. In a box, since it goes from hand to hand, and each would reserve space for it.
+async fn open(
+    client: &Client,
+    socket: Socket,
+    scheme: Scheme,
+    announced: &mut Announced<'_>,
+) -> Option<(Box<ClientStream>, Protocol)> {
+    match &client.worker.acceptor {
+        Some(acceptor) if scheme == Scheme::Https => open_tls(client, acceptor, socket, announced).await,
+        _ => {
+            let mut stream = Box::new(ClientStream::new(Transport::Plain(socket)));
+            let protocol = in_time(client, announced, preface::protocol(&mut stream)).await?;
+            Some((stream, protocol.ok()?.ok()?))
+        }
+    }
+}
+
+async fn open_tls(
+    client: &Client,
+    acceptor: &Acceptor,
+    socket: Socket,
+    announced: &mut Announced<'_>,
+) -> Option<(Box<ClientStream>, Protocol)> {
+    let handshake = Box::pin(secure(client, acceptor, socket));
+    let secured = in_time(client, announced, handshake).await?;
+    match secured.unwrap_or(Err(HandshakeFailure::Late)) {
+        Ok((stream, protocol, secured)) => {
+            // Set here and nowhere else.
+            let _first = client.secured.set(Box::new(secured));
+            Some((Box::new(ClientStream::new(Transport::Tls(stream))), protocol))
+        }
+        Err(failure) => {
+            client.worker.metrics.handshake_failed(failure);
             None
         }
     }
+}
+
+/// Waits for what comes `first` on a connection, for as long as a head may take; `None` where the drain comes before it.
+async fn in_time<T>(
+    client: &Client,
+    announced: &mut Announced<'_>,
+    first: impl Future<Output = T>,
+) -> Option<Result<T, Elapsed>> {
+    let mut first = pin!(client.worker.clock.within(client.worker.settings.header_timeout, first));
+    let first = poll_fn(|context| match announced.poll(context) {
+        true => Poll::Ready(None),
+        false => first.as_mut().poll(context).map(Some),
+    })
+    .await;
+    if let Some(Err(Elapsed)) = first {
+        client.worker.metrics.limit(Limit::HeaderTimeout);
+    }
+    first
 }
 
 /// The announcement of the drain, as a connection hears it.

@@ -42,6 +42,8 @@ pub(super) enum Failure {
     BadHost(HostnameError),
     #[error("host and target disagree")]
     HostsDisagree,
+    #[error("host is another than the certificate's on this connection")]
+    Misdirected,
     #[error(transparent)]
     AmbiguousPath(#[from] AmbiguousPath),
     #[error("{0}")]
@@ -102,6 +104,7 @@ impl Failure {
             | Self::HostsDisagree
             | Self::AmbiguousPath(_)
             | Self::RequestBroken(_) => StatusCode::BAD_REQUEST,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::CouldNotAsk(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotConnected(ConnectError::Timeout) | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -162,6 +165,7 @@ impl Failure {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "The header of the request is too large.",
             StatusCode::URI_TOO_LONG => "The address is too long.",
             StatusCode::NOT_IMPLEMENTED => "The request needs something that is not supported here.",
+            StatusCode::MISDIRECTED_REQUEST => "This address needs a connection of its own. Please try again.",
             StatusCode::NOT_FOUND => "There is no shop at this address.",
             StatusCode::SERVICE_UNAVAILABLE => {
                 "This address cannot be looked up at the moment. Please try again shortly."

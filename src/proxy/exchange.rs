@@ -206,6 +206,7 @@ impl Exchange {
             host: self.host.as_str(),
             target: target.map_or("", PathAndQuery::as_str),
             version: asked.map_or("", |asked| version(asked.version)),
+            tls: self.client.secured().map_or("", |secured| secured.version.as_str()),
             store: self.tenant.as_ref().map_or("", TenantId::as_str),
             matched: self.matched.map_or("", Match::as_str),
             status: self.status.map_or(0, |status| status.as_u16()),

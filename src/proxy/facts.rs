@@ -24,6 +24,9 @@ impl<'a> Facts<'a> {
         let text = written.to_str().map_err(|_not_ascii| Failure::HostNotAscii)?;
         let authority = Authority::parse(text).map_err(Failure::BadHost)?;
         refuse_disagreement(request.uri(), &authority)?;
+        if client.secured().is_some_and(|secured| !secured.is_for(&authority.host)) {
+            return Err(Failure::Misdirected);
+        }
         Ok(Self {
             written,
             authority,

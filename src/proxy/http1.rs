@@ -48,7 +48,7 @@ pub(super) async fn serve(client: &Arc<Client>, mut stream: Box<ClientStream>, a
                 client.pulse.answer().let_go();
                 match parked(client, &stream, announced).await {
                     Woken::ByClient => {}
-                    Woken::ToEnd => return,
+                    Woken::ToEnd => return Box::pin(stream.leave()).await,
                 }
             }
             end => return Box::pin(finish(end, client, stream)).await,

@@ -7,46 +7,57 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::Scheme;
+
 /// Connections that the kernel completes ahead of `accept`; capped by `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 /// The bound sockets of all workers.
 #[derive(Debug)]
 pub struct Listeners {
-    addresses: Vec<SocketAddr>,
-    per_worker: Vec<Vec<TcpListener>>,
+    addresses: Vec<(SocketAddr, Scheme)>,
+    per_worker: Vec<Vec<ListeningSocket>>,
+}
+
+/// One worker's socket for one address.
+#[derive(Debug)]
+pub struct ListeningSocket {
+    /// The socket.
+    pub socket: TcpListener,
+    /// What is spoken on its connections: HTTP as it is, or under TLS.
+    pub scheme: Scheme,
 }
 
 impl Listeners {
     /// Binds every address once per worker. A port 0 becomes the same free port for all workers.
-    pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Self, BindError> {
+    pub fn bind(addresses: impl IntoIterator<Item = (SocketAddr, Scheme)>, workers: usize) -> Result<Self, BindError> {
         let mut listeners =
             Self { addresses: Vec::new(), per_worker: (0..workers.max(1)).map(|_| Vec::new()).collect() };
-        for &address in addresses {
-            listeners.add(address).map_err(|cause| BindError { address, cause })?;
+        for (address, scheme) in addresses {
+            listeners.add(address, scheme).map_err(|cause| BindError { address, cause })?;
         }
         Ok(listeners)
     }
 
-    fn add(&mut self, address: SocketAddr) -> io::Result<()> {
+    fn add(&mut self, address: SocketAddr, scheme: Scheme) -> io::Result<()> {
         refuse_taken(address)?;
         let mut bound = address;
         for sockets in &mut self.per_worker {
             let socket = listen(bound)?;
             bound = socket.local_addr()?;
-            sockets.push(socket);
+            sockets.push(ListeningSocket { socket, scheme });
         }
-        self.addresses.push(bound);
+        self.addresses.push((bound, scheme));
         Ok(())
     }
 
-    /// The addresses really bound, in the order asked for.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    /// The addresses really bound for `scheme`, in the order asked for.
+    pub fn addresses(&self, scheme: Scheme) -> Vec<SocketAddr> {
+        self.addresses.iter().filter(|(_, own)| *own == scheme).map(|(address, _)| *address).collect()
     }
 
     /// The sockets, worker by worker.
-    pub fn into_workers(self) -> Vec<Vec<TcpListener>> {
+    pub fn into_workers(self) -> Vec<Vec<ListeningSocket>> {
         self.per_worker
     }
 }
@@ -81,25 +92,25 @@ pub struct BindError {
 mod tests {
     use super::*;
 
-    fn any() -> SocketAddr {
-        "127.0.0.1:0".parse().unwrap()
+    fn any() -> (SocketAddr, Scheme) {
+        ("127.0.0.1:0".parse().unwrap(), Scheme::Http)
     }
 
     #[test]
     fn port_0_becomes_one_free_port_for_all_workers() {
-        let listeners = Listeners::bind(&[any()], 3).unwrap();
-        let address = listeners.addresses()[0];
+        let listeners = Listeners::bind([any()], 3).unwrap();
+        let address = listeners.addresses(Scheme::Http)[0];
         assert_ne!(address.port(), 0);
         for sockets in listeners.into_workers() {
-            assert_eq!(sockets[0].local_addr().unwrap(), address);
+            assert_eq!(sockets[0].socket.local_addr().unwrap(), address);
         }
     }
 
     #[test]
     fn an_address_that_somebody_shares_already_is_refused() {
-        let first = Listeners::bind(&[any()], 1).unwrap();
-        let taken = first.addresses()[0];
-        let error = Listeners::bind(&[taken], 1).unwrap_err();
+        let first = Listeners::bind([any()], 1).unwrap();
+        let taken = first.addresses(Scheme::Http)[0];
+        let error = Listeners::bind([(taken, Scheme::Https)], 1).unwrap_err();
         assert_eq!((error.address, error.cause.kind()), (taken, io::ErrorKind::AddrInUse));
     }
 }

@@ -20,6 +20,7 @@ mod forwarded;
 mod forwarded_for;
 mod frames;
 mod handler;
+mod handshake;
 pub mod headers;
 mod http1;
 mod http2;
@@ -40,8 +41,10 @@ mod response;
 mod retry;
 mod scheme;
 mod search;
+mod socket;
 mod stream;
 mod streams;
+mod transport;
 mod trust;
 mod tunnel;
 mod upgrade;
@@ -55,7 +58,7 @@ use ipnet::IpNet;
 pub use buffers::Buffers;
 pub use facts::ForwardedHost;
 pub use ids::Ids;
-pub use listener::{BindError, Listeners};
+pub use listener::{BindError, Listeners, ListeningSocket};
 pub use places::Places;
 pub use requester::ForwardedClient;
 pub use scheme::Scheme;
@@ -67,6 +70,8 @@ pub use worker::{Parts, Roles, Worker};
 pub struct Settings {
     /// Plain HTTP.
     pub http: Vec<SocketAddr>,
+    /// TLS.
+    pub https: Vec<SocketAddr>,
     /// Worker threads, at least one.
     pub workers: usize,
     /// Connections at once in the whole process; beyond it the accept loop waits.

@@ -38,12 +38,12 @@ impl Requester {
     /// Reads what the peer says of it, if the peer may.
     pub(super) fn of(client: &Client, headers: &HeaderMap) -> Self {
         if client.standing == Standing::Stranger {
-            return Self { address: client.address(), scheme: Scheme::Http };
+            return Self { address: client.address(), scheme: client.scheme() };
         }
         let trusted = &client.worker.settings.trusted_proxies;
         Self {
             address: vouched(client.address(), trusted, headers).last().unwrap_or(client.address()),
-            scheme: named_scheme(headers).unwrap_or(Scheme::Http),
+            scheme: named_scheme(headers).unwrap_or(client.scheme()),
         }
     }
 

@@ -1,10 +1,9 @@
-//! A client's TCP connection as HTTP sees it: what it hears and says is noted in the [`Pulse`](super::pulse::Pulse), small
-//! pieces are written in one, and the end of HTTP is not yet the end of the connection.
+//! A client's connection as HTTP sees it: what it hears is noted in the [`Pulse`](super::pulse::Pulse), small pieces are written
+//! in one, and the end of HTTP is not yet the end of the connection.
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -16,7 +15,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::connection::Client;
+use super::{connection::Client, transport::Transport};
 
 /// Head and body of a small answer come in two parts. Up to this many bytes joining them on the stack and calling send(2)
 /// is cheaper than writev(2); beyond it the copy costs more than the kernel's look at the list.
@@ -30,8 +29,7 @@ const LINGER_MAX: u64 = 4 << 20;
 
 /// The connection.
 pub(super) struct ClientStream {
-    tcp: TcpStream,
-    client: Arc<Client>,
+    transport: Transport,
     /// Bytes that were read already and come first.
     ahead: Bytes,
     /// The client has said all it had to say.
@@ -42,13 +40,17 @@ pub(super) struct ClientStream {
 }
 
 impl ClientStream {
-    pub(super) fn new(tcp: TcpStream, client: Arc<Client>) -> Self {
-        Self { tcp, client, ahead: Bytes::new(), ended: false, held_back: None, is_http1: false }
+    pub(super) fn new(transport: Transport) -> Self {
+        Self { transport, ahead: Bytes::new(), ended: false, held_back: None, is_http1: false }
     }
 
     /// The socket, for waiting and for looking ahead.
     pub(super) fn tcp(&self) -> &TcpStream {
-        &self.tcp
+        self.transport.socket().tcp()
+    }
+
+    fn client(&self) -> &Client {
+        &self.transport.socket().client
     }
 
     /// Puts `bytes` in front of what will be read. None of them are not kept: they may hold on to a buffer of kilobytes.
@@ -80,7 +82,7 @@ impl ClientStream {
     }
 
     fn hold_back(&mut self, parts: &[IoSlice<'_>]) -> Option<usize> {
-        if !self.is_http1 || !self.client.pulse.is_silent() {
+        if !self.is_http1 || !self.client().pulse.is_silent() {
             return None;
         }
         let status = parts.iter().find_map(|part| status_of(part));
@@ -88,22 +90,21 @@ impl ClientStream {
         Some(parts.iter().map(|part| part.len()).sum())
     }
 
-    fn note_written(&self, written: &Poll<io::Result<usize>>) {
-        let (writes, clock) = (self.client.pulse.writes(), &self.client.worker.clock);
-        match written {
-            Poll::Pending => writes.block(clock.now_ms()),
-            Poll::Ready(Ok(bytes)) => writes.took(*bytes, || clock.now_ms()),
-            Poll::Ready(Err(_)) => {}
+    /// Ends a connection on which nothing is being said. Under TLS the client is told, so that it need not fear that something
+    /// was cut off (RFC 8446 §6.1).
+    pub(super) async fn leave(mut self) {
+        if let Transport::Tls(stream) = &mut self.transport {
+            let _given_up = tokio::time::timeout(LINGER, stream.shutdown()).await;
         }
     }
 
     /// Ends the connection. A client that is still sending is listened to for a while: a reset would otherwise overtake the
     /// answer and take it away from the client (RFC 9112 §9.6).
     pub(super) async fn close(mut self) {
-        if self.tcp.shutdown().await.is_err() || self.ended {
+        if self.transport.shutdown().await.is_err() || self.ended {
             return;
         }
-        let mut rest = self.tcp.take(LINGER_MAX);
+        let mut rest = self.transport.take(LINGER_MAX);
         let mut nowhere = tokio::io::sink();
         let _given_up = tokio::time::timeout(LINGER, tokio::io::copy(&mut rest, &mut nowhere)).await;
     }
@@ -137,9 +138,10 @@ impl AsyncRead for ClientStream {
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.tcp).poll_read(context, buffer))?;
+        ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
         if buffer.filled().len() > before {
-            self.client.pulse.heard(self.client.worker.clock.now_ms());
+            let client = self.client();
+            client.pulse.heard(client.worker.clock.now_ms());
         } else {
             self.ended = true;
         }
@@ -152,9 +154,7 @@ impl AsyncWrite for ClientStream {
         if let Some(held_back) = self.hold_back(&[IoSlice::new(bytes)]) {
             return Poll::Ready(Ok(held_back));
         }
-        let written = Pin::new(&mut self.tcp).poll_write(context, bytes);
-        self.note_written(&written);
-        written
+        Pin::new(&mut self.transport).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -166,28 +166,26 @@ impl AsyncWrite for ClientStream {
             return Poll::Ready(Ok(held_back));
         }
         let mut space = [0; JOINED_MAX];
-        let tcp = Pin::new(&mut self.tcp);
-        let written = match join(parts, &mut space) {
-            Some(joined) => tcp.poll_write(context, joined),
-            None => tcp.poll_write_vectored(context, parts),
-        };
-        self.note_written(&written);
-        written
+        let transport = Pin::new(&mut self.transport);
+        match join(parts, &mut space) {
+            Some(joined) => transport.poll_write(context, joined),
+            None => transport.poll_write_vectored(context, parts),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.transport.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.tcp).poll_flush(context))?;
-        self.client.pulse.flushed();
+        ready!(Pin::new(&mut self.transport).poll_flush(context))?;
+        self.client().pulse.flushed();
         Poll::Ready(Ok(()))
     }
 
     /// The end of HTTP/1.1 is not the end of the connection, which [`ClientStream::close`] is.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_http1 { Poll::Ready(Ok(())) } else { Pin::new(&mut self.tcp).poll_shutdown(context) }
+        if self.is_http1 { Poll::Ready(Ok(())) } else { Pin::new(&mut self.transport).poll_shutdown(context) }
     }
 }
 

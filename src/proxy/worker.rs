@@ -4,7 +4,6 @@
 
 use std::{
     io,
-    net::TcpListener as StdListener,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,12 +16,16 @@ use tokio::{
 
 use tokio_util::task::TaskTracker;
 
-use super::{Buffers, Places, Settings, body::RequestBody, clock::Clock, connection, headers::HeaderRules};
+use super::{
+    Buffers, Places, Scheme, Settings, body::RequestBody, clock::Clock, connection, headers::HeaderRules,
+    listener::ListeningSocket,
+};
 use crate::{
     directory::Reader,
     lifecycle::DrainWatch,
     routing::{Match, Rules},
     telemetry::{access_log::Writer, metrics::WorkerMetrics},
+    tls::Acceptor,
     upstream::{Connector, ProxyProtocol, Upstream},
 };
 
@@ -45,6 +48,7 @@ pub struct Worker {
     pub(super) rules: Arc<Rules>,
     pub(super) directory: Reader,
     pub(super) headers: Arc<HeaderRules>,
+    pub(super) acceptor: Option<Acceptor>,
     pub(super) upstreams: Vec<Connector<RequestBody>>,
     pub(super) roles: Roles,
     pub(super) metrics: Arc<WorkerMetrics>,
@@ -67,6 +71,8 @@ pub struct Parts {
     pub rules: Arc<Rules>,
     /// This worker's door to the directory.
     pub directory: Reader,
+    /// Shakes hands on the sockets for TLS; there has to be one if there are any.
+    pub acceptor: Option<Acceptor>,
     /// All upstreams, in the order of the configuration.
     pub upstreams: Vec<Arc<Upstream>>,
     /// Who is served by which of them.
@@ -115,6 +121,7 @@ impl Worker {
             settings: parts.settings,
             rules: parts.rules,
             directory: parts.directory,
+            acceptor: parts.acceptor,
             upstreams: parts.upstreams.into_iter().map(Connector::new).collect(),
             roles: parts.roles,
             metrics: parts.metrics,
@@ -129,13 +136,13 @@ impl Worker {
     }
 
     /// Serves `sockets` until the drain is announced, and then what is open until it ends or the drain deadline has come.
-    pub async fn run(self, sockets: Vec<StdListener>, drain: DrainWatch) -> io::Result<()> {
+    pub async fn run(self, sockets: Vec<ListeningSocket>, drain: DrainWatch) -> io::Result<()> {
         let worker = Arc::new(self);
         let clock = tokio::spawn(Arc::clone(&worker.clock).run());
         let sweeper = tokio::spawn(sweep(Arc::clone(&worker)));
-        for socket in sockets {
+        for ListeningSocket { socket, scheme } in sockets {
             let listener = TcpListener::from_std(socket)?;
-            tokio::spawn(accept(Arc::clone(&worker), listener, drain.clone()));
+            tokio::spawn(accept(Arc::clone(&worker), listener, scheme, drain.clone()));
         }
         drain.draining().await;
         worker.open.close();
@@ -163,7 +170,7 @@ fn nudge_allocator() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(NUDGE)));
 }
 
-async fn accept(worker: Arc<Worker>, listener: TcpListener, drain: DrainWatch) {
+async fn accept(worker: Arc<Worker>, listener: TcpListener, scheme: Scheme, drain: DrainWatch) {
     let mut warned = None;
     loop {
         let next = tokio::select! {
@@ -172,7 +179,7 @@ async fn accept(worker: Arc<Worker>, listener: TcpListener, drain: DrainWatch) {
             next = next_connection(&worker, &listener, &mut warned) => next,
         };
         if let Some((stream, permit)) = next {
-            worker.open.spawn(connection::serve(Arc::clone(&worker), stream, drain.clone(), permit));
+            worker.open.spawn(connection::serve(Arc::clone(&worker), stream, scheme, drain.clone(), permit));
         }
     }
 }

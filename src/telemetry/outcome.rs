@@ -1,4 +1,4 @@
-//! How exchanges, attempts, look-ups and PROXY headers end: closed sets, so that no client can invent a label.
+//! How exchanges, attempts, look-ups, PROXY headers and handshakes end: closed sets, so that no client can invent a label.
 
 /// How an exchange ended; `outcome` in the access log and the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,6 +238,79 @@ impl ProxyHeaderRefusal {
             Self::Malformed => "malformed",
             Self::TooLong => "too_long",
             Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+/// Why a handshake of TLS failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum HandshakeFailure {
+    /// It was not over in time.
+    Late,
+    /// The connection ended before.
+    CutOff,
+    /// What the client said is no TLS, or breaks it.
+    Malformed,
+    /// Client and usher have no version, cipher or protocol in common.
+    Incompatible,
+    /// The client asked for no name, and there is no default certificate.
+    NoName,
+    /// Nobody is known under the name.
+    UnknownName,
+    /// There is no certificate for the name.
+    NoCertificate,
+    /// The client broke off with an alert: it does not trust the certificate, for one.
+    RefusedByClient,
+}
+
+impl HandshakeFailure {
+    /// Every reason, in order of declaration.
+    pub const ALL: [Self; 8] = [
+        Self::Late,
+        Self::CutOff,
+        Self::Malformed,
+        Self::Incompatible,
+        Self::NoName,
+        Self::UnknownName,
+        Self::NoCertificate,
+        Self::RefusedByClient,
+    ];
+
+    /// The name in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::CutOff => "cut_off",
+            Self::Malformed => "malformed",
+            Self::Incompatible => "incompatible",
+            Self::NoName => "no_name",
+            Self::UnknownName => "unknown_name",
+            Self::NoCertificate => "no_certificate",
+            Self::RefusedByClient => "refused_by_client",
+        }
+    }
+}
+
+/// A version of TLS that was agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    Tls12,
+    /// RFC 8446.
+    Tls13,
+}
+
+impl TlsVersion {
+    /// Every version, in order of declaration.
+    pub const ALL: [Self; 2] = [Self::Tls12, Self::Tls13];
+
+    /// The number in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
         }
     }
 }

@@ -28,5 +28,6 @@ mod metrics;
 mod proxy_protocol_out;
 mod smuggling;
 mod streaming;
+mod tls;
 mod upstream_h2c;
 mod websocket;

@@ -5,7 +5,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpStream},
 };
 
-use super::{Framing, Head, Wire};
+use super::{Framing, Head, Wire, tls::Trust, wire::Link};
 
 /// One connection to usher.
 pub(crate) struct Client {
@@ -27,6 +27,17 @@ impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("connecting to {address}: {error}"));
         Self { wire: Wire::new(stream) }
+    }
+
+    /// Under TLS, once the handshake is over; an error where it fails.
+    pub(crate) fn connect_tls(address: SocketAddr, trust: &Trust, name: &str) -> io::Result<Self> {
+        Self::over_tls(TcpStream::connect(address)?, trust, name)
+    }
+
+    /// The same on a connection that is open already.
+    pub(crate) fn over_tls(stream: TcpStream, trust: &Trust, name: &str) -> io::Result<Self> {
+        let link = Link::Tls(Box::new(trust.shake_hands(stream, name)?));
+        Ok(Self { wire: Wire::over(link) })
     }
 
     /// Sends exactly these bytes; a peer that refuses them has answered already, which [`Self::response`] will show.

@@ -8,9 +8,17 @@ use h2::{
     client::{Builder, ResponseFuture, SendRequest},
 };
 use http::{Request, Response};
-use tokio::{net::TcpStream, runtime::Runtime, task::JoinHandle, time::timeout};
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    runtime::Runtime,
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
 
-use super::SOON;
+use super::{SOON, Trust};
 
 /// One connection to usher, driven in the background.
 pub(crate) struct H2Client {
@@ -32,11 +40,15 @@ impl H2Client {
 
     /// With settings of its own.
     pub(crate) fn with(address: SocketAddr, builder: &Builder) -> Self {
+        Self::over(builder, async move { TcpStream::connect(address).await.unwrap() })
+    }
+
+    fn over<S>(builder: &Builder, stream: impl Future<Output = S>) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (sender, connection) = runtime.block_on(async {
-            let stream = TcpStream::connect(address).await.unwrap();
-            builder.handshake(stream).await.unwrap()
-        });
+        let (sender, connection) = runtime.block_on(async { builder.handshake(stream.await).await.unwrap() });
         let driver = runtime.spawn(async move {
             let _ended = connection.await;
         });
@@ -51,6 +63,15 @@ impl H2Client {
     /// Begins a request without a body.
     pub(crate) fn ask(&mut self, request: Request<()>) -> Result<Stream, h2::Error> {
         self.send(request, true)
+    }
+
+    /// Under TLS.
+    pub(crate) fn connect_tls(address: SocketAddr, trust: &Trust, name: &str) -> Self {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let connector = TlsConnector::from(trust.clone().protocols(&["h2"]).config());
+        Self::over(&Builder::new(), async move {
+            connector.connect(name, TcpStream::connect(address).await.unwrap()).await.unwrap()
+        })
     }
 
     fn send(&mut self, request: Request<()>, is_whole: bool) -> Result<Stream, h2::Error> {

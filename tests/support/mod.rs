@@ -12,6 +12,7 @@ mod fixture;
 mod h2_app;
 mod h2_client;
 mod tables;
+mod tls;
 mod usher;
 mod wire;
 
@@ -25,6 +26,7 @@ pub(crate) use fixture::{Fixture, UNBUFFERED};
 pub(crate) use h2_app::{Call, DATA, END_HEADERS, END_STREAM, Frame, FrameApp, Frames, H2App, HEADERS, RST_STREAM};
 pub(crate) use h2_client::{H2Client, get as h2_get};
 pub(crate) use tables::{Backend, EXAMPLE_ROWS, Tables};
+pub(crate) use tls::{Ca, Pair, TlsFixture, Trust};
 pub(crate) use usher::{A_MOMENT, Binary, Output, Usher};
 pub(crate) use wire::{Body, Framing, Head, Wire};
 

@@ -39,6 +39,7 @@ pub(crate) struct Usher {
     directory: TempDir,
     log: Arc<Mutex<Vec<String>>>,
     http: SocketAddr,
+    https: Option<SocketAddr>,
     admin: SocketAddr,
 }
 
@@ -126,15 +127,17 @@ impl Binary {
     /// Starts the router and waits only until it listens.
     pub(crate) fn start_unready(self) -> Usher {
         self.write_config();
+        let speaks_tls = self.config["listen"].get("https").is_some();
         let mut command = self.command();
         command.args(["serve", "--config"]).arg(self.config_path());
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("usher starts");
         let log = Arc::new(Mutex::new(Vec::new()));
         collect(child.stderr.take().unwrap(), Arc::clone(&log));
-        let mut usher =
-            Usher { child, directory: self.directory, log, http: ([0; 4], 0).into(), admin: ([0; 4], 0).into() };
+        let unknown = ([0; 4], 0).into();
+        let mut usher = Usher { child, directory: self.directory, log, http: unknown, https: None, admin: unknown };
         usher.http = usher.wait_for_address("http");
+        usher.https = speaks_tls.then(|| usher.wait_for_address("https"));
         usher.admin = usher.wait_for_address("admin");
         usher
     }
@@ -168,6 +171,11 @@ impl Binary {
 impl Usher {
     pub(crate) fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Where TLS is spoken.
+    pub(crate) fn https(&self) -> SocketAddr {
+        self.https.expect("listen.https in the configuration")
     }
 
     pub(crate) fn admin(&self) -> SocketAddr {

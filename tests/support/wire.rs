@@ -1,15 +1,23 @@
-//! HTTP/1.1 as bytes on a socket, for both ends: nothing is corrected, nothing is hidden.
+//! HTTP/1.1 as bytes on a socket or under TLS, for both ends: nothing is corrected, nothing is hidden.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::TcpStream,
 };
 
+use rustls::{ClientConnection, StreamOwned};
+
 use super::SOON;
 
 /// One end of a connection.
 pub(crate) struct Wire {
-    reader: BufReader<TcpStream>,
+    reader: BufReader<Link>,
+}
+
+/// What carries the bytes.
+pub(crate) enum Link {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 /// A start line with its header fields.
@@ -47,14 +55,33 @@ pub(crate) struct Body {
 
 impl Wire {
     pub(crate) fn new(stream: TcpStream) -> Self {
+        Self::over(Link::Plain(stream))
+    }
+
+    pub(crate) fn over(link: Link) -> Self {
+        let stream = link.socket();
         stream.set_read_timeout(Some(SOON)).unwrap();
         stream.set_write_timeout(Some(SOON)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { reader: BufReader::with_capacity(64 * 1024, stream) }
+        Self { reader: BufReader::with_capacity(64 * 1024, link) }
     }
 
+    /// The socket, below TLS where there is some.
     pub(crate) fn stream(&self) -> &TcpStream {
-        self.reader.get_ref()
+        self.reader.get_ref().socket()
+    }
+
+    /// The session, under TLS.
+    pub(crate) fn session(&mut self) -> &mut ClientConnection {
+        match self.reader.get_mut() {
+            Link::Plain(_) => panic!("a plain connection has no session"),
+            Link::Tls(stream) => &mut stream.conn,
+        }
+    }
+
+    /// What comes next, as the system or TLS says it.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
     }
 
     pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
@@ -158,6 +185,40 @@ impl Wire {
                 Ok(_) => {}
                 Err(error) => return !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
             }
+        }
+    }
+}
+
+impl Link {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
+}
+
+impl Read for Link {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Link {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
         }
     }
 }

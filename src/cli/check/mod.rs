@@ -1,9 +1,10 @@
 //! `usher check`: everything that can be found out before traffic comes.
 
+mod certificates;
 mod rows;
 mod tables;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
@@ -21,7 +22,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Validate the configuration, then connect to everything it names
 ///
 /// Reports every problem at once, with its place, the value, what is accepted and what to do. Looks at the file; at the
-/// database: connection, tables, columns, indexes, and rows that could never be found or are spelled oddly; and connects to
+/// certificates of [tls]; at the database: connection, tables, columns, indexes, and rows that could never be found or are spelled oddly; and connects to
 /// every app server. Changes nothing.
 ///
 /// Ends with 1 where there is an error. Warnings are told, and do not count.
@@ -53,6 +54,7 @@ impl Check {
         let mut report = Report { warnings: config.warnings.clone(), ..Report::default() };
         report.good.push(format!("{place} is valid"));
         let (database, servers) = tokio::join!(tables::check(&config), check_servers(&config, &place));
+        report.add(certificates::check(&config.tls.certificates, &place, SystemTime::now()));
         report.add(database);
         report.add(servers);
         Ok(report.outcome())

@@ -12,6 +12,7 @@ fn the_shown_defaults_are_the_built_in_ones() {
     let sections = |config: &crate::config::Config| {
         [
             format!("{:#?}", config.proxy),
+            format!("{:#?}", config.tls),
             format!("{:#?}", config.admin),
             format!("{:#?}", config.routing),
             format!("{:#?}", config.directory),

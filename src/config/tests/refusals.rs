@@ -47,9 +47,37 @@ fn an_address_is_listened_on_once_and_port_0_as_often_as_wanted() {
 
 #[test]
 fn the_admin_listener_has_an_address_of_its_own() {
-    assert_eq!(causes("admin", "listen", [r#""127.0.0.1:8080""#]), ["is an address of listen.http as well"]);
+    assert_eq!(causes("admin", "listen", [r#""127.0.0.1:8080""#]), ["is an address of [listen] as well"]);
     let default = problem("listen", r#"http = ["127.0.0.1:9900"]"#);
     assert_eq!((default.subject.as_str(), default.value), ("admin.listen", None));
+}
+
+const PAIR: &str = r#"{ certificate = "a.pem", key = "a.key" }"#;
+
+#[test]
+fn tls_needs_a_certificate() {
+    let problem = problem("listen", r#"https = ["127.0.0.1:8443"]"#);
+    assert_eq!((problem.subject.as_str(), problem.cause.as_str()), ("listen.https", "needs a certificate"));
+    let both = format!("https = ['127.0.0.1:8443']\n[tls]\ncertificates = [{PAIR}]");
+    let config = accepted("listen", &both);
+    assert_eq!((config.proxy.https.len(), config.tls.certificates.len()), (1, 1));
+}
+
+#[test]
+fn a_certificate_is_two_files_and_one_may_be_the_default() {
+    let values = ["[{ certificate = 'a.pem' }]", "[{ key = 'a.key' }]", "[{ certificate = '', key = 'a.key' }]"];
+    let names = ["names no key", "names no certificate", "names no certificate"];
+    assert_eq!(causes("tls", "certificates", values), names.map(String::from));
+    let default = PAIR.replace(" }", ", default = true }");
+    assert!(accepted("tls", &format!("certificates = [{PAIR}, {default}]")).tls.certificates[1].is_default);
+    assert_eq!(causes("tls", "certificates", [&format!("[{default}, {default}]")]), ["is a second default"]);
+    let unknown = problem("tls", "certificates = [{ certificate = 'a', key = 'b', defualt = true }]");
+    assert_eq!(
+        (unknown.subject.as_str(), unknown.remedy.as_str()),
+        ("tls.certificates.defualt", "did you mean tls.certificates.default?")
+    );
+    all_refused("tls", "certificates", &["['a.pem']", "[5]", "'a.pem'"]);
+    all_refused("tls", "minimum_version", &["'1.1'", "1.2", "'1.3.0'"]);
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub struct Line<'a> {
     pub target: &'a str,
     /// `HTTP/1.1`, …
     pub version: &'static str,
+    /// The version of TLS, `1.3`; empty on a plain connection.
+    pub tls: &'static str,
     /// The tenant's id; empty without one.
     pub store: &'a str,
     /// The value of `X-Store-Match`; empty without one.
@@ -62,7 +64,7 @@ pub struct Try {
 }
 
 impl Line<'_> {
-    /// Appends the line with its line feed to `out`. Without a store, match, endpoint, upstream time, failed attempt or
+    /// Appends the line with its line feed to `out`. Without TLS, a store, match, endpoint, upstream time, failed attempt or
     /// reason the field is left out.
     pub(super) fn append_to(&self, out: &mut Vec<u8>, clock: &mut Clock) {
         clock.append(out, self.time_ms);
@@ -73,6 +75,7 @@ impl Line<'_> {
         string(out, r#"","host":""#, self.host);
         string(out, r#"","target":""#, self.target);
         string(out, r#"","version":""#, self.version);
+        optional(out, r#"","tls":""#, self.tls);
         optional(out, r#"","store":""#, self.store);
         optional(out, r#"","match":""#, self.matched);
         number(out, r#"","status":"#, self.status);
@@ -211,6 +214,7 @@ mod tests {
         host: "shop.alpha.com",
         target: "/p?q=1",
         version: "HTTP/1.1",
+        tls: "1.3",
         store: "1",
         matched: "custom_domain",
         status: 200,
@@ -239,7 +243,7 @@ mod tests {
     fn a_line_says_everything_about_an_exchange() {
         let expected = json!({
             "time": "2025-12-31T23:59:59.007Z", "request_id": "0190b5a4", "client": "203.0.113.7", "method": "GET",
-            "host": "shop.alpha.com", "target": "/p?q=1", "version": "HTTP/1.1", "store": "1", "match": "custom_domain",
+            "host": "shop.alpha.com", "target": "/p?q=1", "version": "HTTP/1.1", "tls": "1.3", "store": "1", "match": "custom_domain",
             "status": 200, "bytes_in": 0, "bytes_out": 150, "duration_us": 1234, "upstream_us": 1200,
             "endpoint": "127.0.0.1:8000", "attempts": 1, "outcome": "ok",
         });
@@ -248,9 +252,10 @@ mod tests {
 
     #[test]
     fn what_there_was_not_is_left_out() {
-        let line = Line { store: "", matched: "", upstream_us: 0, endpoint: "", reason: "no such host", ..LINE };
+        let line =
+            Line { tls: "", store: "", matched: "", upstream_us: 0, endpoint: "", reason: "no such host", ..LINE };
         let parsed = parse(&line);
-        for absent in ["store", "match", "upstream_us", "endpoint"] {
+        for absent in ["tls", "store", "match", "upstream_us", "endpoint"] {
             assert_eq!(parsed.get(absent), None, "{absent}");
         }
         assert_eq!(parsed["reason"], "no such host");

@@ -246,6 +246,7 @@ mod tests {
             host: "shop.alpha.com",
             target: "/",
             version: "HTTP/1.1",
+            tls: "",
             store: "1",
             matched: "subdomain",
             status: 200,

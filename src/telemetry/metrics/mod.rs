@@ -10,6 +10,7 @@ mod worker;
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, encoding::text, registry::Registry};
@@ -86,6 +87,17 @@ pub struct BufferCounts {
     pub refused: u64,
 }
 
+/// How it stands with the certificates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CertificateCounts {
+    /// Certificates held now.
+    pub held: u64,
+    /// The Unix time at which the first of them ends to be valid.
+    pub earliest_expiry: Option<Duration>,
+    /// Changed files that could not be followed since the start.
+    pub failures: u64,
+}
+
 impl Metrics {
     /// The registry with the series of workers and process in it. The names of the `upstreams` become labels; counters
     /// refer to them by their position.
@@ -118,6 +130,11 @@ impl Metrics {
     /// Adds the series of the buffers; `counts` is called for each scrape. Once per process.
     pub fn register_buffers(&self, counts: impl Fn() -> BufferCounts + Send + Sync + 'static) {
         self.register(move |encoder| series::buffers(encoder, &counts()));
+    }
+
+    /// Adds the series of the certificates; `counts` is called for each scrape. Once per process.
+    pub fn register_certificates(&self, counts: impl Fn() -> CertificateCounts + Send + Sync + 'static) {
+        self.register(move |encoder| series::certificates(encoder, &counts()));
     }
 
     /// The OpenMetrics text, of type [`CONTENT_TYPE`]. It reads `/proc` and is for the control runtime only.
@@ -168,10 +185,8 @@ fn lock<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::telemetry::outcome::{AttemptOutcome, Outcome, ProxyHeaderRefusal};
+    use crate::telemetry::outcome::{AttemptOutcome, HandshakeFailure, Outcome, ProxyHeaderRefusal, TlsVersion};
 
     fn metrics() -> Metrics {
         Metrics::new(vec!["default".into(), "admin".into()])
@@ -194,6 +209,8 @@ mod tests {
             worker.upstream_connection(0, true);
             worker.accept_failed();
             worker.proxy_header_refused(ProxyHeaderRefusal::Late);
+            worker.handshake(TlsVersion::Tls13, true);
+            worker.handshake_failed(HandshakeFailure::UnknownName);
         }
         workers[1].exchange(Outcome::ClientGone, 0, Duration::from_secs(90));
         let text = metrics.encode().unwrap();
@@ -214,6 +231,9 @@ mod tests {
             ("usher_accept_errors_total", 2.0),
             (r#"usher_proxy_headers_refused_total{reason="late"}"#, 2.0),
             (r#"usher_proxy_headers_refused_total{reason="absent"}"#, 0.0),
+            (r#"usher_tls_handshakes_total{version="1.3",resumed="true"}"#, 2.0),
+            (r#"usher_tls_handshakes_total{version="1.3",resumed="false"}"#, 0.0),
+            (r#"usher_tls_handshake_failures_total{reason="unknown_name"}"#, 2.0),
         ] {
             assert_eq!(value(&text, series), Some(expected), "{series} in\n{text}");
         }
@@ -239,6 +259,8 @@ mod tests {
         metrics.register_directory(|| DirectoryCounts { overloaded: 7, entries_absent: 3, ..Default::default() });
         metrics.register_access_log(|| AccessLogCounts { dropped: 11 });
         metrics.register_buffers(|| BufferCounts { held: 5, refused: 13 });
+        let earliest_expiry = Some(Duration::from_secs(1_800_000_000));
+        metrics.register_certificates(move || CertificateCounts { held: 2, earliest_expiry, failures: 17 });
         let text = metrics.encode().unwrap();
         assert_eq!(value(&text, r#"usher_directory_lookups_total{outcome="overloaded"}"#), Some(7.0));
         assert_eq!(value(&text, r#"usher_directory_entries{kind="absent"}"#), Some(3.0));
@@ -246,6 +268,9 @@ mod tests {
         assert_eq!(value(&text, "usher_access_log_dropped_lines_total"), Some(11.0));
         assert_eq!(value(&text, "usher_buffers_held_bytes"), Some(5.0));
         assert_eq!(value(&text, "usher_buffers_refused_total"), Some(13.0));
+        assert_eq!(value(&text, "usher_tls_certificates"), Some(2.0));
+        assert_eq!(value(&text, "usher_tls_certificate_earliest_expiry_seconds"), Some(1.8e9));
+        assert_eq!(value(&text, "usher_tls_certificate_reload_failures_total"), Some(17.0));
     }
 
     #[test]
@@ -266,6 +291,7 @@ mod tests {
         metrics.register_directory(DirectoryCounts::default);
         metrics.register_access_log(AccessLogCounts::default);
         metrics.register_buffers(BufferCounts::default);
+        metrics.register_certificates(CertificateCounts::default);
         let text = metrics.encode().unwrap();
         let mut families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect::<Vec<_>>();
         let declared = families.len();

@@ -15,12 +15,12 @@ use prometheus_client::{
 };
 
 use super::{
-    AccessLogCounts, BufferCounts, DirectoryCounts,
+    AccessLogCounts, BufferCounts, CertificateCounts, DirectoryCounts,
     histogram::HistogramSum,
     process::Process,
     worker::{STATUS_CLASSES, UpstreamMetrics, WorkerMetrics},
 };
-use crate::telemetry::outcome::{AttemptOutcome, Limit, Outcome, ProxyHeaderRefusal};
+use crate::telemetry::outcome::{AttemptOutcome, HandshakeFailure, Limit, Outcome, ProxyHeaderRefusal, TlsVersion};
 
 /// Writes the series of all workers, added up.
 pub(super) fn workers(
@@ -47,7 +47,26 @@ pub(super) fn workers(
     // Is the process out of descriptors?
     counter(encoder, "accept_errors", "Failed attempts to accept a connection", sum(|worker| &worker.accept_errors))?;
     proxy_headers(encoder, workers)?;
+    handshakes(encoder, workers)?;
     limits(encoder, workers)
+}
+
+fn handshakes(encoder: &mut DescriptorEncoder<'_>, workers: &[Arc<WorkerMetrics>]) -> fmt::Result {
+    // Do clients come back with their sessions? A full handshake costs ten times as much.
+    let mut handshakes = family(encoder, "tls_handshakes", "Handshakes of TLS that succeeded", MetricType::Counter)?;
+    for version in TlsVersion::ALL {
+        let full = total(workers.iter().map(|worker| &worker.handshakes_full[version as usize]));
+        labelled(&mut handshakes, &[("version", version.as_str()), ("resumed", "false")], full)?;
+        let resumed = total(workers.iter().map(|worker| &worker.handshakes_resumed[version as usize]));
+        labelled(&mut handshakes, &[("version", version.as_str()), ("resumed", "true")], resumed)?;
+    }
+    // Is a certificate missing or not trusted, or is somebody trying names?
+    let mut failures = family(encoder, "tls_handshake_failures", "Handshakes of TLS that failed", MetricType::Counter)?;
+    for failure in HandshakeFailure::ALL {
+        let count = total(workers.iter().map(|worker| &worker.handshakes_failed[failure as usize]));
+        labelled(&mut failures, &[("reason", failure.as_str())], count)?;
+    }
+    Ok(())
 }
 
 fn limits(encoder: &mut DescriptorEncoder<'_>, workers: &[Arc<WorkerMetrics>]) -> fmt::Result {
@@ -211,6 +230,23 @@ pub(super) fn buffers(encoder: &mut DescriptorEncoder<'_>, counts: &BufferCounts
     gauge(encoder, "buffers_held", "Bodies held for a slower side", Some(Unit::Bytes), counts.held)?;
     // Do slow clients hold app workers again, since there is no room?
     counter(encoder, "buffers_refused", "Bodies passed on unbuffered for lack of room", counts.refused)
+}
+
+/// Writes the series of the certificates.
+pub(super) fn certificates(encoder: &mut DescriptorEncoder<'_>, counts: &CertificateCounts) -> fmt::Result {
+    gauge(encoder, "tls_certificates", "Certificates held", None, counts.held)?;
+    // Will a certificate run out over the weekend?
+    if let Some(expiry) = counts.earliest_expiry {
+        let help = "When the first certificate ends to be valid, since the Unix epoch";
+        gauge(encoder, "tls_certificate_earliest_expiry", help, Some(Unit::Seconds), expiry.as_secs_f64())?;
+    }
+    // Has somebody put files in place that cannot be used?
+    counter(
+        encoder,
+        "tls_certificate_reload_failures",
+        "Changed certificate files that were not taken",
+        counts.failures,
+    )
 }
 
 /// Writes the series of the process. On systems without `/proc` the last two are left out.

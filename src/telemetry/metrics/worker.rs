@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::histogram::Histogram;
-use crate::telemetry::outcome::{AttemptOutcome, Limit, Outcome, ProxyHeaderRefusal};
+use crate::telemetry::outcome::{AttemptOutcome, HandshakeFailure, Limit, Outcome, ProxyHeaderRefusal, TlsVersion};
 
 /// Values of the label `status_class`; what was never sent, or is no status, is `none`.
 pub(super) const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -27,6 +27,9 @@ pub struct WorkerMetrics {
     pub(super) tunnels_closed: AtomicU64,
     pub(super) limits: [AtomicU64; Limit::ALL.len()],
     pub(super) proxy_headers_refused: [AtomicU64; ProxyHeaderRefusal::ALL.len()],
+    pub(super) handshakes_full: [AtomicU64; TlsVersion::ALL.len()],
+    pub(super) handshakes_resumed: [AtomicU64; TlsVersion::ALL.len()],
+    pub(super) handshakes_failed: [AtomicU64; HandshakeFailure::ALL.len()],
 }
 
 /// One worker's counters of one upstream; in a box of their own, hence aligned once more.
@@ -54,6 +57,9 @@ impl WorkerMetrics {
             tunnels_closed: AtomicU64::new(0),
             limits: Default::default(),
             proxy_headers_refused: Default::default(),
+            handshakes_full: Default::default(),
+            handshakes_resumed: Default::default(),
+            handshakes_failed: Default::default(),
         }
     }
 
@@ -126,6 +132,17 @@ impl WorkerMetrics {
         self.proxy_headers_refused[refusal as usize].fetch_add(1, Relaxed);
     }
 
+    /// A handshake of TLS is over; `is_resumed` where it went on with an earlier session.
+    pub fn handshake(&self, version: TlsVersion, is_resumed: bool) {
+        let counters = if is_resumed { &self.handshakes_resumed } else { &self.handshakes_full };
+        counters[version as usize].fetch_add(1, Relaxed);
+    }
+
+    /// A handshake of TLS failed.
+    pub fn handshake_failed(&self, failure: HandshakeFailure) {
+        self.handshakes_failed[failure as usize].fetch_add(1, Relaxed);
+    }
+
     /// An upstream that was not announced to `Metrics::new` has no counters; counting must not end an exchange for it.
     fn with_upstream(&self, upstream: usize, counter: impl FnOnce(&UpstreamMetrics) -> &AtomicU64) {
         if let Some(metrics) = self.upstreams.get(upstream) {
@@ -158,6 +175,8 @@ mod tests {
         assert!(Outcome::ALL.iter().enumerate().all(|(place, outcome)| *outcome as usize == place));
         assert!(ProxyHeaderRefusal::ALL.iter().enumerate().all(|(place, refusal)| *refusal as usize == place));
         assert!(Limit::ALL.iter().enumerate().all(|(place, limit)| *limit as usize == place));
+        assert!(HandshakeFailure::ALL.iter().enumerate().all(|(place, failure)| *failure as usize == place));
+        assert!(TlsVersion::ALL.iter().enumerate().all(|(place, version)| *version as usize == place));
         assert!(AttemptOutcome::ALL.iter().enumerate().all(|(place, outcome)| *outcome as usize == place));
     }
 

@@ -1,0 +1,143 @@
+//! The handshake in two halves: what the client says, and, once somebody has agreed to it, the rest.
+
+use std::{io, sync::Arc};
+
+use rustls::{
+    CommonState, HandshakeKind, ProtocolVersion, ServerConfig, SupportedProtocolVersion,
+    crypto::aws_lc_rs::{self, Ticketer},
+    server::{Acceptor as FirstHalf, NoServerSessionStorage},
+    version::TLS13,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
+
+use super::Certificates;
+use crate::telemetry::outcome::{HandshakeFailure, TlsVersion};
+
+/// In order of preference. Both are what the client may say; anything else ends the handshake (RFC 7301 §3.2), so that what was
+/// meant for another protocol is not taken for HTTP.
+const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
+const HTTP2: &[u8] = b"h2";
+
+/// A fatal alert, as it stands on the wire before anything is encrypted (RFC 8446 §5.1, §6): `unrecognized_name` (RFC 6066 §3).
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// A connection under TLS.
+pub type Stream<IO> = tokio_rustls::server::TlsStream<IO>;
+
+/// Shakes hands with clients; a cheap clone.
+#[derive(Clone, Debug)]
+pub struct Acceptor {
+    /// One for all connections, since sessions can be resumed only where they began.
+    config: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
+}
+
+impl Acceptor {
+    /// An acceptor that shows `certificates`.
+    pub fn new(minimum: TlsVersion, certificates: Arc<Certificates>) -> Result<Self, SetUpError> {
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(versions(minimum))
+            .map_err(SetUpError)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&certificates) as _);
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        // Sessions are kept by the clients: a store here would be one lock for all workers. Their first data is never taken before
+        // the handshake is over, since it could be sent twice (RFC 8446 §8).
+        config.ticketer = Ticketer::new().map_err(SetUpError)?;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.max_early_data_size = 0;
+        Ok(Self { config: Arc::new(config), certificates })
+    }
+
+    /// What can be shown.
+    pub fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+
+    /// Reads what the client says first.
+    pub async fn hello<IO: AsyncRead + AsyncWrite + Unpin>(&self, io: IO) -> Result<Hello<IO>, HandshakeFailure> {
+        let start = LazyConfigAcceptor::new(FirstHalf::default(), io).await.map_err(|error| failure(&error))?;
+        Ok(Hello { start, config: Arc::clone(&self.config) })
+    }
+}
+
+/// The system gives no random numbers, or the provider lacks what is needed.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct SetUpError(rustls::Error);
+
+static ONLY_TLS13: [&SupportedProtocolVersion; 1] = [&TLS13];
+
+fn versions(minimum: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    match minimum {
+        TlsVersion::Tls12 => rustls::ALL_VERSIONS,
+        TlsVersion::Tls13 => &ONLY_TLS13,
+    }
+}
+
+/// What a client has said first. Nothing has been signed.
+pub struct Hello<IO> {
+    start: StartHandshake<IO>,
+    config: Arc<ServerConfig>,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Hello<IO> {
+    /// The name it asks for. An address is no name (RFC 6066 §3) and passes for none.
+    pub fn name(&self) -> Option<String> {
+        self.start.client_hello().server_name().map(str::to_owned)
+    }
+
+    /// Goes on with the certificate for the name, or the default.
+    pub async fn accept(self) -> Result<Stream<IO>, HandshakeFailure> {
+        self.start.into_stream(self.config).await.map_err(|error| failure(&error))
+    }
+
+    /// Tells the client that nobody here has that name. It may be gone already.
+    pub async fn refuse(self) {
+        let mut io = self.start.io;
+        let _gone = io.write_all(&UNRECOGNIZED_NAME).await;
+        let _gone = io.shutdown().await;
+    }
+}
+
+/// What was agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// The version of TLS.
+    pub version: TlsVersion,
+    /// Whether an earlier session goes on.
+    pub is_resumed: bool,
+    /// Whether HTTP/2 is spoken on it; else HTTP/1.1.
+    pub is_http2: bool,
+}
+
+impl Agreed {
+    /// What was agreed on for `stream`.
+    pub fn on<IO>(stream: &Stream<IO>) -> Self {
+        Self::of(stream.get_ref().1)
+    }
+
+    fn of(session: &CommonState) -> Self {
+        Self {
+            version: match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
+                _ => TlsVersion::Tls13,
+            },
+            is_resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+            is_http2: session.alpn_protocol() == Some(HTTP2),
+        }
+    }
+}
+
+/// How a handshake failed, as far as the operator can do something about it.
+fn failure(error: &io::Error) -> HandshakeFailure {
+    match error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::AlertReceived(_)) => HandshakeFailure::RefusedByClient,
+        Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol) => {
+            HandshakeFailure::Incompatible
+        }
+        Some(_) => HandshakeFailure::Malformed,
+        None => HandshakeFailure::CutOff,
+    }
+}

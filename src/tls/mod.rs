@@ -1,0 +1,38 @@
+//! TLS towards clients: which certificate belongs to a name, and the handshake that shows it.
+//!
+//! What always holds: nothing is signed before whoever asks has been told the name and agreed, and a certificate that was once
+//! good is shown until a better one is there. No private key is ever printed.
+
+mod acceptor;
+mod certificate;
+mod certificates;
+mod files;
+
+use std::path::PathBuf;
+
+pub use acceptor::{Acceptor, Agreed, Hello, SetUpError, Stream};
+pub use certificate::{Certificate, CertificateError};
+pub use certificates::{Certificates, Counts};
+pub use files::{FileError, Files};
+
+use crate::telemetry::outcome::TlsVersion;
+
+/// What `[tls]` means.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Certificates in files, in order of preference.
+    pub certificates: Vec<CertificateFiles>,
+    /// The oldest version that is spoken.
+    pub minimum_version: TlsVersion,
+}
+
+/// Where a certificate and its key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate and those that lead from it to its CA, as PEM.
+    pub certificate: PathBuf,
+    /// Its private key, as PEM.
+    pub key: PathBuf,
+    /// Whether it is shown to those for whose name there is no other.
+    pub is_default: bool,
+}
