@@ -64,21 +64,24 @@ async fn live() -> &'static str {
 }
 
 async fn ready(State(parts): State<Parts>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
-    readiness(&parts.readiness.reasons(), peer.ip())
+    readiness(&parts.readiness.reasons(), &parts.readiness.degradations(), peer.ip())
+}
+
+/// What takes no instance out of service is told with 200: an outage of the database concerns all of them at once.
+fn readiness(reasons: &[&'static str], degradations: &[&'static str], peer: IpAddr) -> Response {
+    match (reasons, degradations) {
+        ([], []) => "ready\n".into_response(),
+        ([], amiss) => (StatusCode::OK, Json(status("degraded", amiss, peer))).into_response(),
+        (left, _) => (StatusCode::SERVICE_UNAVAILABLE, Json(status("not ready", left, peer))).into_response(),
+    }
 }
 
 /// The reasons name parts of the installation: they are for those who are on the machine.
-fn readiness(reasons: &[&'static str], peer: IpAddr) -> Response {
-    if reasons.is_empty() {
-        return "ready\n".into_response();
+fn status(status: &str, reasons: &[&'static str], peer: IpAddr) -> serde_json::Value {
+    match peer.to_canonical().is_loopback() {
+        true => serde_json::json!({ "status": status, "reasons": reasons }),
+        false => serde_json::json!({ "status": status }),
     }
-    let shown = peer.to_canonical().is_loopback();
-    let body = if shown {
-        serde_json::json!({ "status": "not ready", "reasons": reasons })
-    } else {
-        serde_json::json!({ "status": "not ready" })
-    };
-    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
 }
 
 async fn show_metrics(State(parts): State<Parts>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
@@ -116,7 +119,7 @@ mod tests {
     #[tokio::test]
     async fn reasons_are_told_to_peers_on_the_machine_only() {
         for (peer, shown) in [("127.0.0.1", true), ("::1", true), ("::ffff:127.0.0.9", true), ("203.0.113.7", false)] {
-            let response = readiness(&["database"], peer.parse().unwrap());
+            let response = readiness(&["database"], &["feed"], peer.parse().unwrap());
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
             let body: serde_json::Value = serde_json::from_str(&text(response).await).unwrap();
             assert_eq!(body["status"], "not ready");
@@ -128,9 +131,16 @@ mod tests {
     #[tokio::test]
     async fn ready_is_the_same_for_all() {
         for peer in ["127.0.0.1", "203.0.113.7"] {
-            let response = readiness(&[], peer.parse().unwrap());
+            let response = readiness(&[], &[], peer.parse().unwrap());
             assert_eq!(response.status(), StatusCode::OK);
             assert_eq!(text(response).await, "ready\n");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_amiss_takes_nobody_out_of_service() {
+        let response = readiness(&[], &["feed"], "127.0.0.1".parse().unwrap());
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(text(response).await, r#"{"reasons":["feed"],"status":"degraded"}"#);
     }
 }

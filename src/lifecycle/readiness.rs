@@ -1,4 +1,4 @@
-//! Ready means that no named reason is left.
+//! Ready means that no named reason is left; degraded, that something is amiss and requests are served all the same.
 
 use std::{
     collections::BTreeMap,
@@ -8,21 +8,45 @@ use std::{
 /// How many guards hold each reason; no entry is ever 0.
 type Holds = BTreeMap<&'static str, usize>;
 
-/// The reasons for which the process is not ready; a cheap clone.
+/// The reasons for which the process is not ready, or degraded; a cheap clone.
 #[derive(Clone, Default)]
 pub struct Readiness {
-    holds: Arc<Mutex<Holds>>,
+    unready: Reasons,
+    degraded: Reasons,
 }
 
 impl Readiness {
     /// Not ready until the guard is dropped, for this reason. Several guards may share a reason; the last one releases it.
     pub fn hold(&self, reason: &'static str) -> ReadinessGuard {
-        *self.lock().entry(reason).or_default() += 1;
-        ReadinessGuard { readiness: self.clone(), reason }
+        self.unready.hold(reason)
+    }
+
+    /// Degraded until the guard is dropped, for this reason: the same for what takes nobody out of service.
+    pub fn degrade(&self, reason: &'static str) -> ReadinessGuard {
+        self.degraded.hold(reason)
     }
 
     /// The reasons left, in alphabetical order; none: ready.
     pub fn reasons(&self) -> Vec<&'static str> {
+        self.unready.list()
+    }
+
+    /// What is amiss, in alphabetical order.
+    pub fn degradations(&self) -> Vec<&'static str> {
+        self.degraded.list()
+    }
+}
+
+#[derive(Clone, Default)]
+struct Reasons(Arc<Mutex<Holds>>);
+
+impl Reasons {
+    fn hold(&self, reason: &'static str) -> ReadinessGuard {
+        *self.lock().entry(reason).or_default() += 1;
+        ReadinessGuard { reasons: self.clone(), reason }
+    }
+
+    fn list(&self) -> Vec<&'static str> {
         self.lock().keys().copied().collect()
     }
 
@@ -38,20 +62,20 @@ impl Readiness {
 
     /// Each change is one complete step, so a panic elsewhere cannot have left the map half changed.
     fn lock(&self) -> MutexGuard<'_, Holds> {
-        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Keeps the process from being ready until dropped.
+/// Keeps the process from being ready, or from being well, until dropped.
 #[must_use = "the reason is released when the guard is dropped"]
 pub struct ReadinessGuard {
-    readiness: Readiness,
+    reasons: Reasons,
     reason: &'static str,
 }
 
 impl Drop for ReadinessGuard {
     fn drop(&mut self) {
-        self.readiness.release(self.reason);
+        self.reasons.release(self.reason);
     }
 }
 
@@ -84,6 +108,15 @@ mod tests {
         assert_eq!(readiness.reasons(), ["worker"]);
         drop(second);
         assert!(readiness.reasons().is_empty());
+    }
+
+    #[test]
+    fn what_is_degraded_is_ready() {
+        let readiness = Readiness::default();
+        let guard = readiness.degrade("feed");
+        assert_eq!((readiness.reasons(), readiness.degradations()), (vec![], vec!["feed"]));
+        drop(guard);
+        assert!(readiness.degradations().is_empty());
     }
 
     #[test]
