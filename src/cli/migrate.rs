@@ -8,15 +8,16 @@ use usher::{
 
 use super::{ConfigFile, Failure, Outcome, database};
 
-/// Create the tables and indexes that are missing
+/// Create the tables, indexes and triggers that are missing
 ///
-/// Creates the tables `stores` and `store_domains` where they do not exist, the two indexes that usher's look-ups need, and
-/// usher's own record of this (schema `usher`). Tables that exist stay as they are, whatever their keys and further columns.
-/// Running it again changes nothing, and several instances may run it at the same time. An SQLite file is created where
-/// it is missing.
+/// Creates the tables `stores` and `store_domains` where they do not exist, the two indexes that usher's look-ups need, on
+/// PostgreSQL the triggers by which an edit is told to every running usher, and usher's own record of this (schema `usher`).
+/// Tables that exist stay as they are, whatever their keys and further columns. Running it again changes nothing, and several
+/// instances may run it at the same time. An SQLite file is created where it is missing.
 ///
 /// On PostgreSQL the indexes are built CONCURRENTLY, so that the app goes on writing meanwhile; connect to the server itself
-/// and not to a transaction-mode pooler. The role must own existing tables to add the indexes to them.
+/// and not to a transaction-mode pooler. The role must own existing tables to add indexes and triggers to them. Run it again
+/// after columns were added, or after a table was replaced by another one.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -43,6 +44,6 @@ impl Migrate {
         }
         let session = database::session_for_migration(&config).await?;
         migrations::run(&session).await.map_err(Failure::Migrate)?;
-        Ok(Outcome::answer("all tables and indexes are there\n"))
+        Ok(Outcome::answer("all tables, indexes and triggers are there\n"))
     }
 }

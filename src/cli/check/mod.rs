@@ -22,8 +22,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Validate the configuration, then connect to everything it names
 ///
 /// Reports every problem at once, with its place, the value, what is accepted and what to do. Looks at the file; at the
-/// certificates of [tls]; at the database: connection, tables, columns, indexes, and rows that could never be found or are spelled oddly; and connects to
-/// every app server. Changes nothing.
+/// certificates of [tls]; at the database: connection, tables, columns, triggers, indexes, and rows that could never be found or
+/// are spelled oddly; and connects to every app server. Changes nothing.
 ///
 /// Ends with 1 where there is an error. Warnings are told, and do not count.
 #[derive(Debug, Args)]

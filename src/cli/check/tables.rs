@@ -60,6 +60,11 @@ async fn look_at_columns(session: &Session, report: &mut Report) -> Result<(), u
             report.warnings.push(problem(&format!("{table}.{column}"), cause, NEEDED, remedy));
         }
     }
+    if !migrations::is_watched(session).await? {
+        let cause = "a trigger is missing or disabled: edits show only when what is held is no longer fresh".into();
+        let remedy = "run `usher migrate`, which creates what is missing".into();
+        report.warnings.push(problem("triggers of stores and store_domains", cause, "all of them", remedy));
+    }
     for index in migrations::missing_indexes(session).await? {
         let cause = "there is no such index, or it was left unfinished: every look-up reads the whole table".into();
         let remedy = "run `usher migrate`, which creates what is missing".into();

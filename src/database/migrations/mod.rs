@@ -1,6 +1,13 @@
-//! The tables that usher needs, as numbered SQL. What the app owns is never altered, whatever its keys and further columns.
+//! The tables that usher needs, as numbered SQL, and the triggers that tell of edits. What the app owns is not altered
+//! otherwise, whatever its keys and further columns.
+
+mod watch;
 
 use std::time::Duration;
+
+pub use watch::{CHANNEL, STANDING, is_watched};
+
+use self::watch::{WATCHED, Watch};
 
 use super::{
     schema::{self, IndexState},
@@ -18,7 +25,8 @@ const POSTGRES_PRELUDE: &str =
 SET LOCAL lock_timeout = '10s';
 ";
 
-/// One numbered step; written so that running it again changes nothing.
+/// One numbered step; written so that running it again changes nothing. What routing reads decides which triggers there are:
+/// they are made after all steps, without a number.
 struct Migration {
     version: i64,
     sql: &'static str,
@@ -45,10 +53,11 @@ pub struct Index {
 const DOMAINS_INDEX: Index = Index { table: "store_domains", name: "usher_store_domains_canonical" };
 const STORES_INDEX: Index = Index { table: "stores", name: "usher_stores_subdomain_canonical" };
 
-const POSTGRES: [Migration; 3] = [
+const POSTGRES: [Migration; 4] = [
     Migration { version: 1, sql: include_str!("postgres_1_tables.sql"), work: Work::Tables },
     Migration { version: 2, sql: include_str!("postgres_2_domains_index.sql"), work: Work::Index(DOMAINS_INDEX) },
     Migration { version: 3, sql: include_str!("postgres_3_stores_index.sql"), work: Work::Index(STORES_INDEX) },
+    Migration { version: 4, sql: include_str!("postgres_4_notices.sql"), work: Work::Tables },
 ];
 
 const SQLITE: [Migration; 3] = [
@@ -73,8 +82,9 @@ pub fn sql(dialect: Dialect) -> String {
         }
         Dialect::Sqlite => "",
     };
-    let migrations: Vec<_> = of(dialect).iter().map(|migration| printed(migration, dialect)).collect();
-    format!("{head}{}", migrations.join("\n"))
+    let migrations = of(dialect).iter().map(|migration| printed(migration, dialect));
+    let triggers = watched(dialect).iter().map(|watch| format!("BEGIN;\n{}COMMIT;\n", triggers(watch)));
+    format!("{head}{}", migrations.chain(triggers).collect::<Vec<_>>().join("\n"))
 }
 
 /// Creates or upgrades what is missing; running it again changes nothing.
@@ -87,6 +97,9 @@ pub async fn run(session: &Session) -> Result<(), Error> {
             Work::Tables => session.batch(&transaction_body(migration, session.dialect())).await?,
             Work::Index(index) => build(session, migration, *index).await?,
         }
+    }
+    for watch in watched(session.dialect()) {
+        session.batch(&triggers(watch)).await?;
     }
     Ok(())
 }
@@ -129,6 +142,19 @@ fn of(dialect: Dialect) -> &'static [Migration] {
         Dialect::Postgres => &POSTGRES,
         Dialect::Sqlite => &SQLITE,
     }
+}
+
+/// The tables whose edits triggers tell of. SQLite tells by itself that a file has changed.
+fn watched(dialect: Dialect) -> &'static [Watch] {
+    match dialect {
+        Dialect::Postgres => &WATCHED,
+        Dialect::Sqlite => &[],
+    }
+}
+
+/// A transaction for each table: the app may lock its tables in another order.
+fn triggers(watch: &Watch) -> String {
+    format!("{POSTGRES_PRELUDE}{}", watch.sql())
 }
 
 /// Builds the index where it is missing, one run after another.
@@ -275,8 +301,8 @@ mod tests {
     #[test]
     fn versions_count_up_in_both_dialects() {
         for dialect in [Dialect::Postgres, Dialect::Sqlite] {
-            let versions: Vec<i64> = of(dialect).iter().map(|migration| migration.version).collect();
-            assert_eq!(versions, [1, 2, 3]);
+            let versions = of(dialect).iter().map(|migration| migration.version);
+            assert!(versions.eq(1..=of(dialect).len() as i64));
         }
     }
 }
