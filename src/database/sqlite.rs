@@ -47,6 +47,11 @@ impl Database {
         outcome.map_err(Error::Interrupted)?.map_err(Error::Query)
     }
 
+    /// A number that changes when another connection has changed the file.
+    pub async fn data_version(&self) -> Result<i64, Error> {
+        self.run(|connection| connection.pragma_query_value(None, "data_version", |row| row.get(0))).await
+    }
+
     fn open_with(path: &Path, access: OpenFlags) -> Result<Self, Error> {
         let connection = connect(path, access).map_err(|cause| Error::Open(path.to_owned(), cause))?;
         Ok(Self { connection: Arc::new(Mutex::new(connection)) })
@@ -120,6 +125,16 @@ mod tests {
         let answer =
             reader.run(|connection| connection.query_row("SELECT a FROM t", (), |row| row.get::<_, i64>(0))).await;
         assert_eq!(answer.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn edits_by_others_are_noticed() {
+        let (_folder, path) = temporary();
+        let [reader, writer] = [Database::create(&path).unwrap(), Database::create(&path).unwrap()];
+        let before = reader.data_version().await.unwrap();
+        assert_eq!(reader.data_version().await.unwrap(), before);
+        writer.run(|connection| connection.execute_batch("CREATE TABLE t (a)")).await.unwrap();
+        assert_ne!(reader.data_version().await.unwrap(), before);
     }
 
     #[tokio::test]

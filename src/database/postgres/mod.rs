@@ -1,11 +1,15 @@
 //! Connections to a PostgreSQL server: where it is, how far its identity is checked, and a pool whose every wait has a deadline.
 
+mod listener;
 mod pool;
 mod tls;
 mod url;
 
 use std::{path::PathBuf, time::Duration};
 
+use tokio_postgres::config::SslMode;
+
+pub use listener::Listener;
 pub use pool::{Client, Error, Pool, PoolStats};
 pub use tls::TlsError;
 pub use url::UrlError;
@@ -51,6 +55,17 @@ impl Settings {
     /// has them.
     pub fn parse(url: &str) -> Result<Self, UrlError> {
         url::parse(url)
+    }
+
+    /// How the server is connected to, as far as tokio-postgres knows of TLS.
+    fn with_ssl_mode(&self) -> tokio_postgres::Config {
+        let mut server = self.server.clone();
+        server.ssl_mode(match self.tls {
+            TlsMode::Disable => SslMode::Disable,
+            TlsMode::Prefer => SslMode::Prefer,
+            TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
+        });
+        server
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{
     Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, Timeouts,
-    tokio_postgres::{self, NoTls, Row, config::SslMode, types::ToSql, types::Type},
+    tokio_postgres::{self, NoTls, Row, types::ToSql, types::Type},
 };
 
 use super::{Settings, TlsMode, tls};
@@ -75,14 +75,9 @@ impl Pool {
 }
 
 fn manager(settings: &Settings) -> Result<Manager, Error> {
-    let mut server = settings.server.clone();
     // A closed connection is known as such without asking; a question per loan would double the time of every query.
     let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    server.ssl_mode(match settings.tls {
-        TlsMode::Disable => SslMode::Disable,
-        TlsMode::Prefer => SslMode::Prefer,
-        TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
-    });
+    let server = settings.with_ssl_mode();
     match settings.tls {
         TlsMode::Disable => Ok(Manager::from_config(server, NoTls, config)),
         mode => {
@@ -121,6 +116,12 @@ pub enum Error {
     /// The server refused a query, or the connection broke while it ran.
     #[error("the query failed")]
     Query(#[source] tokio_postgres::Error),
+    /// A connection that listened broke.
+    #[error("the connection to the database was lost")]
+    Lost(#[source] tokio_postgres::Error),
+    /// The server ended a connection that listened.
+    #[error("the database closed the connection")]
+    Closed,
 }
 
 impl From<PoolError> for Error {
