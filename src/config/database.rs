@@ -1,4 +1,5 @@
-//! Where the rows are: `directory.url`, `url_env`, `url_file`, and the two variables that everybody knows.
+//! Where the rows are: `directory.url`, `url_env`, `url_file`, and the two variables that everybody knows; and where edits are
+//! listened for, if elsewhere.
 
 use std::{fs, path::PathBuf};
 
@@ -15,13 +16,18 @@ use crate::database::postgres;
 /// Overrides whatever the file says.
 const OVERRIDE: &str = "USHER_DATABASE_URL";
 
+/// Overrides where edits are listened for.
+const LISTEN_OVERRIDE: &str = "USHER_LISTEN_URL";
+
 /// Counts only where the file says nothing, since it may be meant for the app.
 const FALLBACK: &str = "DATABASE_URL";
 
 const ACCEPTED: &str = "postgres://user:password@host:5432/database, sqlite:///absolute/path or sqlite://relative/path";
 
-/// The keys that can say where the rows are.
+/// The keys that can say where a database is.
 pub(super) struct Location {
+    /// The first of them; the others end in `_env` and `_file` as well.
+    pub(super) key: &'static str,
     pub(super) url: Written<Secret>,
     pub(super) url_env: Written<String>,
     pub(super) url_file: Written<String>,
@@ -33,7 +39,7 @@ pub(super) struct Located {
     pub(super) origin: String,
 }
 
-/// Finds the URL and reads it; what is wrong with it is noted in `report`.
+/// Finds the URL of the rows and reads it; what is wrong with it is noted in `report`.
 pub(super) fn locate(location: Location, env: Env<'_>, report: &mut Report<'_>) -> Option<Located> {
     let source = configured(location, report);
     let source = match (source, non_empty(env, OVERRIDE), non_empty(env, FALLBACK)) {
@@ -51,9 +57,28 @@ pub(super) fn locate(location: Location, env: Env<'_>, report: &mut Report<'_>) 
         .ok()
 }
 
+/// Finds where edits are listened for, if elsewhere than where the rows are.
+pub(super) fn locate_listener(location: Location, env: Env<'_>, report: &mut Report<'_>) -> Option<postgres::Settings> {
+    let source = configured(location, report);
+    let source = match non_empty(env, LISTEN_OVERRIDE) {
+        Some(url) => Source::Variable(LISTEN_OVERRIDE, url),
+        None => source?,
+    };
+    let read = source.read(env).and_then(|url| match parse(url.expose())? {
+        Database::Postgres(server) => Ok(server),
+        Database::Sqlite(_) => Err(no_listener()),
+    });
+    read.map_err(|refusal| source.refuse(refusal, report)).ok()
+}
+
 fn nowhere() -> Refusal {
     let remedy = "add one of directory.url, url_env and url_file, or set USHER_DATABASE_URL";
     Refusal::new("the database is named nowhere", ACCEPTED, remedy)
+}
+
+fn no_listener() -> Refusal {
+    let cause = "SQLite has no notices to listen for; a file is watched without this";
+    Refusal::new(cause, "postgres://user:password@host:5432/database", "remove it")
 }
 
 /// A variable set to nothing counts as unset: container files often hand on `${NAME:-}`.
@@ -61,24 +86,27 @@ fn non_empty(env: Env<'_>, name: &str) -> Option<Secret> {
     env(name).filter(|url| !url.trim().is_empty()).map(|url| Secret::from(url.trim().to_owned()))
 }
 
-/// Where a URL comes from.
+/// Where a URL comes from: a key and what it says, or a variable.
 enum Source {
-    Url(Spanned<Secret>),
-    Env(Spanned<String>),
-    File(Spanned<String>),
+    Url(&'static str, Spanned<Secret>),
+    Env(String, Spanned<String>),
+    File(String, Spanned<String>),
     Variable(&'static str, Secret),
 }
 
 /// The one key that was written; a second one is refused, since nobody could tell which counts.
 fn configured(location: Location, report: &mut Report<'_>) -> Option<Source> {
-    let Location { url, url_env, url_file } = location;
-    let sources = [url.given().map(Source::Url), url_env.given().map(Source::Env), url_file.given().map(Source::File)];
+    let Location { key, url, url_env, url_file } = location;
+    let sources = [
+        url.given().map(|url| Source::Url(key, url)),
+        url_env.given().map(|name| Source::Env(format!("{key}_env"), name)),
+        url_file.given().map(|path| Source::File(format!("{key}_file"), path)),
+    ];
     let mut sources = sources.into_iter().flatten();
     let first = sources.next();
     for second in sources {
-        let cause = "the database is named twice";
-        let refusal = Refusal::new(cause, "exactly one of directory.url, url_env and url_file", "remove all but one");
-        second.refuse(refusal, report);
+        let accepted = format!("exactly one of {key}, {key}_env and {key}_file");
+        second.refuse(Refusal::new("the database is named twice", accepted, "remove all but one"), report);
     }
     first
 }
@@ -87,31 +115,31 @@ impl Source {
     /// The URL itself.
     fn read(&self, env: Env<'_>) -> Result<Secret, Refusal> {
         match self {
-            Self::Url(url) => Ok(url.get_ref().clone()),
+            Self::Url(_, url) => Ok(url.get_ref().clone()),
             Self::Variable(_, url) => Ok(url.clone()),
-            Self::Env(name) => read_variable(name.get_ref(), env),
-            Self::File(path) => read_file(path.get_ref()),
+            Self::Env(_, name) => read_variable(name.get_ref(), env),
+            Self::File(_, path) => read_file(path.get_ref()),
         }
     }
 
     /// What `usher check` says of it.
     fn origin(&self) -> String {
         match self {
-            Self::Url(_) => "directory.url".to_owned(),
-            Self::Env(name) => format!("directory.url_env {}", name.get_ref()),
-            Self::File(path) => format!("directory.url_file {}", path.get_ref()),
+            Self::Url(key, _) => (*key).to_owned(),
+            Self::Env(key, name) => format!("{key} {}", name.get_ref()),
+            Self::File(key, path) => format!("{key} {}", path.get_ref()),
             Self::Variable(name, _) => (*name).to_owned(),
         }
     }
 
     fn refuse(&self, refusal: Refusal, report: &mut Report<'_>) {
         match self {
-            Self::Url(url) if url.get_ref().expose().starts_with("sqlite") => {
-                report.refuse("directory.url", url.span(), refusal);
+            Self::Url(key, url) if url.get_ref().expose().starts_with("sqlite") => {
+                report.refuse(key, url.span(), refusal)
             }
-            Self::Url(url) => report.refuse_secret("directory.url", url.span(), refusal),
-            Self::Env(name) => refuse_name("directory.url_env", name, refusal, report),
-            Self::File(path) => refuse_name("directory.url_file", path, refusal, report),
+            Self::Url(key, url) => report.refuse_secret(key, url.span(), refusal),
+            Self::Env(key, name) => refuse_name(key, name, refusal, report),
+            Self::File(key, path) => refuse_name(key, path, refusal, report),
             Self::Variable(name, _) => report.refuse_variable(name, refusal),
         }
     }
@@ -132,7 +160,7 @@ fn read_variable(name: &str, env: Env<'_>) -> Result<Secret, Refusal> {
         return Err(Refusal::new(
             "is no name of a variable",
             accepted,
-            "write the name; a URL belongs in directory.url",
+            "write the name; a URL belongs in the key without _env",
         ));
     }
     let unset =

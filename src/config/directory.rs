@@ -7,7 +7,7 @@ use super::{
     database::{self, Located, Location},
     file,
     problems::{Refusal, Report},
-    units::{Count, Timespan},
+    units::Timespan,
     written::Written,
 };
 use crate::{database::postgres, directory::Settings};
@@ -15,19 +15,31 @@ use crate::{database::postgres, directory::Settings};
 /// They take turns on one connection.
 const SQLITE_QUERIES_MAX: usize = 1;
 
-/// The look-ups under so many `platforms`, and the database where it is known.
-pub(super) fn resolve(
-    written: file::Directory,
-    platforms: u16,
-    env: Env<'_>,
-    report: &mut Report<'_>,
-) -> (Settings, Option<Located>) {
-    let location = Location { url: written.url, url_env: written.url_env, url_file: written.url_file };
+/// What `[directory]` says.
+pub(super) struct Resolved {
+    /// The look-ups.
+    pub(super) settings: Settings,
+    /// The database where it is known.
+    pub(super) located: Option<Located>,
+    /// Where edits are listened for, if elsewhere.
+    pub(super) listen: Option<postgres::Settings>,
+}
+
+/// `[directory]` under so many `platforms`.
+pub(super) fn resolve(written: file::Directory, platforms: u16, env: Env<'_>, report: &mut Report<'_>) -> Resolved {
+    let location =
+        Location { key: "directory.url", url: written.url, url_env: written.url_env, url_file: written.url_file };
+    let listen_location = Location {
+        key: "directory.listen_url",
+        url: written.listen_url,
+        url_env: written.listen_url_env,
+        url_file: written.listen_url_file,
+    };
     let limits = Limits {
-        connections_max: written.connections_max,
-        connect_timeout: written.connect_timeout,
-        wait_timeout: written.wait_timeout,
-        query_timeout: written.query_timeout,
+        connections_max: written.connections_max.into_value(),
+        connect_timeout: written.connect_timeout.into_value(),
+        wait_timeout: written.wait_timeout.into_value(),
+        query_timeout: written.query_timeout.into_value(),
     };
     let lookup_span = written.lookup_timeout.span();
     let lifetimes =
@@ -52,23 +64,25 @@ pub(super) fn resolve(
         settings.queries_max = server.connections_max;
         warn_of_idle_wait(settings.lookup_timeout, lookup_span, server, report);
     }
-    (settings, located)
+    let mut listen = database::locate_listener(listen_location, env, report);
+    listen.iter_mut().for_each(|server| limits.apply(server));
+    Resolved { settings, located, listen }
 }
 
 /// The keys that concern PostgreSQL alone. What they leave open is as the URL says, or the pool's own default.
 struct Limits {
-    connections_max: Written<Count<1, 1000>>,
-    connect_timeout: Written<Timespan<1>>,
-    wait_timeout: Written<Timespan<1>>,
-    query_timeout: Written<Timespan<1>>,
+    connections_max: Option<usize>,
+    connect_timeout: Option<Duration>,
+    wait_timeout: Option<Duration>,
+    query_timeout: Option<Duration>,
 }
 
 impl Limits {
-    fn apply(self, server: &mut postgres::Settings) {
-        server.connections_max = self.connections_max.or(server.connections_max);
-        server.connect_timeout = self.connect_timeout.or(server.connect_timeout);
-        server.wait_timeout = self.wait_timeout.or(server.wait_timeout);
-        server.query_timeout = self.query_timeout.or(server.query_timeout);
+    fn apply(&self, server: &mut postgres::Settings) {
+        server.connections_max = self.connections_max.unwrap_or(server.connections_max);
+        server.connect_timeout = self.connect_timeout.unwrap_or(server.connect_timeout);
+        server.wait_timeout = self.wait_timeout.unwrap_or(server.wait_timeout);
+        server.query_timeout = self.query_timeout.unwrap_or(server.query_timeout);
     }
 }
 

@@ -194,6 +194,12 @@ pub(super) struct Directory {
     pub(super) url_env: Written<String>,
     /// A file that holds the URL.
     pub(super) url_file: Written<String>,
+    /// Where edits are listened for, if elsewhere: the server itself behind a pooler, the primary of replicas.
+    pub(super) listen_url: Written<Secret>,
+    /// The name of an environment variable that holds `listen_url`.
+    pub(super) listen_url_env: Written<String>,
+    /// A file that holds `listen_url`.
+    pub(super) listen_url_file: Written<String>,
     /// Connections to PostgreSQL; further queries wait for `wait_timeout`.
     pub(super) connections_max: Written<Count<1, 1000>>,
     /// For a connection to PostgreSQL to be opened, TLS and authentication included.

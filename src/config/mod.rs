@@ -49,6 +49,8 @@ pub struct Config {
     pub database: Database,
     /// Who named the database: `directory.url`, `USHER_DATABASE_URL`, `directory.url_file /run/secrets/db`, …
     pub database_origin: String,
+    /// `[directory]`: where edits are listened for, if elsewhere than where the rows are read.
+    pub listen: Option<crate::database::postgres::Settings>,
     /// `[upstreams.*]`; `default` exists always.
     pub upstreams: Vec<upstream::Settings>,
     /// Index into `upstreams` for admin requests.

@@ -18,7 +18,14 @@ use super::{
 };
 
 /// Keys whose value is never shown, whatever was written there.
-const SECRET_PATHS: [&str; 3] = ["directory.url", "directory.url_env", "directory.url_file"];
+const SECRET_PATHS: [&str; 6] = [
+    "directory.url",
+    "directory.url_env",
+    "directory.url_file",
+    "directory.listen_url",
+    "directory.listen_url_env",
+    "directory.listen_url_file",
+];
 
 /// Reads `text`; `None` where its syntax is broken, since guesses about the rest would mislead.
 pub(super) fn read(text: &str, report: &mut Report<'_>) -> Option<File> {

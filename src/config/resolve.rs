@@ -17,7 +17,8 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
     let admin = admin::resolve(file.admin.0, &[&proxy.http[..], &proxy.https].concat(), report);
     let routing = routing::resolve(file.routing.0, report);
     let platforms = u16::try_from(routing.platform_domains.len()).unwrap_or(u16::MAX);
-    let (directory, located) = directory::resolve(file.directory.0, platforms, env, report);
+    let directory::Resolved { settings: directory, located, listen } =
+        directory::resolve(file.directory.0, platforms, env, report);
     let upstreams = upstreams::resolve(file.upstreams, report);
     let (log, access_log) = log::resolve(file.log.0, report);
     let domains = domains::resolve(file.domains.0, report);
@@ -34,6 +35,7 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
         directory,
         database,
         database_origin,
+        listen,
         upstreams,
         admin_upstream,
         homepage_upstream,

@@ -35,6 +35,14 @@ impl<T> Written<T> {
         self.0.as_ref().map(Spanned::span)
     }
 
+    /// The value in the terms of the settings, or nothing.
+    pub(super) fn into_value<D>(self) -> Option<D>
+    where
+        T: Into<D>,
+    {
+        self.0.map(|value| value.into_inner().into())
+    }
+
     /// The value in the terms of the settings, or `default`.
     pub(super) fn or<D>(self, default: D) -> D
     where
