@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::UNIX_EPOCH};
 
 use crate::{
-    directory::{Directory, Event},
+    directory::{Directory, Event, FeedStats},
     proxy::Buffers,
     telemetry::{
         access_log::AccessLog,
-        metrics::{AccessLogCounts, BufferCounts, CertificateCounts, DirectoryCounts, Metrics},
+        metrics::{AccessLogCounts, BufferCounts, CertificateCounts, DirectoryCounts, FeedCounts, Metrics},
     },
     tls::Certificates,
 };
@@ -63,4 +63,14 @@ fn directory_counts(directory: &Directory) -> DirectoryCounts {
         entries_unchecked: held.unchecked as u64,
         is_away: held.is_away,
     }
+}
+
+/// Makes the series of the feed readable for a scrape.
+pub(super) fn register_feed(metrics: &Metrics, feed: Arc<FeedStats>) {
+    metrics.register_feed(move || FeedCounts {
+        following: feed.is_following(),
+        follows: feed.follows(),
+        changes: feed.changes(),
+        silence: feed.silence(),
+    });
 }

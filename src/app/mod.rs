@@ -16,7 +16,7 @@ use crate::{
     admin,
     config::Config,
     database::{postgres, sqlite},
-    directory::Directory,
+    directory::{Directory, Feed},
     lifecycle::{Drain, Readiness, Tasks, Termination},
     proxy::{self, BindError, Buffers, Listeners, ListeningSocket, Places, Roles, Scheme},
     routing::Rules,
@@ -59,6 +59,7 @@ pub struct App {
     certificates: (Files, Arc<Certificates>),
     admin: (TcpListener, admin::Parts),
     rows: Rows,
+    feed: Feed,
     readiness: Readiness,
     access_log: AccessLog,
     drain_timeout: Duration,
@@ -77,13 +78,15 @@ impl App {
         let files = Files::load(&config.tls.certificates)?;
         let certificates = files.certificates();
         let acceptor = acceptor(&config, &certificates)?;
-        let rows = Rows::open(&config.database)?;
+        let rows = Rows::open(&config)?;
         let directory = Directory::new(config.directory.clone(), rows.source(), Handle::current());
         let metrics = Metrics::new(config.upstreams.iter().map(|upstream| upstream.name.clone()).collect());
         let access_log = start_access_log(&config)?;
         let buffers = Buffers::new(config.proxy.buffers_max);
         counts::register(&metrics, &directory, &access_log, &buffers, &certificates);
         let readiness = Readiness::default();
+        let feed = Feed::new(directory.clone(), readiness.clone());
+        counts::register_feed(&metrics, feed.stats());
         Ok(Self {
             addresses,
             sockets: listeners.into_workers(),
@@ -91,6 +94,7 @@ impl App {
             certificates: (files, certificates),
             admin: (admin_listener, admin::Parts { allow: config.admin.allow, readiness: readiness.clone(), metrics }),
             rows,
+            feed,
             readiness,
             access_log,
             drain_timeout: config.proxy.drain_timeout,
@@ -117,6 +121,7 @@ impl App {
         if !files.is_empty() {
             tasks.spawn("certificates", files.watch(certificates));
         }
+        tasks.spawn("feed", self.rows.clone().follow(self.feed));
         let mut threads = Threads::start(self.workers, self.sockets, &drain)?;
         let ended = tokio::select! {
             () = end => Ok(()),

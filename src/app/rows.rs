@@ -6,14 +6,14 @@ use tokio::time::sleep;
 
 use super::Error;
 use crate::{
-    config,
+    config::{self, Config},
     database::{
         migrations,
-        postgres::Pool,
+        postgres::{self, Pool},
         session::{self, Session},
         sqlite,
     },
-    directory::{PostgresSource, SqliteSource, TenantSource},
+    directory::{Feed, PostgresSource, SqliteSource, TenantSource, feed},
     lifecycle::ReadinessGuard,
 };
 
@@ -23,15 +23,22 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Where the rows are; a cheap clone.
 #[derive(Clone)]
 pub(super) enum Rows {
-    Postgres(Pool),
+    Postgres {
+        pool: Pool,
+        /// Where edits are listened for.
+        listen: Box<postgres::Settings>,
+    },
     Sqlite(sqlite::Database),
 }
 
 impl Rows {
     /// Opens the configured database. PostgreSQL is not connected to yet; an SQLite file has to exist.
-    pub(super) fn open(settings: &config::Database) -> Result<Self, Error> {
-        Ok(match settings {
-            config::Database::Postgres(server) => Self::Postgres(Pool::new(server.clone())?),
+    pub(super) fn open(config: &Config) -> Result<Self, Error> {
+        Ok(match &config.database {
+            config::Database::Postgres(server) => Self::Postgres {
+                pool: Pool::new(server.clone())?,
+                listen: Box::new(config.listen.as_ref().unwrap_or(server).clone()),
+            },
             config::Database::Sqlite(path) => {
                 Self::Sqlite(sqlite::Database::open(path).map_err(|cause| Error::Sqlite { path: path.clone(), cause })?)
             }
@@ -41,15 +48,23 @@ impl Rows {
     /// The same as the directory asks it.
     pub(super) fn source(&self) -> Arc<dyn TenantSource> {
         match self {
-            Self::Postgres(pool) => Arc::new(PostgresSource::new(pool.clone())),
+            Self::Postgres { pool, .. } => Arc::new(PostgresSource::new(pool.clone())),
             Self::Sqlite(database) => Arc::new(SqliteSource::new(database.clone())),
+        }
+    }
+
+    /// Follows the edits of the rows and never returns.
+    pub(super) async fn follow(self, feed: Feed) {
+        match self {
+            Self::Postgres { pool, listen } => feed::listen(feed, *listen, pool).await,
+            Self::Sqlite(file) => feed::watch(feed, file).await,
         }
     }
 
     /// What the look-ups read and the database has not; nothing, as it should be.
     async fn lack(&self) -> Result<Option<Error>, session::Error> {
         let session = match self {
-            Self::Postgres(pool) => Session::postgres(pool).await?,
+            Self::Postgres { pool, .. } => Session::postgres(pool).await?,
             Self::Sqlite(database) => Session::sqlite(database),
         };
         let tables = migrations::missing_tables(&session).await?;

@@ -8,6 +8,7 @@ mod breaker;
 mod cache;
 mod change;
 mod entry;
+pub mod feed;
 mod flights;
 mod loads;
 mod marks;
@@ -30,6 +31,7 @@ use std::{
 };
 
 pub use change::Change;
+pub use feed::{Feed, FeedStats};
 pub use postgres::PostgresSource;
 pub use reader::Reader;
 pub use settings::Settings;

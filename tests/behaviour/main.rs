@@ -10,6 +10,7 @@ mod answers;
 mod app_answers;
 mod balancing;
 mod buffering;
+mod changes;
 mod client_address;
 mod commands;
 mod connections;

@@ -9,4 +9,5 @@ mod app_server;
 mod client;
 mod database;
 mod failover;
+mod feed;
 mod idle_connection;

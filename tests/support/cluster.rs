@@ -95,6 +95,14 @@ impl Cluster {
         signal("CONT", server);
     }
 
+    /// Lets `role` in with its password only, from the next connection on.
+    pub(crate) fn demand_passwords(&self, role: &str) {
+        let path = self.directory.join("data/pg_hba.conf");
+        let rules = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("host all {role} 127.0.0.1/32 scram-sha-256\n{rules}")).unwrap();
+        execute(&self.url("postgres"), "SELECT pg_reload_conf()");
+    }
+
     fn server(&self) -> u32 {
         self.running.lock().unwrap().server.id()
     }
@@ -144,6 +152,24 @@ pub(crate) fn psql(url: &str, script: &str) {
 /// Runs one statement with one value and counts its rows.
 pub(crate) fn query(url: &str, sql: &str, value: &str) -> usize {
     connected(url, async |client| client.query(sql, &[&value]).await.map(|rows| rows.len())).unwrap()
+}
+
+/// A transaction that is open until dropped.
+pub(crate) struct Transaction {
+    _client: tokio_postgres::Client,
+    _runtime: tokio::runtime::Runtime,
+}
+
+/// Begins a transaction with these statements.
+pub(crate) fn begin(url: &str, sql: &str) -> Transaction {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let client = runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute(&format!("BEGIN; {sql}")).await.unwrap();
+        client
+    });
+    Transaction { _client: client, _runtime: runtime }
 }
 
 /// Lets `work` use a connection of its own.

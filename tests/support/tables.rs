@@ -2,7 +2,10 @@
 
 use tempfile::TempDir;
 
-use super::{Binary, Cluster, cluster};
+use super::{
+    Binary, Cluster,
+    cluster::{self, Transaction},
+};
 
 /// Which database holds the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +85,11 @@ impl Tables {
                 file.execute_batch(sql).unwrap_or_else(|error| panic!("{error} in {sql}"));
             }
         }
+    }
+
+    /// Begins a transaction of PostgreSQL with these statements; it is rolled back when the value is dropped.
+    pub(crate) fn hold_locks(&self, sql: &str) -> Transaction {
+        cluster::begin(&self.url, sql)
     }
 
     /// Feeds a script to the database's own client: `psql`, which sends one statement at a time. `sqlite3` would run it as

@@ -71,6 +71,19 @@ pub struct DirectoryCounts {
     pub is_away: bool,
 }
 
+/// What the feed of edits counts; all but the changes are as of now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeedCounts {
+    /// Whether every edit is heard of.
+    pub following: bool,
+    /// How often that began since the start.
+    pub follows: u64,
+    /// Changes applied since the start: of a domain, a label, a tenant, and of everything.
+    pub changes: [u64; 4],
+    /// Since the last sign of life of the database; `None` where there was none yet.
+    pub silence: Option<Duration>,
+}
+
 /// What the access log counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccessLogCounts {
@@ -120,6 +133,11 @@ impl Metrics {
     /// Adds the directory's series; `counts` is called for each scrape. Once per process.
     pub fn register_directory(&self, counts: impl Fn() -> DirectoryCounts + Send + Sync + 'static) {
         self.register(move |encoder| series::directory(encoder, &counts()));
+    }
+
+    /// Adds the series of the feed; `counts` is called for each scrape. Once per process.
+    pub fn register_feed(&self, counts: impl Fn() -> FeedCounts + Send + Sync + 'static) {
+        self.register(move |encoder| series::feed(encoder, &counts()));
     }
 
     /// Adds the access log's series; `counts` is called for each scrape. Once per process.
@@ -257,6 +275,8 @@ mod tests {
         let metrics = metrics();
         assert!(!metrics.encode().unwrap().contains("usher_directory"));
         metrics.register_directory(|| DirectoryCounts { overloaded: 7, entries_absent: 3, ..Default::default() });
+        let silence = Some(Duration::from_millis(1500));
+        metrics.register_feed(move || FeedCounts { following: true, follows: 2, changes: [1, 2, 3, 4], silence });
         metrics.register_access_log(|| AccessLogCounts { dropped: 11 });
         metrics.register_buffers(|| BufferCounts { held: 5, refused: 13 });
         let earliest_expiry = Some(Duration::from_secs(1_800_000_000));
@@ -265,6 +285,10 @@ mod tests {
         assert_eq!(value(&text, r#"usher_directory_lookups_total{outcome="overloaded"}"#), Some(7.0));
         assert_eq!(value(&text, r#"usher_directory_entries{kind="absent"}"#), Some(3.0));
         assert_eq!(value(&text, "usher_directory_loads_in_flight"), Some(0.0));
+        assert_eq!(value(&text, "usher_directory_following"), Some(1.0));
+        assert_eq!(value(&text, "usher_directory_follows_total"), Some(2.0));
+        assert_eq!(value(&text, r#"usher_directory_changes_total{kind="tenant"}"#), Some(3.0));
+        assert_eq!(value(&text, "usher_directory_silence_seconds"), Some(1.5));
         assert_eq!(value(&text, "usher_access_log_dropped_lines_total"), Some(11.0));
         assert_eq!(value(&text, "usher_buffers_held_bytes"), Some(5.0));
         assert_eq!(value(&text, "usher_buffers_refused_total"), Some(13.0));
@@ -289,6 +313,7 @@ mod tests {
     fn every_family_is_declared_once_with_our_prefix_and_the_text_is_complete() {
         let metrics = metrics();
         metrics.register_directory(DirectoryCounts::default);
+        metrics.register_feed(FeedCounts::default);
         metrics.register_access_log(AccessLogCounts::default);
         metrics.register_buffers(BufferCounts::default);
         metrics.register_certificates(CertificateCounts::default);

@@ -15,7 +15,7 @@ use prometheus_client::{
 };
 
 use super::{
-    AccessLogCounts, BufferCounts, CertificateCounts, DirectoryCounts,
+    AccessLogCounts, BufferCounts, CertificateCounts, DirectoryCounts, FeedCounts,
     histogram::HistogramSum,
     process::Process,
     worker::{STATUS_CLASSES, UpstreamMetrics, WorkerMetrics},
@@ -216,6 +216,24 @@ pub(super) fn directory(encoder: &mut DescriptorEncoder<'_>, counts: &DirectoryC
     // Is the database keeping up, and is it there at all?
     gauge(encoder, "directory_loads_in_flight", "Tenant keys asked for now", None, counts.loads_in_flight)?;
     gauge(encoder, "directory_database_away", "1 while the database does not answer", None, u32::from(counts.is_away))
+}
+
+/// Writes the series of the feed.
+pub(super) fn feed(encoder: &mut DescriptorEncoder<'_>, counts: &FeedCounts) -> fmt::Result {
+    // Does an edit show at once, or only when what is held is no longer fresh?
+    let help = "Whether every edit in the database is heard of";
+    gauge(encoder, "directory_following", help, None, u64::from(counts.following))?;
+    // Does it break again and again? Everything that is held is read anew each time.
+    counter(encoder, "directory_follows", "How often following the edits began", counts.follows)?;
+    // What do edits cost? A change of everything is a bulk edit.
+    let mut changes = family(encoder, "directory_changes", "Edits applied", MetricType::Counter)?;
+    for (kind, count) in ["domain", "label", "tenant", "everything"].into_iter().zip(counts.changes) {
+        labelled(&mut changes, &[("kind", kind)], count)?;
+    }
+    // Is the database silent?
+    let Some(silence) = counts.silence else { return Ok(()) };
+    let help = "Since the last sign of life of the database";
+    gauge(encoder, "directory_silence", help, Some(Unit::Seconds), silence.as_secs_f64())
 }
 
 /// Writes the series of the access log.

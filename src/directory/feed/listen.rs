@@ -1,0 +1,97 @@
+//! Edits of PostgreSQL tables, told by triggers.
+
+use std::{convert::Infallible, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{Feed, Loss};
+use crate::{
+    database::{
+        migrations::{CHANNEL, STANDING},
+        postgres::{self, Listener, Pool},
+    },
+    directory::Change,
+};
+
+/// How often the server has to show that it is alive and that nothing is in the way of notices: with the deadline of the answer,
+/// a dead connection is noticed after five seconds.
+const BEAT: Duration = Duration::from_secs(2);
+
+/// Between two attempts to connect: the first soon, since most losses are restarts; then less often, for a server that is down.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Where notices do not come through, another attempt will not help before somebody changes something.
+const DEAF_PAUSE: Duration = Duration::from_secs(60);
+
+/// Listens where `server` says and never returns. A notice sent through `rows`, where the directory reads, must arrive.
+pub async fn listen(mut feed: Feed, server: postgres::Settings, rows: Pool) {
+    let mut pause = PAUSE_MIN;
+    loop {
+        let Err(loss) = attend(&mut feed, &server, &rows).await;
+        pause = if feed.is_following() { PAUSE_MIN } else { PAUSE_MAX.min(pause * 2) };
+        feed.lose(&loss);
+        let pause = if matches!(loss, Loss::Deaf) { DEAF_PAUSE } else { pause };
+        // Instances that lost the same server do not come back in step.
+        sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
+    }
+}
+
+/// One connection, for as long as it lives.
+async fn attend(feed: &mut Feed, server: &postgres::Settings, rows: &Pool) -> Result<Infallible, Loss> {
+    let mut listener = Listener::connect(server, CHANNEL).await?;
+    if !listener.hears(rows).await? {
+        return Err(Loss::Deaf);
+    }
+    let mut triggers = None;
+    loop {
+        let telling = Telling::of(&listener).await?;
+        feed.stats.hear();
+        feed.judge(&mut triggers, telling);
+        hear_until(Instant::now() + BEAT, feed, &mut listener).await?;
+    }
+}
+
+/// Applies what is told until `end`.
+async fn hear_until(end: Instant, feed: &Feed, listener: &mut Listener) -> Result<(), postgres::Error> {
+    while let Ok(notice) = timeout_at(end, listener.notice()).await {
+        feed.apply(&Change::read(&notice?));
+        feed.stats.hear();
+        // A notice that is there already is given out whatever the time.
+        if Instant::now() >= end {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// What edits are told by.
+struct Telling {
+    /// The triggers; `None` where one is missing.
+    triggers: Option<String>,
+    queue_has_room: bool,
+}
+
+impl Telling {
+    async fn of(listener: &Listener) -> Result<Self, postgres::Error> {
+        let row = listener.ask(STANDING).await?;
+        let read = || Ok(Self { triggers: row.try_get(0)?, queue_has_room: row.try_get(1)? });
+        read().map_err(postgres::Error::Query)
+    }
+}
+
+impl Feed {
+    /// Begins to follow where nothing is in the way. `triggers` are those of before; edits between them and others were not told.
+    fn judge(&mut self, triggers: &mut Option<String>, telling: Telling) {
+        match telling {
+            Telling { triggers: None, .. } => self.lose(&Loss::Triggers),
+            Telling { queue_has_room: false, .. } => self.lose(&Loss::Queue),
+            Telling { triggers: found, .. } => {
+                if !self.is_following() || *triggers != found {
+                    self.follow();
+                }
+                *triggers = found;
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The feed: hears of committed edits and applies them to the directory.
+//!
+//! While it hears, what is held is believed for long, since it would be told of any edit. Whenever it cannot be sure of that it
+//! says so, and once it is again, all that is held is read anew: what happened in between was told to nobody.
+
+mod file;
+mod listen;
+mod stats;
+
+pub use self::{file::watch, listen::listen, stats::FeedStats};
+
+use std::sync::Arc;
+
+use super::{Change, Directory};
+use crate::{
+    database::{postgres, sqlite},
+    lifecycle::{Readiness, ReadinessGuard},
+    telemetry::causes::one_line,
+};
+
+/// What the feed does to the directory, and what it tells the operator.
+pub struct Feed {
+    directory: Directory,
+    readiness: Readiness,
+    stats: Arc<FeedStats>,
+    standing: Standing,
+}
+
+/// Whether edits are heard.
+enum Standing {
+    Following,
+    Lost { error: String, _degraded: ReadinessGuard },
+}
+
+impl Feed {
+    /// A feed that hears nothing yet.
+    pub fn new(directory: Directory, readiness: Readiness) -> Self {
+        let standing = Standing::Lost { error: String::new(), _degraded: readiness.degrade("feed: not connected") };
+        Self { directory, readiness, stats: Arc::default(), standing }
+    }
+
+    /// What it counts; for the metrics.
+    pub fn stats(&self) -> Arc<FeedStats> {
+        Arc::clone(&self.stats)
+    }
+
+    fn is_following(&self) -> bool {
+        matches!(self.standing, Standing::Following)
+    }
+
+    /// From now on every edit is heard of.
+    fn follow(&mut self) {
+        self.directory.follow();
+        self.stats.follow();
+        self.standing = Standing::Following;
+        tracing::info!("edits in the database are followed");
+    }
+
+    /// From now on edits may be missed.
+    fn lose(&mut self, loss: &Loss) {
+        if self.is_following() {
+            self.directory.lose();
+            self.stats.lose();
+        }
+        let error = one_line(loss);
+        // Attempts that fail alike are told once.
+        if !matches!(&self.standing, Standing::Lost { error: before, .. } if *before == error) {
+            tracing::warn!(error, "edits in the database are not followed");
+        }
+        self.standing = Standing::Lost { error, _degraded: self.readiness.degrade(loss.name()) };
+    }
+
+    fn apply(&self, changes: &[Change]) {
+        self.directory.apply(changes);
+        changes.iter().for_each(|change| self.stats.count(change));
+    }
+}
+
+/// Why edits may be missed.
+#[derive(Debug, thiserror::Error)]
+enum Loss {
+    /// No connection, or one that is silent.
+    #[error("the database cannot be listened to")]
+    Connection(#[from] postgres::Error),
+    /// Notices do not reach the connection that listens.
+    #[error(
+        "notices are not heard where they are listened for; behind a pooler set directory.listen_url to the server itself"
+    )]
+    Deaf,
+    /// Nobody tells of edits.
+    #[error("triggers are missing or disabled; run `usher migrate`")]
+    Triggers,
+    /// The triggers keep silent while the queue is full, or their commits would fail.
+    #[error(
+        "the server's queue of notices is half full; end the transaction of whoever listens there and does not read"
+    )]
+    Queue,
+    /// The file cannot be read.
+    #[error("the file cannot be watched")]
+    File(#[from] sqlite::Error),
+}
+
+impl Loss {
+    /// What `/ready` says.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Connection(_) => "feed: not connected",
+            Self::Deaf => "feed: notices do not come through",
+            Self::Triggers => "feed: triggers are missing",
+            Self::Queue => "feed: the queue of notices is full",
+            Self::File(_) => "feed: the file cannot be watched",
+        }
+    }
+}
