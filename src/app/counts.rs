@@ -42,11 +42,13 @@ fn certificate_counts(certificates: &Certificates) -> CertificateCounts {
 fn directory_counts(directory: &Directory) -> DirectoryCounts {
     let events = directory.stats().snapshot();
     let held = directory.held();
+    let (names, names_bytes) = held.names.unwrap_or_default();
     DirectoryCounts {
         recent_hit: events.count(Event::RecentHit),
         found_hit: events.count(Event::FoundHit),
         absent_hit: events.count(Event::AbsentHit),
         stale: events.count(Event::StaleServed),
+        unlisted: events.count(Event::Unlisted),
         loaded: events.count(Event::WaitedFound),
         absent: events.count(Event::WaitedAbsent),
         timeout: events.count(Event::TimedOut),
@@ -61,6 +63,8 @@ fn directory_counts(directory: &Directory) -> DirectoryCounts {
         entries_absent: held.absent,
         loads_in_flight: held.loads as u64,
         entries_unchecked: held.unchecked as u64,
+        names: names as u64,
+        names_bytes: names_bytes as u64,
         is_away: held.is_away,
     }
 }

@@ -5,6 +5,7 @@
 
 mod counts;
 mod rows;
+mod snapshot;
 mod threads;
 
 use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -16,7 +17,7 @@ use crate::{
     admin,
     config::Config,
     database::{postgres, sqlite},
-    directory::{Directory, Feed},
+    directory::{Directory, Feed, Keeper},
     lifecycle::{Drain, Readiness, Tasks, Termination},
     proxy::{self, BindError, Buffers, Listeners, ListeningSocket, Places, Roles, Scheme},
     routing::Rules,
@@ -60,6 +61,9 @@ pub struct App {
     admin: (TcpListener, admin::Parts),
     rows: Rows,
     feed: Feed,
+    keeper: Option<Keeper>,
+    /// Tenants of the last run, which are served before the database has answered.
+    restored: usize,
     readiness: Readiness,
     access_log: AccessLog,
     drain_timeout: Duration,
@@ -80,6 +84,7 @@ impl App {
         let acceptor = acceptor(&config, &certificates)?;
         let rows = Rows::open(&config)?;
         let directory = Directory::new(config.directory.clone(), rows.source(), Handle::current());
+        let (keeper, restored) = snapshot::restore(&config, &directory).await;
         let metrics = Metrics::new(config.upstreams.iter().map(|upstream| upstream.name.clone()).collect());
         let access_log = start_access_log(&config)?;
         let buffers = Buffers::new(config.proxy.buffers_max);
@@ -95,6 +100,8 @@ impl App {
             admin: (admin_listener, admin::Parts { allow: config.admin.allow, readiness: readiness.clone(), metrics }),
             rows,
             feed,
+            keeper,
+            restored,
             readiness,
             access_log,
             drain_timeout: config.proxy.drain_timeout,
@@ -111,7 +118,10 @@ impl App {
         announce(&self.addresses);
         let drain = Drain::new();
         // Before anybody can ask: a probe in between would be told "ready".
-        let waiting = self.readiness.hold("database");
+        let waiting = match self.restored {
+            0 => self.readiness.hold("database"),
+            _ => self.readiness.degrade("database"),
+        };
         let mut tasks = Tasks::new(Handle::current());
         let (listener, parts) = self.admin;
         // The admin listener tells about the drain of the workers, and so outlives it.
@@ -120,6 +130,9 @@ impl App {
         let (files, certificates) = self.certificates;
         if !files.is_empty() {
             tasks.spawn("certificates", files.watch(certificates));
+        }
+        if let Some(keeper) = self.keeper.clone() {
+            tasks.spawn("snapshot", keeper.run());
         }
         tasks.spawn("feed", self.rows.clone().follow(self.feed));
         let mut threads = Threads::start(self.workers, self.sockets, &drain)?;
@@ -133,6 +146,9 @@ impl App {
         tracing::info!(deadline = ?self.drain_timeout, "draining");
         let drained = drain.run(self.drain_timeout + DRAIN_GRACE).await;
         tracing::info!(workers_left = drained.left, "drained");
+        if let Some(keeper) = self.keeper {
+            keeper.write().await;
+        }
         farewell.run(FAREWELL).await;
         let _written = spawn_blocking(|| self.access_log.finish()).await;
         ended

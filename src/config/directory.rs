@@ -48,6 +48,7 @@ pub(super) fn resolve(written: file::Directory, platforms: u16, env: Env<'_>, re
     let mut settings = Settings {
         found_max: written.found_max.or(200_000),
         absent_max: written.absent_max.or(100_000),
+        names_max: written.names_max.or(1_000_000),
         fresh_for,
         fresh_for_followed,
         usable_for,

@@ -210,6 +210,8 @@ pub(super) struct Directory {
     pub(super) query_timeout: Written<Timespan<1>>,
     /// Tenant keys remembered as found; beyond it the least used are forgotten.
     pub(super) found_max: Written<Count<1, 100_000_000>>,
+    /// Names of the tables remembered, ten bytes each, so that no other costs a query; with more of them none are.
+    pub(super) names_max: Written<Count<0, 100_000_000>>,
     /// Tenant keys remembered as absent; beyond it the least used are forgotten.
     pub(super) absent_max: Written<Count<1, 100_000_000>>,
     /// How long a found key is served without asking again, as long as nobody tells of changes.
@@ -218,6 +220,8 @@ pub(super) struct Directory {
     pub(super) fresh_for_followed: Written<Timespan<1>>,
     /// How long a found key is served at all while the database cannot be asked.
     pub(super) usable_for: Written<Timespan<1>>,
+    /// A file that is kept with what was found, so that a start without the database serves it.
+    pub(super) snapshot: Written<String>,
     /// How long an absence is believed.
     pub(super) absent_for: Written<Timespan<0>>,
     /// How long a request for a host that is not remembered waits for its look-up; then 503.

@@ -45,6 +45,8 @@ pub struct Config {
     pub routing: crate::routing::Settings,
     /// `[directory]`: look-ups.
     pub directory: crate::directory::Settings,
+    /// `[directory]`: the file of what is held, for a start without the database.
+    pub snapshot: Option<std::path::PathBuf>,
     /// `[directory]`: where the rows are.
     pub database: Database,
     /// Who named the database: `directory.url`, `USHER_DATABASE_URL`, `directory.url_file /run/secrets/db`, …

@@ -1,6 +1,6 @@
 //! What the file means, section by section.
 
-use std::mem;
+use std::{mem, path::PathBuf};
 
 use super::{
     Config, Env, admin, database::Located, directory, domains, file::File, listen, log, problems::Report, routing, tls,
@@ -17,6 +17,7 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
     let admin = admin::resolve(file.admin.0, &[&proxy.http[..], &proxy.https].concat(), report);
     let routing = routing::resolve(file.routing.0, report);
     let platforms = u16::try_from(routing.platform_domains.len()).unwrap_or(u16::MAX);
+    let snapshot = mem::take(&mut file.directory.0.snapshot).given().map(|path| PathBuf::from(path.into_inner()));
     let directory::Resolved { settings: directory, located, listen } =
         directory::resolve(file.directory.0, platforms, env, report);
     let upstreams = upstreams::resolve(file.upstreams, report);
@@ -33,6 +34,7 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
         admin,
         routing,
         directory,
+        snapshot,
         database,
         database_origin,
         listen,

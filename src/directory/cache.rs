@@ -70,6 +70,15 @@ impl Cache {
         out_of.invalidate(&key);
     }
 
+    /// Every tenant held that may be served at `now`, in no order.
+    pub(super) fn each_found(&self, now: Instant, mut each: impl FnMut(&TenantKey, &Entry)) {
+        for (key, entry) in &self.found {
+            if now < self.lifetimes.usable_until(&entry) && self.marks.holds(&entry.stamp) {
+                each(&key, &entry);
+            }
+        }
+    }
+
     /// The keys of all tenants held, in no order.
     pub(super) fn found_keys(&self) -> Vec<Arc<TenantKey>> {
         self.found.iter().map(|(key, _)| key).collect()

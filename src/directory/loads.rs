@@ -3,7 +3,7 @@
 //! Loads wait in one line. Whenever a query may be sent, it takes all that wait, up to a limit: at rest that is one key and one
 //! query for it; after an edit of everything, when all tenants are asked for at once, it is hundreds at a time.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tokio::{
     runtime::Handle,
@@ -21,7 +21,7 @@ use super::{
     marks::Marks,
     source::{Answer, Blame, SourceError},
 };
-use crate::routing::TenantKey;
+use crate::routing::{Tenant, TenantKey};
 
 /// Keys of one query at most: PostgreSQL answers them within some milliseconds.
 pub(super) const BATCH_MAX: usize = 256;
@@ -86,6 +86,15 @@ impl Loader {
             [key] => Ok(vec![self.source.load(key).await]),
             keys => self.source.load_many(keys).await,
         }
+    }
+
+    /// Keeps what was read at `read_at` in an earlier run; false where it may not be served any more.
+    pub(super) fn keep(&self, key: TenantKey, tenant: Tenant, read_at: Instant) -> bool {
+        let departed = self.marks.depart(self.marks.hash(key.as_ref()));
+        if let Some(stamp) = self.marks.stamp(&departed, Some(&tenant.id)) {
+            self.cache.store(key.clone(), Some(tenant), read_at, stamp);
+        }
+        self.cache.get(key.as_ref(), super::now()).is_some()
     }
 
     fn land(&self, departure: Departure, answer: Answer) {

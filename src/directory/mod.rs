@@ -12,12 +12,14 @@ pub mod feed;
 mod flights;
 mod loads;
 mod marks;
+mod names;
 mod postgres;
 mod queries;
 mod reader;
 mod recent;
 mod recheck;
 mod settings;
+mod snapshot;
 mod source;
 mod sqlite;
 mod stats;
@@ -35,7 +37,8 @@ pub use feed::{Feed, FeedStats};
 pub use postgres::PostgresSource;
 pub use reader::Reader;
 pub use settings::Settings;
-pub use source::{Answer, Blame, BoxFuture, SourceError, TenantSource};
+pub use snapshot::{Keeper, Restored, SnapshotError};
+pub use source::{Answer, Blame, BoxFuture, EachName, SourceError, TenantSource};
 pub use sqlite::SqliteSource;
 pub use stats::{Event, Snapshot, Stats};
 
@@ -45,6 +48,7 @@ use self::{
     flights::Flights,
     loads::{Line, Loader},
     marks::Marks,
+    names::Names,
 };
 use crate::routing::{KeyRef, PlatformId};
 
@@ -72,6 +76,8 @@ impl Directory {
             control,
             lookup_timeout: settings.lookup_timeout,
             platforms: settings.platforms,
+            names: Names::new(settings.names_max),
+            name_rounds: AtomicU64::new(0),
             rounds: AtomicU64::new(0),
             unchecked: AtomicUsize::new(0),
         };
@@ -87,7 +93,11 @@ impl Directory {
     /// the same however much is held, and never waits.
     pub fn apply(&self, changes: &[Change]) {
         for change in changes {
+            self.shared.names.apply(change);
             self.shared.apply(change);
+        }
+        if changes.contains(&Change::Everything) {
+            Shared::start_reading_names(&self.shared);
         }
     }
 
@@ -100,11 +110,14 @@ impl Directory {
         self.shared.loader.marks.doubt();
         self.shared.loader.breaker.succeed();
         Shared::start_recheck(&self.shared, since);
+        self.shared.forget_names();
+        Shared::start_reading_names(&self.shared);
     }
 
     /// Changes are not told any more: nothing is fresh for longer than without news.
     pub fn lose(&self) {
         self.shared.end_recheck();
+        self.shared.forget_names();
         self.shared.loader.cache.lifetimes.lose();
         self.shared.loader.marks.doubt();
     }
@@ -123,6 +136,7 @@ impl Directory {
             loads: self.shared.flights.count(),
             unchecked: self.shared.unchecked.load(SeqCst).min(usize::try_from(found).unwrap_or(usize::MAX)),
             is_away: self.shared.loader.breaker.is_open(),
+            names: self.shared.names.size(),
         }
     }
 }
@@ -140,6 +154,8 @@ pub struct Held {
     pub unchecked: usize,
     /// Whether the database counts as away: it is asked once in a while, and unknown keys are refused at once.
     pub is_away: bool,
+    /// Names known to be all there are, and the bytes they take; `None` while that is not certain.
+    pub names: Option<(usize, usize)>,
 }
 
 /// What all readers and all loads share.
@@ -150,6 +166,9 @@ struct Shared {
     control: tokio::runtime::Handle,
     lookup_timeout: Duration,
     platforms: u16,
+    names: Names,
+    /// Readings of the names begun or ended; only the newest goes on.
+    name_rounds: AtomicU64,
     /// Rechecks begun or ended; only the newest goes on.
     rounds: AtomicU64,
     unchecked: AtomicUsize,

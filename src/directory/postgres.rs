@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use tokio_postgres::types::Type;
 
 use super::{
-    Answer, Blame, BoxFuture, SourceError, TenantSource,
+    Answer, Blame, BoxFuture, EachName, SourceError, TenantSource,
     queries::{self, Row},
 };
 use crate::{
     database::postgres::{self, Pool},
-    routing::TenantKey,
+    routing::{KeyRef, TenantKey},
 };
 
 /// Reads `stores` and `store_domains` through a pool, whose deadlines are the source's own.
@@ -50,6 +50,15 @@ impl PostgresSource {
         };
         Ok(statements.iter().map(answer).collect())
     }
+
+    /// Both kinds, until `each` wants no more.
+    async fn scan_names(&self, each: &EachName<'_>) -> Result<bool, SourceError> {
+        let domain = |name: &str| each(KeyRef::CustomDomain(name));
+        let label = |label: &str| each(KeyRef::Label { platform: None, label });
+        self.pool.scan(queries::DOMAINS, |row| Ok(domain(row.try_get(0)?))).await.map_err(not_asked)?;
+        self.pool.scan(queries::LABELS, |row| Ok(label(row.try_get(0)?))).await.map_err(not_asked)?;
+        Ok(true)
+    }
 }
 
 impl TenantSource for PostgresSource {
@@ -59,6 +68,10 @@ impl TenantSource for PostgresSource {
 
     fn load_many<'a>(&'a self, keys: &'a [TenantKey]) -> BoxFuture<'a, Result<Vec<Answer>, SourceError>> {
         Box::pin(self.find_many(keys))
+    }
+
+    fn names<'a>(&'a self, each: &'a EachName<'a>) -> BoxFuture<'a, Result<bool, SourceError>> {
+        Box::pin(self.scan_names(each))
     }
 }
 

@@ -36,6 +36,10 @@ pub(super) fn of_many(statement: &str) -> String {
     )
 }
 
+/// All names by which `statement` finds something, in the form in which they are asked for.
+pub(super) const DOMAINS: &str = "SELECT lower(rtrim(domain, '.')) FROM store_domains WHERE domain IS NOT NULL";
+pub(super) const LABELS: &str = "SELECT lower(subdomain) FROM stores WHERE subdomain IS NOT NULL";
+
 /// A row as read; NULL counts as false.
 pub(super) struct Row {
     pub(super) id: String,

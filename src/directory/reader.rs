@@ -48,7 +48,20 @@ impl Reader {
         let copies = self.marks.copies();
         match self.shared.loader.cache.get(key, now) {
             Some(entry) => Ok(self.answer(key, hash, &entry, copies, now)),
-            None => self.wait_for_load(key, now).await,
+            None => self.ask(key, now).await,
+        }
+    }
+
+    /// Of what is not in the tables nobody is asked; of what is, at the expense of those that are.
+    async fn ask(&self, key: KeyRef<'_>, now: Instant) -> Outcome {
+        match self.shared.names.has(key) {
+            Some(false) => {
+                self.counters.count(Event::Unlisted);
+                Ok(None)
+            }
+            Some(true) => self.wait_for_load(key, Budget::Known, now).await,
+            None if self.shared.loader.cache.has_known(key) => self.wait_for_load(key, Budget::Known, now).await,
+            None => self.wait_for_load(key, Budget::Stranger, now).await,
         }
     }
 
@@ -78,8 +91,8 @@ impl Reader {
         entry.tenant.clone()
     }
 
-    pub(super) async fn wait_for_load(&self, key: KeyRef<'_>, now: Instant) -> Outcome {
-        let flight = match self.shared.flights.board(key, self.budget(key), now) {
+    pub(super) async fn wait_for_load(&self, key: KeyRef<'_>, budget: Budget, now: Instant) -> Outcome {
+        let flight = match self.shared.flights.board(key, budget, now) {
             Boarding::Joined(flight) => flight,
             Boarding::Leading(departure) => self.lead(departure, now),
             Boarding::Full => {
@@ -96,10 +109,6 @@ impl Reader {
             Err(_) => Event::TimedOut,
         });
         landed.map_or(Err(CouldNotAsk::Timeout), Outcome::clone)
-    }
-
-    fn budget(&self, key: KeyRef<'_>) -> Budget {
-        if self.shared.loader.cache.has_known(key) { Budget::Known } else { Budget::Stranger }
     }
 
     /// Starts the load, unless another has landed between the look into the cache and the boarding.

@@ -23,6 +23,9 @@ pub struct Settings {
     pub loads_max: usize,
     /// The same for keys that are known to exist, of which strangers take nothing.
     pub known_loads_max: usize,
+    /// Names of the tables that are remembered, ten bytes each, so that others are absent without a query; with more of them, or
+    /// with 0, none are.
+    pub names_max: usize,
     /// Queries at once; what has to wait for one meanwhile is read by the next in one go.
     pub queries_max: usize,
     /// Platform domains, under each of which a label is a key of its own.
@@ -50,6 +53,8 @@ impl Default for Settings {
             loads_max: 256,
             // After an edit of everything all busy tenants are asked for at once; read by the hundred they are all in time.
             known_loads_max: 16_384,
+            // In 10 MB.
+            names_max: 1_000_000,
             // The connections of the pool.
             queries_max: 8,
             platforms: 1,

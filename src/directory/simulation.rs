@@ -143,6 +143,21 @@ impl TenantSource for Source {
             Ok(answer)
         })
     }
+
+    /// As of one moment, which is over when they arrive.
+    fn names<'a>(&'a self, each: &'a EachName<'a>) -> BoxFuture<'a, Result<bool, SourceError>> {
+        Box::pin(async move {
+            let names: Vec<_> = {
+                let world = self.world();
+                NAMES.into_iter().filter(|name| world.now(name).is_some()).collect()
+            };
+            self.world().tell(&("names", &names));
+            let (gate, answered) = oneshot::channel();
+            self.world().waiting.push(gate);
+            let _ = answered.await;
+            Ok(names.into_iter().all(|name| each(KeyRef::CustomDomain(name))))
+        })
+    }
 }
 
 /// A look-up under way, and the oldest truth that may answer it.

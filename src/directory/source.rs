@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin};
 
-use crate::routing::{Tenant, TenantKey};
+use crate::routing::{KeyRef, Tenant, TenantKey};
 
 /// A boxed future, since sources are chosen at run time.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -28,7 +28,17 @@ pub trait TenantSource: Send + Sync + 'static {
             Ok(answers)
         })
     }
+
+    /// Hands every name by which a key may be found to `each`, as of some moment after this call, until `each` wants no more.
+    ///
+    /// False where the source cannot list them, or where a new one might not be told of as a change.
+    fn names<'a>(&'a self, _each: &'a EachName<'a>) -> BoxFuture<'a, Result<bool, SourceError>> {
+        Box::pin(async { Ok(false) })
+    }
 }
+
+/// Takes a name, and says whether it wants more.
+pub type EachName<'a> = dyn Fn(KeyRef<'_>) -> bool + Send + Sync + 'a;
 
 /// What a source says of one key.
 pub type Answer = Result<Option<Tenant>, SourceError>;

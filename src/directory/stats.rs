@@ -18,6 +18,8 @@ pub enum Event {
     StaleServed,
     /// Answered by a remembered absence.
     AbsentHit,
+    /// Answered by the list of all names: there is none of it.
+    Unlisted,
     /// Waited for a load, which found the tenant.
     WaitedFound,
     /// Waited for a load, which found that there is none.
@@ -44,11 +46,12 @@ pub enum Event {
 
 impl Event {
     /// Every event, in order of declaration.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::RecentHit,
         Self::FoundHit,
         Self::StaleServed,
         Self::AbsentHit,
+        Self::Unlisted,
         Self::WaitedFound,
         Self::WaitedAbsent,
         Self::WaitedFailed,

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use http::HeaderValue;
+use serde::{Deserialize, Serialize};
 
 /// The primary key of a store as text, whatever type its column has; kept ready to be sent as `X-Store-Id`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +54,8 @@ fn counted(value: HeaderValue) -> HeaderValue {
 pub struct TenantIdError;
 
 /// Whether a tenant that was found may be served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Store and domain are switched on and the domain is verified.
     Active,

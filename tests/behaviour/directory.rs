@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, thread};
 
-use crate::support::{App, Backend, Binary, Client, Cluster, Fixture, Tables, Usher, connections_possible};
+use crate::support::{App, Backend, Binary, Client, Cluster, Fixture, Tables, Usher, connections_possible, eventually};
 
 const BOTH: [Backend; 2] = [Backend::Postgres, Backend::Sqlite];
 
@@ -134,6 +134,12 @@ fn ask_at_once(usher: &Usher, count: usize, host: &str) -> BTreeMap<u16, usize> 
     statuses
 }
 
+/// From then on nothing is asked for but what requests need.
+fn wait_until_following(usher: &Usher) {
+    eventually("edits are followed", || (usher.metric("usher_directory_following", &[]) == 1.0).then_some(()));
+    eventually("all is compared", || (usher.metric("usher_directory_entries_unchecked", &[]) == 0.0).then_some(()));
+}
+
 #[test]
 fn however_many_ask_for_a_cold_host_the_database_is_asked_once() {
     let count = connections_possible(10_000);
@@ -141,8 +147,9 @@ fn however_many_ask_for_a_cold_host_the_database_is_asked_once() {
     let cluster = Cluster::shared();
     let tables = Tables::example(Backend::Postgres);
     let app = App::echo();
-    let crowd = "[listen]\nconnections_per_client_max = 10000";
+    let crowd = "[listen]\nconnections_per_client_max = 10000\n[directory]\nnames_max = 0";
     let usher = Binary::over(&tables).apps(&[&app]).config(crowd).start();
+    wait_until_following(&usher);
 
     assert_eq!(ask_at_once(&usher, count, "nobody.example"), BTreeMap::from([(404, count)]));
     assert_eq!(cluster.queries_with(tables.url(), "nobody.example"), 1, "for an absent host");
@@ -154,11 +161,35 @@ fn however_many_ask_for_a_cold_host_the_database_is_asked_once() {
 }
 
 #[test]
+fn a_host_that_is_in_no_table_costs_no_query_and_a_new_one_is_found() {
+    let cluster = Cluster::shared();
+    let tables = Tables::example(Backend::Postgres);
+    let app = App::echo();
+    let usher = Binary::over(&tables).apps(&[&app]).start();
+    // Three domains, and the labels of two stores.
+    eventually("all names are read", || (usher.metric("usher_directory_names", &[]) == 5.0).then_some(()));
+    let queries = usher.metric("usher_directory_queries_total", &[]);
+    for number in 0..100 {
+        assert_eq!(usher.get(&format!("stranger{number}.example"), "/").status, 404);
+        assert_eq!(usher.get(&format!("stranger{number}.platform.com"), "/").status, 404);
+    }
+    assert_eq!(usher.metric("usher_directory_queries_total", &[]), queries);
+    assert_eq!(cluster.queries_with(tables.url(), "stranger0.example"), 0);
+    assert_eq!(usher.metric("usher_directory_lookups_total", &["unlisted"]), 200.0);
+    assert_eq!(usher.get("store2.platform.com", "/").status, 200);
+    tables.execute(
+        "INSERT INTO store_domains (store_id, domain, is_active, is_verified) VALUES (1, 'Stranger7.example', true, true)",
+    );
+    eventually("the new domain is found", || (usher.get("stranger7.example", "/").status == 200).then_some(()));
+}
+
+#[test]
 fn a_known_and_an_absent_host_are_remembered() {
     let cluster = Cluster::shared();
     let tables = Tables::example(Backend::Postgres);
-    let stage =
-        Fixture::over(tables, App::echo(), "[directory]\nabsent_for = '1h'\nfresh_for = '1h'\nusable_for = '2h'");
+    let long = "[directory]\nnames_max = 0\nabsent_for = '1h'\nfresh_for = '1h'\nusable_for = '2h'";
+    let stage = Fixture::over(tables, App::echo(), long);
+    wait_until_following(&stage.usher);
     for _ in 0..20 {
         assert_eq!(stage.get("customdomain2.com", "/").status, 200);
         assert_eq!(stage.get("stranger.example", "/").status, 404);
@@ -176,9 +207,7 @@ fn an_absence_is_believed_only_for_its_time() {
             "INSERT INTO store_domains (id, store_id, domain, is_primary, is_active, is_verified)
              VALUES (99, 2, 'late.example', false, true, true)",
         );
-        crate::support::eventually("the new domain is found", || {
-            (stage.get("late.example", "/").status == 200).then_some(())
-        });
+        eventually("the new domain is found", || (stage.get("late.example", "/").status == 200).then_some(()));
         assert_eq!(stage.app.last().folded("x-store-id"), ["2"]);
     }
 }
@@ -189,12 +218,8 @@ fn a_change_shows_once_what_is_held_is_no_longer_fresh() {
         let stage = Fixture::over(Tables::example(backend), App::echo(), "[directory]\nfresh_for = '100ms'");
         assert_eq!(stage.get("customdomain1.com", "/").status, 200);
         stage.tables.execute("UPDATE stores SET is_active = false WHERE id = 1");
-        crate::support::eventually("the store is switched off", || {
-            (stage.get("customdomain1.com", "/").status == 404).then_some(())
-        });
+        eventually("the store is switched off", || (stage.get("customdomain1.com", "/").status == 404).then_some(()));
         stage.tables.execute("UPDATE stores SET is_active = true WHERE id = 1");
-        crate::support::eventually("the store is switched on", || {
-            (stage.get("customdomain1.com", "/").status == 200).then_some(())
-        });
+        eventually("the store is switched on", || (stage.get("customdomain1.com", "/").status == 200).then_some(()));
     }
 }

@@ -11,3 +11,4 @@ mod database;
 mod failover;
 mod feed;
 mod idle_connection;
+mod snapshot;

@@ -23,7 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// Reports every problem at once, with its place, the value, what is accepted and what to do. Looks at the file; at the
 /// certificates of [tls]; at the database: connection, tables, columns, triggers, indexes, and rows that could never be found or
-/// are spelled oddly; and connects to every app server. Changes nothing.
+/// are spelled oddly; and connects to
+/// every app server. Changes nothing.
 ///
 /// Ends with 1 where there is an error. Warnings are told, and do not count.
 #[derive(Debug, Args)]

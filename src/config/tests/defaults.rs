@@ -30,13 +30,14 @@ fn the_shown_defaults_are_the_built_in_ones() {
 }
 
 /// The keys without a default, which the file shows commented out.
-const UNSET: [&str; 7] = [
+const UNSET: [&str; 8] = [
     "routing.path_hosts",
     "directory.url_env",
     "directory.url_file",
     "directory.listen_url",
     "directory.listen_url_env",
     "directory.listen_url_file",
+    "directory.snapshot",
     "domains.cname",
 ];
 

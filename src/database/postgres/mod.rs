@@ -2,6 +2,7 @@
 
 mod listener;
 mod pool;
+mod scan;
 mod tls;
 mod url;
 

@@ -18,7 +18,7 @@ pub type Client = Object;
 #[derive(Clone, Debug)]
 pub struct Pool {
     pool: deadpool_postgres::Pool,
-    query_timeout: Duration,
+    pub(super) query_timeout: Duration,
 }
 
 /// How full a pool is.
@@ -88,7 +88,7 @@ fn manager(settings: &Settings) -> Result<Manager, Error> {
 }
 
 /// Closes a connection that still waits for an answer: whoever got it next would wait for somebody else's question.
-fn close(client: Client) {
+pub(super) fn close(client: Client) {
     drop(Object::take(client));
 }
 

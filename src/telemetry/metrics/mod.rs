@@ -28,7 +28,7 @@ pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
 }
 
-/// What the directory counts; all since the start but for the last five, which are as of now.
+/// What the directory counts; all since the start but for the last seven, which are as of now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DirectoryCounts {
     /// Answered by a worker's own first level.
@@ -39,6 +39,8 @@ pub struct DirectoryCounts {
     pub absent_hit: u64,
     /// Answered by an entry past its time, while a new load runs or because none was possible.
     pub stale: u64,
+    /// Known to be absent by the list of all names.
+    pub unlisted: u64,
     /// Waited for a load that found the tenant.
     pub loaded: u64,
     /// Waited for a load that found nobody.
@@ -67,6 +69,10 @@ pub struct DirectoryCounts {
     pub loads_in_flight: u64,
     /// Tenants held that are still to be compared with the database, after changes may have been missed.
     pub entries_unchecked: u64,
+    /// Names in the tables, where all of them are known.
+    pub names: u64,
+    /// What they take.
+    pub names_bytes: u64,
     /// Whether the database counts as away.
     pub is_away: bool,
 }

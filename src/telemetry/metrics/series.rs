@@ -189,6 +189,7 @@ pub(super) fn directory(encoder: &mut DescriptorEncoder<'_>, counts: &DirectoryC
         ("found_hit", counts.found_hit),
         ("absent_hit", counts.absent_hit),
         ("stale", counts.stale),
+        ("unlisted", counts.unlisted),
         ("loaded", counts.loaded),
         ("absent", counts.absent),
         ("timeout", counts.timeout),
@@ -211,6 +212,9 @@ pub(super) fn directory(encoder: &mut DescriptorEncoder<'_>, counts: &DirectoryC
     for (kind, held) in [("found", counts.entries_found), ("absent", counts.entries_absent)] {
         entries.encode_family(&[("kind", kind)])?.encode_gauge(&held)?;
     }
+    // Are strangers' names turned away without a query? 0 while the names are being read, or are too many.
+    gauge(encoder, "directory_names", "Names in the tables, all of which are known", None, counts.names)?;
+    gauge(encoder, "directory_names_memory", "Memory of these", Some(Unit::Bytes), counts.names_bytes)?;
     // Is what is held compared already, after changes may have been missed?
     gauge(encoder, "directory_entries_unchecked", "Entries still to be compared", None, counts.entries_unchecked)?;
     // Is the database keeping up, and is it there at all?

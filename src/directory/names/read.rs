@@ -1,0 +1,77 @@
+//! Reads the names, once changes are told.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use tokio::time::sleep;
+
+use crate::{
+    directory::{Shared, SourceError},
+    routing::KeyRef,
+};
+
+/// Several edits of everything in a row are read for once; and a database that has just come back has more urgent work.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Before the next try where reading failed.
+const RETRY: Duration = Duration::from_secs(10);
+
+impl Shared {
+    /// Reads all names in the background; a reading that is under way ends.
+    pub(in crate::directory) fn start_reading_names(shared: &Arc<Self>) {
+        let round = shared.name_rounds.fetch_add(1, SeqCst) + 1;
+        let shared = Arc::clone(shared);
+        shared.control.clone().spawn(async move { shared.read_names(round).await });
+    }
+
+    /// Ends what is under way, and forgets the names.
+    pub(in crate::directory) fn forget_names(&self) {
+        self.name_rounds.fetch_add(1, SeqCst);
+        self.names.doubt();
+    }
+
+    async fn read_names(self: Arc<Self>, round: u64) {
+        sleep(SETTLE).await;
+        while self.name_rounds.load(SeqCst) == round {
+            match self.read_names_once(round).await {
+                Ok(()) => return,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "the names in the tables could not be read; unknown hosts are asked for");
+                }
+            }
+            sleep(RETRY).await;
+        }
+    }
+
+    async fn read_names_once(&self, round: u64) -> Result<(), SourceError> {
+        self.names.begin(round);
+        let fits = AtomicBool::new(true);
+        let each = |key: KeyRef<'_>| {
+            let goes_on = self.names.add_read(round, key);
+            if !goes_on {
+                fits.store(false, SeqCst);
+            }
+            goes_on
+        };
+        let is_complete = self.loader.source.names(&each).await?;
+        match (is_complete, fits.load(SeqCst)) {
+            (true, true) => {
+                self.names.finish(round);
+                let (names, bytes) = self.names.size().unwrap_or_default();
+                tracing::info!(names, bytes, "every name in the tables is known");
+            }
+            (true, false) if self.name_rounds.load(SeqCst) == round => {
+                self.names.doubt();
+                tracing::warn!("more names than directory.names_max; unknown hosts are asked for");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,98 @@
+//! A start without the database: what the last run knew is served, and nothing is made up.
+
+use std::{fs, path::PathBuf};
+
+use crate::support::{App, Binary, Cluster, Tables, Usher, eventually};
+
+/// A server of its own, and a file that outlives the routers over it.
+struct Stage {
+    cluster: Cluster,
+    tables: Tables,
+    app: App,
+    folder: tempfile::TempDir,
+}
+
+impl Stage {
+    /// A router has run, has found customdomain1.com, and has ended.
+    fn new() -> Self {
+        let cluster = Cluster::start();
+        let tables = Tables::example_on(&cluster);
+        let stage = Self { cluster, tables, app: App::echo(), folder: tempfile::tempdir().unwrap() };
+        let mut usher = stage.router("").start();
+        assert_eq!(usher.get("customdomain1.com", "/").status, 200);
+        assert!(usher.stop().success());
+        assert!(stage.file().exists());
+        stage
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("directory.snapshot")
+    }
+
+    fn router(&self, more: &str) -> Binary {
+        let config = format!("[directory]\nsnapshot = '{}'\n{more}", self.file().display());
+        Binary::over(&self.tables).apps(&[&self.app]).config(&config)
+    }
+
+    /// A router whose database is away.
+    fn router_alone(&self, more: &str) -> Usher {
+        self.cluster.stop();
+        self.router(more).start_unready()
+    }
+
+    /// Nothing is served and nobody is unknown, until the database is back.
+    fn check_serves_nothing_before_the_database(&self, usher: &Usher) {
+        assert_eq!(usher.admin_get("/ready").status, 503);
+        assert_eq!(usher.get("customdomain1.com", "/").status, 503);
+        self.cluster.start_again();
+        eventually("usher is ready", || (usher.admin_get("/ready").status == 200).then_some(()));
+        eventually("the host is served", || (usher.get("customdomain1.com", "/").status == 200).then_some(()));
+    }
+}
+
+#[test]
+fn what_the_last_run_knew_is_served_and_compared_once_the_database_is_back() {
+    let stage = Stage::new();
+    let usher = stage.router_alone("");
+    let ready = usher.admin_get("/ready");
+    assert_eq!(ready.status, 200, "{}", ready.text());
+    assert!(ready.text().contains("database"), "{}", ready.text());
+    assert_eq!(usher.get("customdomain1.com", "/").status, 200);
+    assert_eq!(usher.get("customdomain2.com", "/").status, 503, "was not asked for before");
+    assert!(usher.log().contains("what the last run knew"), "{}", usher.log());
+    stage.cluster.start_again();
+    stage.tables.execute("UPDATE store_domains SET is_active = false WHERE domain = 'customdomain1.com'");
+    eventually("the edit is noticed", || (usher.get("customdomain1.com", "/").status == 404).then_some(()));
+    eventually("nothing is degraded", || {
+        let ready = usher.admin_get("/ready").text();
+        (!ready.contains("database") && !ready.contains("feed")).then_some(())
+    });
+}
+
+#[test]
+fn a_damaged_file_is_told_and_not_used() {
+    let stage = Stage::new();
+    let mut content = fs::read(stage.file()).unwrap();
+    let middle = content.len() / 2;
+    content[middle] ^= 1;
+    fs::write(stage.file(), content).unwrap();
+    let usher = stage.router_alone("");
+    assert!(usher.log().contains("the file is damaged"), "{}", usher.log());
+    stage.check_serves_nothing_before_the_database(&usher);
+}
+
+#[test]
+fn a_file_of_other_platform_domains_is_told_and_not_used() {
+    let stage = Stage::new();
+    let usher = stage.router_alone("[routing]\nplatform_domains = ['other.example', 'platform.com']");
+    assert!(usher.log().contains("other platform domains"), "{}", usher.log());
+    stage.check_serves_nothing_before_the_database(&usher);
+}
+
+#[test]
+fn without_a_file_a_start_without_the_database_waits_for_it() {
+    let stage = Stage::new();
+    fs::remove_file(stage.file()).unwrap();
+    let usher = stage.router_alone("");
+    stage.check_serves_nothing_before_the_database(&usher);
+}
