@@ -104,7 +104,8 @@ mod tests {
     async fn start(allow: &str, readiness: Readiness, drain: &Drain) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let parts = Parts { allow: vec![allow.parse().unwrap()], readiness, metrics: Metrics::new(vec![]) };
+        let (allow, metrics) = (vec![allow.parse().unwrap()], Metrics::new(vec![]));
+        let parts = Parts { allow, readiness, metrics, token: None, upstreams: Vec::new() };
         tokio::spawn(serve(listener, parts, drain.watch()));
         address
     }

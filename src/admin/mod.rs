@@ -6,8 +6,13 @@
 mod host;
 mod listener;
 mod problem;
+mod token;
+mod upstreams;
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
     Json, Router,
@@ -15,16 +20,18 @@ use axum::{
     http::{Method, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use ipnet::IpNet;
 
 use crate::{
     lifecycle::Readiness,
     telemetry::metrics::{self, Metrics},
+    upstream::Upstream,
 };
 pub use listener::serve;
 use problem::Problem;
+pub use token::Token;
 
 /// What `[admin]` means.
 #[derive(Clone, Debug)]
@@ -33,6 +40,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Who may read `/metrics`; everybody may read `/live` and `/ready`.
     pub allow: Vec<IpNet>,
+    /// What the API asks for; without one it can be read on this machine, and changes nothing.
+    pub token: Option<Token>,
 }
 
 /// What the admin listener tells about.
@@ -44,11 +53,21 @@ pub struct Parts {
     pub readiness: Readiness,
     /// What `/metrics` shows.
     pub metrics: Metrics,
+    /// What the API asks for.
+    pub token: Option<Token>,
+    /// What the API shows and takes orders for.
+    pub upstreams: Vec<Arc<Upstream>>,
 }
 
 /// The pages of the admin listener. They need the peer's address as an `axum` `ConnectInfo<SocketAddr>`.
 pub fn router(parts: Parts) -> Router {
+    let api = Router::new()
+        .route("/upstreams", get(upstreams::show))
+        .route("/upstreams/{upstream}/endpoints/{endpoint}/drain", post(upstreams::drain))
+        .route("/upstreams/{upstream}/endpoints/{endpoint}/resume", post(upstreams::resume))
+        .layer(middleware::from_fn_with_state(parts.clone(), token::require));
     Router::new()
+        .nest("/api/v1", api)
         .route("/live", get(live))
         .route("/ready", get(ready))
         .route("/metrics", get(show_metrics))
@@ -100,7 +119,10 @@ async fn show_metrics(State(parts): State<Parts>, ConnectInfo(peer): ConnectInfo
 }
 
 async fn not_found(uri: Uri) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, format!("there is no {}; there are /live, /ready and /metrics", uri.path()))
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        format!("there is no {}; there are /live, /ready, /metrics and /api/v1/upstreams", uri.path()),
+    )
 }
 
 async fn method_not_allowed(method: Method) -> Problem {

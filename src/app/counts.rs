@@ -1,15 +1,22 @@
 //! What parts that know nothing of metrics have counted, under the names that the metrics give it.
 
-use std::{sync::Arc, time::UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Instant, UNIX_EPOCH},
+};
 
 use crate::{
     directory::{Directory, Event, FeedStats},
     proxy::Buffers,
     telemetry::{
         access_log::AccessLog,
-        metrics::{AccessLogCounts, BufferCounts, CertificateCounts, DirectoryCounts, FeedCounts, Metrics},
+        metrics::{
+            AccessLogCounts, BufferCounts, CertificateCounts, DirectoryCounts, EndpointGauges, EndpointPosition,
+            FeedCounts, Metrics, UpstreamLabels,
+        },
     },
     tls::Certificates,
+    upstream::Upstream,
 };
 
 /// Makes the series of directory, access log, buffers and certificates readable for a scrape.
@@ -37,6 +44,36 @@ fn certificate_counts(certificates: &Certificates) -> CertificateCounts {
         earliest_expiry: counts.earliest_expiry.map(|expiry| expiry.duration_since(UNIX_EPOCH).unwrap_or_default()),
         failures: counts.failures,
     }
+}
+
+/// The names that the counters of `upstreams` go by.
+pub(super) fn labels(upstreams: &[Arc<Upstream>]) -> Vec<UpstreamLabels> {
+    let labels = |upstream: &Arc<Upstream>| UpstreamLabels {
+        name: upstream.settings.name.clone(),
+        endpoints: upstream.endpoints().iter().map(|endpoint| Arc::clone(endpoint.label())).collect(),
+    };
+    upstreams.iter().map(labels).collect()
+}
+
+/// Makes the state of app servers readable for a scrape.
+pub(super) fn register_endpoints(metrics: &Metrics, upstreams: &[Arc<Upstream>]) {
+    let upstreams = upstreams.to_vec();
+    metrics.register_endpoints(move || {
+        let now = Instant::now();
+        let of = |(upstream, group): (usize, &Arc<Upstream>)| gauges(upstream, group, now);
+        upstreams.iter().enumerate().flat_map(of).collect()
+    });
+}
+
+fn gauges(upstream: usize, group: &Upstream, now: Instant) -> Vec<EndpointGauges> {
+    let snapshots = group.endpoints().iter().map(|endpoint| endpoint.snapshot(now)).enumerate();
+    let gauges = snapshots.map(|(endpoint, snapshot)| EndpointGauges {
+        at: EndpointPosition { upstream, endpoint },
+        state: snapshot.state,
+        in_flight: snapshot.in_flight,
+        latency: snapshot.latency,
+    });
+    gauges.collect()
 }
 
 fn directory_counts(directory: &Directory) -> DirectoryCounts {

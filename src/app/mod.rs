@@ -26,7 +26,7 @@ use crate::{
         metrics::Metrics,
     },
     tls::{self, Acceptor, Certificates, FileError, Files},
-    upstream::Upstream,
+    upstream::{self, Upstream},
 };
 
 /// What the workers get on top of the drain deadline to write their last log lines before the process goes on without them.
@@ -59,6 +59,7 @@ pub struct App {
     workers: Vec<proxy::Parts>,
     certificates: (Files, Arc<Certificates>),
     admin: (TcpListener, admin::Parts),
+    upstreams: Vec<Arc<Upstream>>,
     rows: Rows,
     feed: Feed,
     keeper: Option<Keeper>,
@@ -85,7 +86,9 @@ impl App {
         let rows = Rows::open(&config)?;
         let directory = Directory::new(config.directory.clone(), rows.source(), Handle::current());
         let (keeper, restored) = snapshot::restore(&config, &directory).await;
-        let metrics = Metrics::new(config.upstreams.iter().map(|upstream| upstream.name.clone()).collect());
+        let upstreams: Vec<_> = config.upstreams.iter().cloned().map(Upstream::new).map(Arc::new).collect();
+        let metrics = Metrics::new(counts::labels(&upstreams));
+        counts::register_endpoints(&metrics, &upstreams);
         let access_log = start_access_log(&config)?;
         let buffers = Buffers::new(config.proxy.buffers_max);
         counts::register(&metrics, &directory, &access_log, &buffers, &certificates);
@@ -95,9 +98,10 @@ impl App {
         Ok(Self {
             addresses,
             sockets: listeners.into_workers(),
-            workers: workers(&config, &directory, &metrics, &access_log, &buffers, acceptor.as_ref()),
+            workers: workers(&config, &upstreams, &directory, &metrics, &access_log, &buffers, acceptor.as_ref()),
             certificates: (files, certificates),
-            admin: (admin_listener, admin::Parts { allow: config.admin.allow, readiness: readiness.clone(), metrics }),
+            admin: (admin_listener, admin_parts(config.admin, &readiness, metrics, &upstreams)),
+            upstreams,
             rows,
             feed,
             keeper,
@@ -135,6 +139,7 @@ impl App {
             tasks.spawn("snapshot", keeper.run());
         }
         tasks.spawn("feed", self.rows.clone().follow(self.feed));
+        tasks.spawn("prober", upstream::probe(self.upstreams));
         let mut threads = Threads::start(self.workers, self.sockets, &drain)?;
         let ended = tokio::select! {
             () = end => Ok(()),
@@ -178,6 +183,16 @@ async fn bind_admin(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|cause| BindError { address, cause }.into())
 }
 
+fn admin_parts(
+    settings: admin::Settings,
+    readiness: &Readiness,
+    metrics: Metrics,
+    upstreams: &[Arc<Upstream>],
+) -> admin::Parts {
+    let admin::Settings { allow, token, .. } = settings;
+    admin::Parts { allow, readiness: readiness.clone(), metrics, token, upstreams: upstreams.to_vec() }
+}
+
 /// One line per listener; with port 0 in the configuration this is where the port is told.
 fn announce(addresses: &Addresses) {
     for address in &addresses.http {
@@ -191,6 +206,7 @@ fn announce(addresses: &Addresses) {
 
 fn workers(
     config: &Config,
+    upstreams: &[Arc<Upstream>],
     directory: &Directory,
     metrics: &Metrics,
     access_log: &AccessLog,
@@ -198,7 +214,6 @@ fn workers(
     acceptor: Option<&Acceptor>,
 ) -> Vec<proxy::Parts> {
     let rules = Arc::new(Rules::new(config.routing.clone()));
-    let upstreams: Vec<_> = config.upstreams.iter().cloned().map(Upstream::new).map(Arc::new).collect();
     let connections = Arc::new(Semaphore::new(config.proxy.connections_max));
     let places = Places::new(config.proxy.connections_per_client_max);
     let roles =
@@ -208,7 +223,7 @@ fn workers(
         rules: Arc::clone(&rules),
         directory: directory.reader(),
         acceptor: acceptor.cloned(),
-        upstreams: upstreams.clone(),
+        upstreams: upstreams.to_vec(),
         roles,
         metrics: metrics.worker(),
         access_log: access_log.writer(),

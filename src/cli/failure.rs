@@ -1,6 +1,8 @@
 //! Why a command could not do its work: the cause in one line, what to do in another.
 
-use std::io;
+use std::{error::Error, io, net::SocketAddr};
+
+use http::StatusCode;
 
 use usher::{
     app, catalog, config, database, demo, directory, routing,
@@ -38,6 +40,22 @@ pub(crate) enum Failure {
     /// A look-up in the directory's tables.
     #[error("the tenant could not be looked up")]
     Lookup(#[source] directory::SourceError),
+    /// Nobody answers as the admin listener.
+    #[error("no router answers at {address}")]
+    NoAdmin {
+        /// Where it was asked.
+        address: SocketAddr,
+        /// What came of it.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The admin listener has answered otherwise.
+    #[error("the router refuses ({status}): {detail}")]
+    Refused {
+        /// How.
+        status: StatusCode,
+        /// Why.
+        detail: String,
+    },
     /// The router.
     #[error("usher could not serve")]
     Serve(#[source] app::Error),
@@ -80,6 +98,10 @@ impl Failure {
             Self::Migrate(_) => "see what the database says; running it again does no harm".into(),
             Self::Catalog(error) => error.remedy(),
             Self::Host { .. } => "write a host and perhaps a path, as in `shop.example.com/cart`".into(),
+            Self::NoAdmin { .. } => {
+                "see that usher runs with this configuration, and that admin.listen has a port other than 0".into()
+            }
+            Self::Refused { .. } => "see `usher upstreams --help`, and admin.token_file".into(),
             Self::Logging(_) => "correct [log] in the configuration".into(),
             Self::Serve(error) => to_serve(error),
             Self::Demo(error) => to_run_the_demo(error),

@@ -11,6 +11,7 @@ mod outcome;
 mod resolve;
 mod serve;
 mod store;
+mod upstreams;
 
 use std::path::PathBuf;
 
@@ -55,6 +56,7 @@ pub(crate) enum Once {
     Migrate(migrate::Migrate),
     Store(store::Store),
     Domain(domain::Domain),
+    Upstreams(upstreams::Upstreams),
     Config(config::ConfigCommand),
 }
 
@@ -67,6 +69,7 @@ impl Once {
             Self::Migrate(migrate) => migrate.run().await,
             Self::Store(store) => store.run().await,
             Self::Domain(domain) => domain.run().await,
+            Self::Upstreams(upstreams) => upstreams.run().await,
             Self::Config(config) => config.run(),
         }
     }
@@ -115,6 +118,9 @@ mod tests {
             "usher domain add shop.example.com --store store1 --verified --config f",
             "usher domain list --store 1 --config f",
             "usher domain primary shop.example.com --config f",
+            "usher upstreams --config f --json",
+            "usher upstreams drain default 10.0.0.5:8000 --config f",
+            "usher upstreams resume default [::1]:8000 --config f --json",
             "usher config default",
             "usher config schema",
         ] {
@@ -124,7 +130,13 @@ mod tests {
 
     #[test]
     fn what_is_not_documented_is_a_wrong_call() {
-        let lines = ["usher nosuch", "usher check --nosuch", "usher store nosuch", "usher domain add a.com --config f"];
+        let lines = [
+            "usher nosuch",
+            "usher check --nosuch",
+            "usher store nosuch",
+            "usher domain add a.com --config f",
+            "usher upstreams",
+        ];
         for line in lines {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -132,6 +132,8 @@ pub(super) struct Admin {
     pub(super) listen: Written<String>,
     /// Networks that may read the metrics; everybody else gets 403.
     pub(super) allow: Written<List<String>>,
+    /// A file that holds the token of the API.
+    pub(super) token_file: Written<String>,
 }
 
 /// `[routing]`.
@@ -270,6 +272,20 @@ pub(super) struct Upstream {
     pub(super) ejected_max_percent: Written<Count<0, 100>>,
     /// In which time an app server that is back gets its full share of the requests.
     pub(super) slow_start: Written<Timespan<0>>,
+    /// The path that app servers are asked for to see whether they are well; unset: they are not asked.
+    pub(super) probe_path: Written<String>,
+    /// The `Host` of these requests; unset: that of the app server.
+    pub(super) probe_host: Written<String>,
+    /// Between two of them.
+    pub(super) probe_interval: Written<Timespan<100>>,
+    /// For an answer.
+    pub(super) probe_timeout: Written<Timespan<1>>,
+    /// The status of an app server that is well.
+    pub(super) probe_status: Written<Count<200, 599>>,
+    /// Good answers in a row that bring an app server back.
+    pub(super) probe_rise: Written<Count<1, 100>>,
+    /// Bad answers in a row that take it out.
+    pub(super) probe_fall: Written<Count<1, 100>>,
     /// How long an unused connection is kept; must be below the app's own keep-alive.
     pub(super) idle_timeout: Written<Timespan<0>>,
     /// Unused HTTP/1.1 connections kept per worker and app server; further ones are closed.

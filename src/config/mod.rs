@@ -10,6 +10,7 @@ mod domains;
 mod file;
 mod listen;
 mod log;
+mod probes;
 mod problems;
 mod read;
 mod resolve;

@@ -14,7 +14,7 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
     let https = file.listen.0.https.span();
     let proxy = listen::resolve(file.listen.0, report);
     let tls = tls::resolve(file.tls.0, https.filter(|_| !proxy.https.is_empty()), report);
-    let admin = admin::resolve(file.admin.0, &[&proxy.http[..], &proxy.https].concat(), report);
+    let admin = admin::resolve(file.admin.0, &[&proxy.http[..], &proxy.https].concat(), env, report);
     let routing = routing::resolve(file.routing.0, report);
     let platforms = u16::try_from(routing.platform_domains.len()).unwrap_or(u16::MAX);
     let snapshot = mem::take(&mut file.directory.0.snapshot).given().map(|path| PathBuf::from(path.into_inner()));

@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::{
     convert::plain,
-    file,
+    file, probes,
     problems::{Refusal, Report},
     suggest::closest,
     units::Count,
@@ -72,6 +72,15 @@ fn group(name: Spanned<String>, written: file::Upstream, report: &mut Report<'_>
     }
     let servers = servers(&servers_path, written.servers, report);
     let protocol = common_protocol(&servers_path, &servers, report);
+    let probe = probes::Keys {
+        path: written.probe_path,
+        host: written.probe_host,
+        interval: written.probe_interval,
+        timeout: written.probe_timeout,
+        status: written.probe_status,
+        rise: written.probe_rise,
+        fall: written.probe_fall,
+    };
     let default = Settings::default();
     let health = HealthRules {
         eject_after: written.eject_after.or(default.health.eject_after),
@@ -80,6 +89,7 @@ fn group(name: Spanned<String>, written: file::Upstream, report: &mut Report<'_>
         eject_time_max: written.eject_time_max.or(default.health.eject_time_max),
         ejected_max_percent: written.ejected_max_percent.or(default.health.ejected_max_percent),
         slow_start: written.slow_start.or(default.health.slow_start),
+        ..default.health
     };
     Settings {
         name: name.into_inner(),
@@ -99,6 +109,7 @@ fn group(name: Spanned<String>, written: file::Upstream, report: &mut Report<'_>
         failure_status: written.failure_status.given().map_or(default.failure_status, failure_status),
         repeat_percent: written.repeat_percent.or(default.repeat_percent),
         health,
+        probe: probe.resolve(&path, report),
         idle_timeout: written.idle_timeout.or(default.idle_timeout),
         idle_max: written.idle_max.or(default.idle_max),
     }

@@ -107,6 +107,7 @@ impl Failure {
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::CouldNotAsk(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotConnected(ConnectError::Draining) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotConnected(ConnectError::Timeout) | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::NotConnected(_) | Self::HeadBroken(_) | Self::UnaskedUpgrade | Self::AmbiguousAnswer => {
                 StatusCode::BAD_GATEWAY
@@ -153,12 +154,15 @@ impl Failure {
 
     /// Whether the client should try again soon: the reason passes by itself.
     pub(super) fn passes(&self) -> bool {
-        matches!(self, Self::CouldNotAsk(_))
+        matches!(self, Self::CouldNotAsk(_) | Self::NotConnected(ConnectError::Draining))
     }
 
     /// One sentence for whoever sees the answer; never an internal.
     pub(super) fn public(&self) -> &'static str {
         match self.status() {
+            StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::NotConnected(_)) => {
+                "The shop is being worked on. Please try again shortly."
+            }
             StatusCode::METHOD_NOT_ALLOWED => "This method is not allowed here.",
             StatusCode::REQUEST_TIMEOUT => "The request did not come in time. Please try again.",
             StatusCode::PAYLOAD_TOO_LARGE => "The request is too large.",

@@ -17,7 +17,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    telemetry::outcome::AttemptOutcome,
+    telemetry::{metrics::EndpointPosition, outcome::AttemptOutcome},
     upstream::{Asking, ConnectError, Connection, InFlight, Tried},
 };
 
@@ -47,6 +47,7 @@ pub(super) struct Search<'a> {
 pub(super) struct Found {
     pub(super) connection: Connection<RequestBody>,
     pub(super) in_flight: InFlight,
+    pub(super) at: EndpointPosition,
     pub(super) since: Instant,
 }
 
@@ -71,7 +72,7 @@ impl<'a> Search<'a> {
             next: None,
             fresh_only: false,
             repeats: 0,
-            last: ConnectError::Closed,
+            last: ConnectError::Draining,
         }
     }
 
@@ -84,8 +85,8 @@ impl<'a> Search<'a> {
             exchange.endpoint = Some(in_flight.endpoint().clone());
             match self.take_or_open(now, exchange).await {
                 Ok(connection) => {
-                    self.worker.metrics.upstream_connection(self.position, connection.reused());
-                    return Ok(Found { connection, in_flight, since: now });
+                    self.worker.metrics.upstream_connection(self.at(), connection.reused());
+                    return Ok(Found { connection, in_flight, at: self.at(), since: now });
                 }
                 Err(error) => {
                     let asked = mem::replace(&mut now, Instant::now());
@@ -101,7 +102,7 @@ impl<'a> Search<'a> {
 
     fn not_connected(&mut self, error: ConnectError, at: &InFlight, waited: Duration, exchange: &mut Exchange) {
         at.failed(waited, Instant::now());
-        self.worker.metrics.attempt(self.position, AttemptOutcome::NotConnected);
+        self.worker.metrics.attempt(self.at(), AttemptOutcome::NotConnected);
         exchange.note_attempt(at.endpoint(), AttemptOutcome::NotConnected, waited);
         self.tried.add(self.chosen);
         self.last = error;
@@ -124,6 +125,7 @@ impl<'a> Search<'a> {
         // that the search ends.
         if ending == Ending::Failed || !reused {
             self.tried.add(self.chosen);
+            self.last = ConnectError::Closed;
         }
         self.fresh_only = ending != Ending::Failed;
         match again(ending, self.is_repeatable) {
@@ -159,6 +161,10 @@ impl<'a> Search<'a> {
     pub(super) fn patience(&self, now: Instant) -> Duration {
         let spent = if self.repeats == 0 { Duration::ZERO } else { now.saturating_duration_since(self.began) };
         self.head_timeout().saturating_sub(spent)
+    }
+
+    fn at(&self) -> EndpointPosition {
+        EndpointPosition { upstream: self.position, endpoint: self.chosen }
     }
 
     fn is_late(&self, now: Instant) -> bool {

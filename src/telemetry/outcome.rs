@@ -206,6 +206,35 @@ impl AttemptOutcome {
     }
 }
 
+/// In which state an app server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum EndpointState {
+    /// It gets its share of the requests.
+    Healthy,
+    /// It has failed too often and gets none.
+    Ejected,
+    /// It was ejected for long enough and gets one now and then.
+    Probing,
+    /// It is to finish what it has, and gets nothing new.
+    Draining,
+}
+
+impl EndpointState {
+    /// Every state, in order of declaration.
+    pub const ALL: [Self; 4] = [Self::Healthy, Self::Ejected, Self::Probing, Self::Draining];
+
+    /// The name in logs, metrics and the admin API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Ejected => "ejected",
+            Self::Probing => "probing",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// Why a connection that had to begin with a PROXY header was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -123,6 +123,9 @@ async fn settled<B>(mut line: Line<B>) -> Option<Line<B>> {
 /// Why no connection to an endpoint came about.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
+    /// All app servers are draining.
+    #[error("all app servers are draining")]
+    Draining,
     /// Not within `connect_timeout`.
     #[error("no connection within the deadline")]
     Timeout,

@@ -8,11 +8,11 @@ use std::{
 use fastrand::Rng;
 use http_body::Body;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
+use tokio::{io::AsyncWriteExt, time::timeout};
 
 use super::{
     Asking, Budget, ClientAddresses, ConnectError, Connection, Endpoint, InFlight, Protocol, ProxyProtocol, Settings,
-    Tried, Upstream, connection::Held, http1::Line, http2::Shared, pool::Pool, trunk::Trunk,
+    Tried, Upstream, connection::Held, dial::dial, http1::Line, http2::Shared, pool::Pool, trunk::Trunk,
 };
 
 /// Silence after which the system asks whether the other machine is still there, and how often it asks then. With the
@@ -123,7 +123,9 @@ where
 
     /// Closes what has been unused for too long; called about once a second.
     pub fn sweep(&self, now: Instant) {
-        for way in &self.ways {
+        for (way, endpoint) in self.ways.iter().zip(self.upstream.endpoints()) {
+            // Who drains is to be left: nothing that is unused there is kept.
+            let now = if endpoint.is_draining() { now + self.upstream.settings.idle_timeout } else { now };
             match way {
                 Way::Idle(pool) => pool.sweep(now),
                 Way::Shared(trunk) => trunk.sweep(now),
@@ -142,11 +144,4 @@ where
     let stream = dial(endpoint).await?;
     SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE).map_err(ConnectError::Refused)?;
     Shared::start(stream).await
-}
-
-async fn dial(endpoint: &Endpoint) -> Result<TcpStream, ConnectError> {
-    let address = endpoint.address();
-    let stream = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(ConnectError::Refused)?;
-    stream.set_nodelay(true).map_err(ConnectError::Refused)?;
-    Ok(stream)
 }

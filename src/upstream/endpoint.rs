@@ -11,10 +11,11 @@ use std::{
 
 use super::{
     allowance::Allowance,
-    health::{Condition, Health, HealthRules},
+    health::{Health, HealthRules},
     latency::Latency,
     moment::Moment,
 };
+use crate::telemetry::outcome::EndpointState;
 
 /// `host:port` of one app server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +90,11 @@ impl Endpoint {
         self.server.weight as f32 * self.health.share(now)
     }
 
+    /// Whether it is to finish what it has and get nothing new.
+    pub(super) fn is_draining(&self) -> bool {
+        self.health.is_draining()
+    }
+
     /// Whether it is fit for requests.
     pub(super) fn health(&self) -> &Health {
         &self.health
@@ -99,21 +105,58 @@ impl Endpoint {
         &self.latency
     }
 
+    /// As many probes in a row as are asked for were answered well, or were not.
+    pub(super) fn probed(&self, pass: bool, now: Instant) {
+        self.announce(self.health.probed(pass, self.moment(now)));
+    }
+
+    /// From now on it finishes what it has and gets nothing new, or gets its share again.
+    pub fn drain(&self, drain: bool, now: Instant) {
+        self.announce(self.health.drain(drain, self.moment(now)));
+    }
+
+    /// How it is at `now`.
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let expected_us = self.latency.expected_us(self.moment(now));
+        Snapshot {
+            state: self.health.standing(),
+            reason: self.health.reason(),
+            weight: self.server.weight,
+            in_flight: self.in_flight(),
+            latency: expected_us.map(|micros| Duration::from_secs_f32(micros / 1e6)),
+        }
+    }
+
     fn moment(&self, now: Instant) -> Moment {
         Moment::of(self.start, now)
     }
 
-    fn announce(&self, condition: Option<Condition>) {
-        match condition {
+    fn announce(&self, state: Option<EndpointState>) {
+        match state {
             None => {}
-            Some(Condition::Ejected) => {
+            Some(EndpointState::Ejected) => {
                 tracing::warn!(endpoint = %self.label, "app server fails and gets no requests for a while")
             }
-            Some(condition) => {
-                tracing::info!(endpoint = %self.label, condition = condition.as_str(), "app server is tried again")
+            Some(state) => {
+                tracing::info!(endpoint = %self.label, state = state.as_str(), "app server is tried again")
             }
         }
     }
+}
+
+/// An endpoint as it was at some moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Snapshot {
+    /// In which state it was.
+    pub state: EndpointState,
+    /// Why it was out of use; `None` where it was not.
+    pub reason: Option<&'static str>,
+    /// Its share of the requests, as it is configured.
+    pub weight: usize,
+    /// Requests running there, of all workers.
+    pub in_flight: usize,
+    /// What an answer might be expected to take; `None` where nothing was known.
+    pub latency: Option<Duration>,
 }
 
 /// Counts one request at its endpoint until dropped.

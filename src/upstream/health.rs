@@ -1,7 +1,10 @@
-//! Whether an endpoint is fit for requests, judged by what becomes of them: healthy, ejected or probing, a function for each.
+//! Whether an endpoint is fit for requests, judged by what becomes of them and by probes: healthy, ejected, probing or draining,
+//! a function for each.
 //!
 //! Who fails too often is ejected, for longer each time. When that time is over a request is let through now and then, and it
-//! is probing: an answer brings it back, a failure ejects it again. Who is back gets its share of the requests little by little.
+//! is probing: an answer brings it back, a failure ejects it again. Where the upstream has probes they say when it is back, and
+//! no request has to find out. Who is back gets its share of the requests little by little. Draining is an order, and ends by
+//! one.
 
 use std::{
     sync::{
@@ -15,6 +18,7 @@ use super::{
     allowance::Allowance,
     moment::{Moment, millis},
 };
+use crate::telemetry::outcome::EndpointState;
 
 /// How long failures are counted together, from the first one on, and answers with them.
 const WINDOW_MS: u64 = 10_000;
@@ -49,6 +53,8 @@ pub struct HealthRules {
     pub ejected_max_percent: usize,
     /// In which time an endpoint that is back gets its full share.
     pub slow_start: Duration,
+    /// Whether probes say when it is back.
+    pub is_probed: bool,
 }
 
 impl Default for HealthRules {
@@ -60,29 +66,7 @@ impl Default for HealthRules {
             eject_time_max: Duration::from_secs(60),
             ejected_max_percent: 50,
             slow_start: Duration::from_secs(10),
-        }
-    }
-}
-
-/// In which state an endpoint is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Condition {
-    /// It gets its share of the requests.
-    Healthy,
-    /// It has failed too often and gets none.
-    Ejected,
-    /// It was ejected for long enough and gets one now and then.
-    Probing,
-}
-
-impl Condition {
-    /// The name in logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::Ejected => "ejected",
-            Self::Probing => "probing",
+            is_probed: false,
         }
     }
 }
@@ -97,13 +81,40 @@ enum Event {
     },
     /// A request is let through to see whether it is back.
     Tried,
+    /// Enough probes in a row were answered well.
+    ProbesPass,
+    /// Enough of them were not.
+    ProbesFail,
+    Drain,
+    Resume,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Healthy(Healthy),
-    Ejected { ejections: u32, until: Moment },
+    Ejected { ejections: u32, until: Moment, reason: Reason },
     Probing { ejections: u32 },
+    Draining,
+}
+
+/// Why an endpoint is out of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    InARow,
+    Share,
+    Trial,
+    Probes,
+}
+
+impl Reason {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::InARow => "failures in a row",
+            Self::Share => "share of failures",
+            Self::Trial => "failed again when it was tried",
+            Self::Probes => "failed probes",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,7 +136,7 @@ struct Window {
 /// What the requests of an endpoint tell of it. Every choice looks at the atomics; the state is locked when something fails.
 #[derive(Debug)]
 pub(super) struct Health {
-    condition: AtomicU8,
+    standing: AtomicU8,
     failures_in_a_row: AtomicU32,
     answered: AtomicU32,
     failed_at: AtomicU64,
@@ -141,7 +152,7 @@ pub(super) struct Health {
 impl Health {
     pub(super) fn new(rules: HealthRules, allowance: Arc<Allowance>) -> Self {
         Self {
-            condition: AtomicU8::new(Condition::Healthy as u8),
+            standing: AtomicU8::new(EndpointState::Healthy as u8),
             failures_in_a_row: AtomicU32::new(0),
             answered: AtomicU32::new(0),
             failed_at: AtomicU64::new(0),
@@ -155,7 +166,27 @@ impl Health {
 
     /// Whether it gets its share of the requests.
     pub(super) fn is_healthy(&self) -> bool {
-        self.condition.load(Relaxed) == Condition::Healthy as u8
+        self.standing.load(Relaxed) == EndpointState::Healthy as u8
+    }
+
+    /// Whether nothing new may be sent to it.
+    pub(super) fn is_draining(&self) -> bool {
+        self.standing.load(Relaxed) == EndpointState::Draining as u8
+    }
+
+    /// In which state it is.
+    pub(super) fn standing(&self) -> EndpointState {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).standing()
+    }
+
+    /// Why it is out of use, where it is.
+    pub(super) fn reason(&self) -> Option<&'static str> {
+        match *self.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Healthy(_) => None,
+            State::Ejected { reason, .. } => Some(reason.as_str()),
+            State::Probing { .. } => Some("is being tried"),
+            State::Draining => Some("by order"),
+        }
     }
 
     /// Whether its last answer was none, a moment ago.
@@ -178,7 +209,7 @@ impl Health {
     pub(super) fn claim_trial(&self, repeatable: bool, now: Moment) -> bool {
         let due = self.due.load(Relaxed);
         let wait = if repeatable { 0 } else { TRIAL_OVERDUE_MS };
-        if self.is_healthy() || now.0 < due.saturating_add(wait) {
+        if self.rules.is_probed || self.is_healthy() || self.is_draining() || now.0 < due.saturating_add(wait) {
             return false;
         }
         let claimed = self.due.compare_exchange(due, now.0 + TRIAL_INTERVAL_MS, Relaxed, Relaxed).is_ok();
@@ -188,8 +219,8 @@ impl Health {
         claimed
     }
 
-    /// A request was answered; the new condition, where it is another one.
-    pub(super) fn answered(&self, now: Moment) -> Option<Condition> {
+    /// A request was answered; the new standing, where it is another one.
+    pub(super) fn answered(&self, now: Moment) -> Option<EndpointState> {
         self.answered.fetch_add(1, Relaxed);
         if self.failures_in_a_row.load(Relaxed) > 0 {
             self.failures_in_a_row.store(0, Relaxed);
@@ -197,41 +228,57 @@ impl Health {
         if self.is_healthy() { None } else { self.apply(Event::Answered, now) }
     }
 
-    /// A request failed; the new condition, where it is another one.
-    pub(super) fn failed(&self, now: Moment) -> Option<Condition> {
+    /// A request failed; the new standing, where it is another one.
+    pub(super) fn failed(&self, now: Moment) -> Option<EndpointState> {
         let in_a_row = self.failures_in_a_row.fetch_add(1, Relaxed).saturating_add(1);
         self.failed_at.store(now.0, Relaxed);
         self.apply(Event::Failed { in_a_row, answered: self.answered.load(Relaxed) }, now)
     }
 
-    fn apply(&self, event: Event, now: Moment) -> Option<Condition> {
+    /// As many probes in a row as the upstream asks for were answered well, or were not.
+    pub(super) fn probed(&self, pass: bool, now: Moment) -> Option<EndpointState> {
+        self.apply(if pass { Event::ProbesPass } else { Event::ProbesFail }, now)
+    }
+
+    /// From now on it gets nothing new, or its share again.
+    pub(super) fn drain(&self, drain: bool, now: Moment) -> Option<EndpointState> {
+        self.apply(if drain { Event::Drain } else { Event::Resume }, now)
+    }
+
+    fn apply(&self, event: Event, now: Moment) -> Option<EndpointState> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = state.condition();
+        let before = state.standing();
         *state = match *state {
             State::Healthy(healthy) => healthy.after(event, now, &self.rules, &self.allowance),
-            State::Ejected { ejections, until } => ejected(ejections, until, event),
+            State::Ejected { ejections, until, .. } => ejected(*state, (ejections, until), event, now, &self.allowance),
             State::Probing { ejections } => probing(ejections, event, now, &self.rules, &self.allowance),
+            State::Draining => draining(event, now),
         };
         self.publish(&state);
-        Some(state.condition()).filter(|condition| *condition != before)
+        let changed = Some(state.standing()).filter(|standing| *standing != before);
+        if changed == Some(EndpointState::Healthy) {
+            self.failures_in_a_row.store(0, Relaxed);
+        }
+        changed
     }
 
     fn publish(&self, state: &State) {
         match state {
             State::Healthy(healthy) => self.back_since.store(healthy.since.0, Relaxed),
             State::Ejected { until, .. } => self.due.store(until.0, Relaxed),
-            State::Probing { .. } => {}
+            State::Probing { .. } | State::Draining => {}
         }
-        self.condition.store(state.condition() as u8, Relaxed);
+        self.standing.store(state.standing() as u8, Relaxed);
     }
 }
 
 impl State {
-    fn condition(&self) -> Condition {
+    fn standing(&self) -> EndpointState {
         match self {
-            Self::Healthy(_) => Condition::Healthy,
-            Self::Ejected { .. } => Condition::Ejected,
-            Self::Probing { .. } => Condition::Probing,
+            Self::Healthy(_) => EndpointState::Healthy,
+            Self::Ejected { .. } => EndpointState::Ejected,
+            Self::Probing { .. } => EndpointState::Probing,
+            Self::Draining => EndpointState::Draining,
         }
     }
 }
@@ -239,15 +286,28 @@ impl State {
 impl Healthy {
     /// What becomes of a healthy endpoint.
     fn after(mut self, event: Event, now: Moment, rules: &HealthRules, allowance: &Allowance) -> State {
-        let Event::Failed { in_a_row, answered } = event else { return State::Healthy(self) };
+        let (in_a_row, answered) = match event {
+            Event::Failed { in_a_row, answered } => (in_a_row, answered),
+            Event::Drain => return State::Draining,
+            Event::ProbesFail if allowance.take() => {
+                let ejections = self.ejections_that_count(now, rules);
+                return State::Ejected { ejections, until: now, reason: Reason::Probes };
+            }
+            _ => return State::Healthy(self),
+        };
         let window = self.window.take().filter(|window| now.0.saturating_sub(window.began.0) < WINDOW_MS);
         let window = window.unwrap_or(Window { began: now, failures: 0, answered_before: answered }).with_failure();
         let in_a_row_max = rules.eject_after;
         let too_many = in_a_row_max > 0 && in_a_row as usize >= in_a_row_max;
-        if (too_many || window.is_too_bad(answered, rules.eject_percent)) && allowance.take() {
-            return eject(self.ejections_that_count(now, rules), now, rules);
+        let reason = match window.is_too_bad(answered, rules.eject_percent) {
+            _ if too_many => Some(Reason::InARow),
+            true => Some(Reason::Share),
+            false => None,
+        };
+        match reason.filter(|_| allowance.take()) {
+            Some(reason) => eject(self.ejections_that_count(now, rules), reason, now, rules),
+            None => State::Healthy(Self { window: Some(window), ..self }),
         }
-        State::Healthy(Self { window: Some(window), ..self })
     }
 
     fn ejections_that_count(&self, now: Moment, rules: &HealthRules) -> u32 {
@@ -257,29 +317,48 @@ impl Healthy {
 }
 
 /// What becomes of an ejected one. Requests that it had before tell nothing of what it would do with the next one.
-fn ejected(ejections: u32, until: Moment, event: Event) -> State {
+fn ejected(state: State, (ejections, until): (u32, Moment), event: Event, now: Moment, allowance: &Allowance) -> State {
     match event {
         Event::Tried => State::Probing { ejections },
-        Event::Answered | Event::Failed { .. } => State::Ejected { ejections, until },
+        Event::ProbesPass if now >= until => back(ejections, now, allowance),
+        Event::Drain => drain(allowance),
+        _ => state,
     }
 }
 
 /// What becomes of a probing one.
 fn probing(ejections: u32, event: Event, now: Moment, rules: &HealthRules, allowance: &Allowance) -> State {
     match event {
-        Event::Tried => State::Probing { ejections },
-        Event::Failed { .. } => eject(ejections, now, rules),
-        Event::Answered => {
-            allowance.give_back();
-            State::Healthy(Healthy { since: now, ejections, window: None })
-        }
+        Event::Failed { .. } => eject(ejections, Reason::Trial, now, rules),
+        Event::Answered => back(ejections, now, allowance),
+        Event::Drain => drain(allowance),
+        _ => State::Probing { ejections },
     }
 }
 
-fn eject(ejections: u32, now: Moment, rules: &HealthRules) -> State {
+/// What becomes of a draining one. When it is to go on it is as new: it was probably replaced meanwhile.
+fn draining(event: Event, now: Moment) -> State {
+    match event {
+        Event::Resume => State::Healthy(Healthy { since: now, ..Healthy::default() }),
+        _ => State::Draining,
+    }
+}
+
+fn back(ejections: u32, now: Moment, allowance: &Allowance) -> State {
+    allowance.give_back();
+    State::Healthy(Healthy { since: now, ejections, window: None })
+}
+
+/// Who drains is out by an order, and takes nobody else's place.
+fn drain(allowance: &Allowance) -> State {
+    allowance.give_back();
+    State::Draining
+}
+
+fn eject(ejections: u32, reason: Reason, now: Moment, rules: &HealthRules) -> State {
     let factor = 1_u32.checked_shl(ejections).unwrap_or(u32::MAX);
     let time = rules.eject_time.saturating_mul(factor).min(rules.eject_time_max);
-    State::Ejected { ejections: ejections.saturating_add(1), until: Moment(now.0 + millis(time)) }
+    State::Ejected { ejections: ejections.saturating_add(1), until: Moment(now.0 + millis(time)), reason }
 }
 
 impl Window {
@@ -304,7 +383,7 @@ mod tests {
         Health::new(HealthRules::default(), Arc::new(Allowance::new(endpoints, 50)))
     }
 
-    fn fail(health: &Health, times: usize, at: u64) -> Option<Condition> {
+    fn fail(health: &Health, times: usize, at: u64) -> Option<EndpointState> {
         (0..times).filter_map(|_| health.failed(Moment(at))).last()
     }
 
@@ -314,7 +393,7 @@ mod tests {
         assert_eq!(fail(&health, 4, 0), None);
         health.answered(Moment(0));
         assert_eq!(fail(&health, 4, 0), None);
-        assert_eq!(fail(&health, 1, 0), Some(Condition::Ejected));
+        assert_eq!(fail(&health, 1, 0), Some(EndpointState::Ejected));
         assert!(!health.is_healthy());
     }
 
@@ -327,7 +406,7 @@ mod tests {
             })
         };
         assert_eq!(alternating(&one_of(2), 18, 0), None, "too few to say");
-        assert_eq!(alternating(&one_of(2), 21, 0), Some(Condition::Ejected));
+        assert_eq!(alternating(&one_of(2), 21, 0), Some(EndpointState::Ejected));
         let health = one_of(2);
         for window in 0..5 {
             assert_eq!(alternating(&health, 10, window * 11 * SECOND), None, "each window counts for itself");
@@ -339,8 +418,8 @@ mod tests {
         let health = one_of(2);
         for number in 0..1000 {
             let now = Moment(number * 5);
-            let condition = if number % 4 == 0 { health.failed(now) } else { health.answered(now) };
-            assert_eq!(condition, None);
+            let standing = if number % 4 == 0 { health.failed(now) } else { health.answered(now) };
+            assert_eq!(standing, None);
         }
     }
 
@@ -359,7 +438,7 @@ mod tests {
         health.answered(Moment(1999));
         assert!(!health.is_healthy(), "an answer from before tells nothing");
         assert!(health.claim_trial(true, Moment(2000)) && !health.claim_trial(true, Moment(2001)), "one at a time");
-        assert_eq!(health.answered(Moment(2010)), Some(Condition::Healthy));
+        assert_eq!(health.answered(Moment(2010)), Some(EndpointState::Healthy));
         assert!(health.is_healthy() && !health.claim_trial(true, Moment(99_000)));
     }
 
@@ -401,6 +480,43 @@ mod tests {
         assert!(health.is_suspect(Moment(999)) && !health.is_suspect(Moment(1000)));
         health.answered(Moment(0));
         assert!(!health.is_suspect(Moment(0)));
+    }
+
+    #[test]
+    fn one_that_drains_gets_nothing_until_it_may_go_on() {
+        for failures in [0, 5] {
+            let allowance = Arc::new(Allowance::new(2, 50));
+            let health = Health::new(HealthRules::default(), Arc::clone(&allowance));
+            fail(&health, failures, 0);
+            assert_eq!(health.drain(true, Moment(1)), Some(EndpointState::Draining));
+            assert!(allowance.is_unused() && health.is_draining() && !health.claim_trial(true, Moment(99_000)));
+            health.answered(Moment(2));
+            fail(&health, 9, 3);
+            assert_eq!(health.probed(true, Moment(4)), None);
+            assert_eq!(health.drain(false, Moment(5)), Some(EndpointState::Healthy));
+            assert!(health.is_healthy() && health.share(Moment(6)) < 0.2);
+        }
+    }
+
+    #[test]
+    fn where_there_are_probes_they_say_who_is_back() {
+        let rules = HealthRules { is_probed: true, ..HealthRules::default() };
+        let health = Health::new(rules, Arc::new(Allowance::new(2, 50)));
+        fail(&health, 5, 0);
+        assert!(!health.claim_trial(true, Moment(99_000)));
+        assert_eq!(health.probed(true, Moment(1999)), None, "probes pass, and requests have failed");
+        assert_eq!(health.probed(true, Moment(2000)), Some(EndpointState::Healthy));
+        assert_eq!(health.probed(false, Moment(3000)), Some(EndpointState::Ejected));
+        assert_eq!(health.probed(false, Moment(4000)), None);
+        assert_eq!(health.probed(true, Moment(4001)), Some(EndpointState::Healthy));
+    }
+
+    #[test]
+    fn probes_of_all_take_out_no_more_than_the_share() {
+        let allowance = Arc::new(Allowance::new(3, 50));
+        let all: Vec<_> = (0..3).map(|_| Health::new(HealthRules::default(), Arc::clone(&allowance))).collect();
+        all.iter().for_each(|health| _ = health.probed(false, Moment(0)));
+        assert_eq!(all.iter().filter(|health| health.is_healthy()).count(), 2);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod balancer;
 mod budget;
 mod connection;
 mod connector;
+mod dial;
 mod endpoint;
 mod greeting;
 mod health;
@@ -17,6 +18,7 @@ mod http2;
 mod latency;
 mod moment;
 mod pool;
+mod prober;
 mod proxy_header;
 mod recorder;
 mod settings;
@@ -32,10 +34,11 @@ pub use balancer::{Asking, Balance, Tried};
 pub use budget::Budget;
 pub use connection::{ConnectError, Connection};
 pub use connector::Connector;
-pub use endpoint::{Endpoint, InFlight, Server, ServerAddress};
-pub use health::{Condition, HealthRules};
+pub use endpoint::{Endpoint, InFlight, Server, ServerAddress, Snapshot};
+pub use health::HealthRules;
 pub use http2::{StreamPermit, connection_died, was_refused};
 use moment::Moment;
+pub use prober::{Probe, probe};
 pub use proxy_header::ClientAddresses;
 pub use settings::{Protocol, ProxyProtocol, Settings};
 
@@ -54,7 +57,7 @@ impl Upstream {
     /// Prepares the group; connects nothing.
     pub fn new(settings: Settings) -> Self {
         let start = Instant::now();
-        let rules = settings.health;
+        let rules = HealthRules { is_probed: settings.probe.is_some(), ..settings.health };
         let allowance = Arc::new(Allowance::new(settings.servers.len(), rules.ejected_max_percent));
         let endpoint = |server: &Server| Arc::new(Endpoint::new(server.clone(), rules, &allowance, start));
         let endpoints: Vec<_> = settings.servers.iter().map(endpoint).collect();

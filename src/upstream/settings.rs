@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::{Balance, HealthRules, Server};
+use super::{Balance, HealthRules, Probe, Server};
 
 /// What the app servers of an upstream speak, all of them alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub struct Settings {
     pub repeat_percent: usize,
     /// When a server gets no requests for a while.
     pub health: HealthRules,
+    /// How servers are asked whether they are well; `None`: they are not.
+    pub probe: Option<Probe>,
     /// How long an unused connection is kept; below the app's own keep-alive (uvicorn and Node close after 5 s).
     pub idle_timeout: Duration,
     /// Unused connections of HTTP/1.1 kept per worker and server; beyond it they are closed.
@@ -89,6 +91,7 @@ impl Default for Settings {
             failure_status: FAILURE_STATUS.to_vec(),
             repeat_percent: 20,
             health: HealthRules::default(),
+            probe: None,
             idle_timeout: Duration::from_secs(4),
             idle_max: 256,
         }

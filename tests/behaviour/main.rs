@@ -31,4 +31,5 @@ mod smuggling;
 mod streaming;
 mod tls;
 mod upstream_h2c;
+mod upstreams;
 mod websocket;

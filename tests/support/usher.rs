@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread,
@@ -184,6 +184,11 @@ impl Usher {
 
     pub(crate) fn process(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where its files are.
+    pub(crate) fn folder(&self) -> &Path {
+        self.directory.path()
     }
 
     pub(crate) fn connect(&self) -> Client {

@@ -30,7 +30,8 @@ fn the_shown_defaults_are_the_built_in_ones() {
 }
 
 /// The keys without a default, which the file shows commented out.
-const UNSET: [&str; 8] = [
+const UNSET: [&str; 11] = [
+    "admin.token_file",
     "routing.path_hosts",
     "directory.url_env",
     "directory.url_file",
@@ -38,6 +39,8 @@ const UNSET: [&str; 8] = [
     "directory.listen_url_env",
     "directory.listen_url_file",
     "directory.snapshot",
+    "upstreams.default.probe_path",
+    "upstreams.default.probe_host",
     "domains.cname",
 ];
 
@@ -55,7 +58,7 @@ fn every_key_of_the_schema_is_shown() {
 #[test]
 fn keys_without_a_default_can_be_uncommented() {
     for key in UNSET {
-        let (section, name) = key.split_once('.').unwrap();
+        let (section, name) = key.rsplit_once('.').unwrap();
         let (before, after) = default_text().split_once(&format!("[{section}]\n")).unwrap();
         let commented = format!("# {name} = ");
         assert!(after.split("\n[").next().unwrap().contains(&commented), "{key}");
@@ -64,7 +67,7 @@ fn keys_without_a_default_can_be_uncommented() {
         let expected = match key {
             "directory.url_env" | "directory.url_file" => "the database is named twice",
             "directory.listen_url_env" => "this variable is not set",
-            "directory.listen_url_file" => "cannot be read",
+            "admin.token_file" | "directory.listen_url_file" => "cannot be read",
             _ => "",
         };
         assert!(problems.contains(expected) && problems.matches("error: ").count() <= 1, "{key}: {problems}");

@@ -15,8 +15,9 @@ use std::{
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, encoding::text, registry::Registry};
 
+use super::outcome::{AttemptOutcome, EndpointState};
 use process::Process;
-pub use worker::WorkerMetrics;
+pub use worker::{EndpointPosition, WorkerMetrics};
 
 /// The media type of what [`Metrics::encode`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -26,6 +27,39 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct Metrics {
     workers: Arc<Workers>,
     registry: Arc<Mutex<Registry>>,
+}
+
+/// The names of an upstream; they become labels.
+#[derive(Clone, Debug)]
+pub struct UpstreamLabels {
+    /// Its own.
+    pub name: String,
+    /// Those of its app servers.
+    pub endpoints: Vec<Arc<str>>,
+}
+
+/// What was counted at one app server since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointCounts {
+    /// How often attempts ended in which way.
+    pub attempts: Vec<(AttemptOutcome, u64)>,
+    /// Connections opened for attempts.
+    pub connections_opened: u64,
+    /// Attempts on connections that were there already.
+    pub connections_reused: u64,
+}
+
+/// An app server as it is now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EndpointGauges {
+    /// The app server.
+    pub at: EndpointPosition,
+    /// In which state it is.
+    pub state: EndpointState,
+    /// Requests running there.
+    pub in_flight: usize,
+    /// What an answer may be expected to take; `None` where nothing is known.
+    pub latency: Option<Duration>,
 }
 
 /// What the directory counts; all since the start but for the last seven, which are as of now.
@@ -120,7 +154,7 @@ pub struct CertificateCounts {
 impl Metrics {
     /// The registry with the series of workers and process in it. The names of the `upstreams` become labels; counters
     /// refer to them by their position.
-    pub fn new(upstreams: Vec<String>) -> Self {
+    pub fn new(upstreams: Vec<UpstreamLabels>) -> Self {
         let workers = Arc::new(Workers { upstreams, workers: Mutex::default() });
         let metrics = Self { workers: workers.clone(), registry: Arc::new(Mutex::new(Registry::with_prefix("usher"))) };
         metrics.register(move |encoder| series::workers(encoder, &workers.upstreams, &workers.lock()));
@@ -131,9 +165,21 @@ impl Metrics {
 
     /// A worker's own counters, to be asked for once per worker.
     pub fn worker(&self) -> Arc<WorkerMetrics> {
-        let worker = Arc::new(WorkerMetrics::new(self.workers.upstreams.len()));
+        let endpoints = self.workers.upstreams.iter().map(|upstream| upstream.endpoints.len());
+        let worker = Arc::new(WorkerMetrics::new(endpoints));
         self.workers.lock().push(worker.clone());
         worker
+    }
+
+    /// What all workers have counted at an app server.
+    pub fn endpoint(&self, at: EndpointPosition) -> EndpointCounts {
+        series::endpoint(at, &self.workers.lock())
+    }
+
+    /// Adds the series that tell how app servers are; `gauges` is called for each scrape. Once per process.
+    pub fn register_endpoints(&self, gauges: impl Fn() -> Vec<EndpointGauges> + Send + Sync + 'static) {
+        let workers = Arc::clone(&self.workers);
+        self.register(move |encoder| series::endpoints(encoder, &workers.upstreams, &gauges()));
     }
 
     /// Adds the directory's series; `counts` is called for each scrape. Once per process.
@@ -177,7 +223,7 @@ impl Metrics {
 
 /// The workers of the process and the names of what they count for.
 struct Workers {
-    upstreams: Vec<String>,
+    upstreams: Vec<UpstreamLabels>,
     workers: Mutex<Vec<Arc<WorkerMetrics>>>,
 }
 
@@ -210,10 +256,11 @@ fn lock<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::outcome::{AttemptOutcome, HandshakeFailure, Outcome, ProxyHeaderRefusal, TlsVersion};
+    use crate::telemetry::outcome::{HandshakeFailure, Outcome, ProxyHeaderRefusal, TlsVersion};
 
     fn metrics() -> Metrics {
-        Metrics::new(vec!["default".into(), "admin".into()])
+        let labels = |name: &str| UpstreamLabels { name: name.into(), endpoints: vec!["a:1".into(), "b:2".into()] };
+        Metrics::new(vec![labels("default"), labels("admin")])
     }
 
     /// The value of a series as it stands in the text.
@@ -228,9 +275,9 @@ mod tests {
         let workers = [metrics.worker(), metrics.worker()];
         for worker in &workers {
             worker.exchange(Outcome::Ok, 200, Duration::from_millis(2));
-            worker.attempt(1, AttemptOutcome::Stale);
+            worker.attempt(EndpointPosition { upstream: 1, endpoint: 1 }, AttemptOutcome::Stale);
             worker.upstream_head(1, Duration::from_millis(70));
-            worker.upstream_connection(0, true);
+            worker.upstream_connection(EndpointPosition { upstream: 0, endpoint: 0 }, true);
             worker.accept_failed();
             worker.proxy_header_refused(ProxyHeaderRefusal::Late);
             worker.handshake(TlsVersion::Tls13, true);
@@ -247,11 +294,11 @@ mod tests {
             (r#"usher_request_duration_seconds_bucket{le="+Inf"}"#, 3.0),
             ("usher_request_duration_seconds_count", 3.0),
             ("usher_request_duration_seconds_sum", 90.004),
-            (r#"usher_upstream_attempts_total{upstream="admin",outcome="stale"}"#, 2.0),
-            (r#"usher_upstream_attempts_total{upstream="default",outcome="stale"}"#, 0.0),
+            (r#"usher_upstream_attempts_total{upstream="admin",endpoint="b:2",outcome="stale"}"#, 2.0),
+            (r#"usher_upstream_attempts_total{upstream="default",endpoint="b:2",outcome="stale"}"#, 0.0),
             (r#"usher_upstream_head_seconds_bucket{le="0.1",upstream="admin"}"#, 2.0),
-            (r#"usher_upstream_connections_total{upstream="default",reused="true"}"#, 2.0),
-            (r#"usher_upstream_connections_total{upstream="default",reused="false"}"#, 0.0),
+            (r#"usher_upstream_connections_total{upstream="default",endpoint="a:1",reused="true"}"#, 2.0),
+            (r#"usher_upstream_connections_total{upstream="default",endpoint="a:1",reused="false"}"#, 0.0),
             ("usher_accept_errors_total", 2.0),
             (r#"usher_proxy_headers_refused_total{reason="late"}"#, 2.0),
             (r#"usher_proxy_headers_refused_total{reason="absent"}"#, 0.0),

@@ -15,22 +15,25 @@ use prometheus_client::{
 };
 
 use super::{
-    AccessLogCounts, BufferCounts, CertificateCounts, DirectoryCounts, FeedCounts,
+    AccessLogCounts, BufferCounts, CertificateCounts, DirectoryCounts, EndpointCounts, EndpointGauges, FeedCounts,
+    UpstreamLabels,
     histogram::HistogramSum,
     process::Process,
-    worker::{STATUS_CLASSES, UpstreamMetrics, WorkerMetrics},
+    worker::{EndpointMetrics, EndpointPosition, STATUS_CLASSES, UpstreamMetrics, WorkerMetrics},
 };
-use crate::telemetry::outcome::{AttemptOutcome, HandshakeFailure, Limit, Outcome, ProxyHeaderRefusal, TlsVersion};
+use crate::telemetry::outcome::{
+    AttemptOutcome, EndpointState, HandshakeFailure, Limit, Outcome, ProxyHeaderRefusal, TlsVersion,
+};
 
 /// Writes the series of all workers, added up.
 pub(super) fn workers(
     encoder: &mut DescriptorEncoder<'_>,
-    upstreams: &[String],
+    upstreams: &[UpstreamLabels],
     workers: &[Arc<WorkerMetrics>],
 ) -> fmt::Result {
     let sum = |counter: fn(&WorkerMetrics) -> &AtomicU64| total(workers.iter().map(|worker| counter(worker)));
     requests(encoder, workers)?;
-    Upstreams { names: upstreams, workers }.encode(encoder)?;
+    Upstreams { labels: upstreams, workers }.encode(encoder)?;
 
     // Accepted before counted as ended, so the ended are read first: their difference is never negative.
     let closed = sum(|worker| &worker.connections_closed);
@@ -112,15 +115,25 @@ fn requests(encoder: &mut DescriptorEncoder<'_>, workers: &[Arc<WorkerMetrics>])
 
 /// The upstreams with what each worker counted of them.
 struct Upstreams<'a> {
-    names: &'a [String],
+    labels: &'a [UpstreamLabels],
     workers: &'a [Arc<WorkerMetrics>],
 }
 
 impl<'a> Upstreams<'a> {
     fn iter(&self) -> impl Iterator<Item = (&'a str, impl Iterator<Item = &'a UpstreamMetrics> + Clone)> {
-        let Self { names, workers } = *self;
+        let Self { labels, workers } = *self;
         let of = move |index| workers.iter().filter_map(move |worker| worker.upstreams.get(index));
-        names.iter().enumerate().map(move |(index, name)| (name.as_str(), of(index)))
+        labels.iter().enumerate().map(move |(index, labels)| (labels.name.as_str(), of(index)))
+    }
+
+    /// The names of upstream and endpoint, with what each worker counted there.
+    fn endpoints(&self) -> impl Iterator<Item = (&'a str, &'a str, impl Iterator<Item = &'a EndpointMetrics> + Clone)> {
+        let Self { labels, workers } = *self;
+        labels.iter().enumerate().flat_map(move |(upstream, labels)| {
+            labels.endpoints.iter().enumerate().map(move |(endpoint, label)| {
+                (labels.name.as_str(), &**label, at(workers, EndpointPosition { upstream, endpoint }))
+            })
+        })
     }
 
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -133,10 +146,11 @@ impl<'a> Upstreams<'a> {
     fn attempts(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         // Does the app answer at the first attempt, and if not, why not?
         let mut attempts = family(encoder, "upstream_attempts", "Attempts against app servers", MetricType::Counter)?;
-        for (upstream, workers) in self.iter() {
+        for (upstream, endpoint, workers) in self.endpoints() {
             for outcome in AttemptOutcome::ALL {
                 let count = total(workers.clone().map(|metrics| &metrics.attempts[outcome as usize]));
-                labelled(&mut attempts, &[("upstream", upstream), ("outcome", outcome.as_str())], count)?;
+                let labels = [("upstream", upstream), ("endpoint", endpoint), ("outcome", outcome.as_str())];
+                labelled(&mut attempts, &labels, count)?;
             }
         }
         Ok(())
@@ -159,11 +173,12 @@ impl<'a> Upstreams<'a> {
         // Are app connections kept? A low share of reused ones costs a handshake per request.
         let help = "Connections to app servers taken for an attempt";
         let mut connections = family(encoder, "upstream_connections", help, MetricType::Counter)?;
-        for (upstream, workers) in self.iter() {
+        for (upstream, endpoint, workers) in self.endpoints() {
+            let labels = |reused| [("upstream", upstream), ("endpoint", endpoint), ("reused", reused)];
             let opened = total(workers.clone().map(|metrics| &metrics.connections_opened));
-            labelled(&mut connections, &[("upstream", upstream), ("reused", "false")], opened)?;
+            labelled(&mut connections, &labels("false"), opened)?;
             let reused = total(workers.map(|metrics| &metrics.connections_reused));
-            labelled(&mut connections, &[("upstream", upstream), ("reused", "true")], reused)?;
+            labelled(&mut connections, &labels("true"), reused)?;
         }
         Ok(())
     }
@@ -178,6 +193,60 @@ impl<'a> Upstreams<'a> {
         }
         Ok(())
     }
+}
+
+fn at(workers: &[Arc<WorkerMetrics>], position: EndpointPosition) -> impl Iterator<Item = &EndpointMetrics> + Clone {
+    workers.iter().filter_map(move |worker| worker.upstreams.get(position.upstream)?.endpoints.get(position.endpoint))
+}
+
+/// The sum of what `workers` have counted at one endpoint.
+pub(super) fn endpoint(position: EndpointPosition, workers: &[Arc<WorkerMetrics>]) -> EndpointCounts {
+    let count = |counter: &dyn Fn(&EndpointMetrics) -> &AtomicU64| total(at(workers, position).map(counter));
+    EndpointCounts {
+        attempts: AttemptOutcome::ALL
+            .map(|outcome| (outcome, count(&|metrics| &metrics.attempts[outcome as usize])))
+            .to_vec(),
+        connections_opened: count(&|metrics| &metrics.connections_opened),
+        connections_reused: count(&|metrics| &metrics.connections_reused),
+    }
+}
+
+/// Writes how the endpoints are now.
+pub(super) fn endpoints(
+    encoder: &mut DescriptorEncoder<'_>,
+    labels: &[UpstreamLabels],
+    gauges: &[EndpointGauges],
+) -> fmt::Result {
+    let named = gauges.iter().filter_map(|gauges| {
+        let upstream = labels.get(gauges.at.upstream)?;
+        Some((upstream.name.as_str(), &**upstream.endpoints.get(gauges.at.endpoint)?, gauges))
+    });
+    // Which app servers are out of use, and since when?
+    let mut state =
+        family(encoder, "endpoint_state", "The state of an app server, as the series with 1", MetricType::Gauge)?;
+    for (upstream, endpoint, gauges) in named.clone() {
+        for possible in EndpointState::ALL {
+            let labels = [("upstream", upstream), ("endpoint", endpoint), ("state", possible.as_str())];
+            state.encode_family(&labels)?.encode_gauge(&u64::from(gauges.state == possible))?;
+        }
+    }
+    // Does one have more to do than the others?
+    let mut in_flight = family(encoder, "endpoint_in_flight", "Requests at an app server", MetricType::Gauge)?;
+    for (upstream, endpoint, gauges) in named.clone() {
+        in_flight
+            .encode_family(&[("upstream", upstream), ("endpoint", endpoint)])?
+            .encode_gauge(&(gauges.in_flight as u64))?;
+    }
+    // Is one slower than the others? It is what they are chosen by.
+    let (help, unit) = ("What an answer may be expected to take", Unit::Seconds);
+    let mut latency = encoder.encode_descriptor("endpoint_latency", help, Some(&unit), MetricType::Gauge)?;
+    for (upstream, endpoint, gauges) in named {
+        if let Some(expected) = gauges.latency {
+            let labels = [("upstream", upstream), ("endpoint", endpoint)];
+            latency.encode_family(&labels)?.encode_gauge(&expected.as_secs_f64())?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes the series of the directory.

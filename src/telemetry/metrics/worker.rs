@@ -36,20 +36,41 @@ pub struct WorkerMetrics {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(super) struct UpstreamMetrics {
-    pub(super) attempts: [AtomicU64; AttemptOutcome::ALL.len()],
     pub(super) head: Histogram,
-    pub(super) connections_opened: AtomicU64,
-    pub(super) connections_reused: AtomicU64,
     pub(super) repeats: AtomicU64,
     pub(super) repeats_refused: AtomicU64,
+    pub(super) endpoints: Box<[EndpointMetrics]>,
+}
+
+/// The same of one app server.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct EndpointMetrics {
+    pub(super) attempts: [AtomicU64; AttemptOutcome::ALL.len()],
+    pub(super) connections_opened: AtomicU64,
+    pub(super) connections_reused: AtomicU64,
+}
+
+/// An app server: the position of its upstream in the configuration, and its own in there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndpointPosition {
+    /// Of the upstream.
+    pub upstream: usize,
+    /// Of the app server.
+    pub endpoint: usize,
 }
 
 impl WorkerMetrics {
-    pub(super) fn new(upstreams: usize) -> Self {
+    /// For upstreams with so many endpoints each.
+    pub(super) fn new(endpoints: impl IntoIterator<Item = usize>) -> Self {
+        let upstream = |endpoints| UpstreamMetrics {
+            endpoints: (0..endpoints).map(|_| EndpointMetrics::default()).collect(),
+            ..UpstreamMetrics::default()
+        };
         Self {
             requests: Default::default(),
             request_duration: Histogram::default(),
-            upstreams: (0..upstreams).map(|_| UpstreamMetrics::default()).collect(),
+            upstreams: endpoints.into_iter().map(upstream).collect(),
             connections_opened: AtomicU64::new(0),
             connections_closed: AtomicU64::new(0),
             accept_errors: AtomicU64::new(0),
@@ -69,21 +90,21 @@ impl WorkerMetrics {
         self.request_duration.observe(duration);
     }
 
-    /// One attempt against `upstream` (its position in the configuration) ended.
-    pub fn attempt(&self, upstream: usize, outcome: AttemptOutcome) {
-        self.with_upstream(upstream, |metrics| &metrics.attempts[outcome as usize]);
+    /// One attempt at an app server ended.
+    pub fn attempt(&self, at: EndpointPosition, outcome: AttemptOutcome) {
+        self.with_endpoint(at, |metrics| &metrics.attempts[outcome as usize]);
     }
 
-    /// A response head came from `upstream` after `waited`.
+    /// A response head came from `upstream` (its position in the configuration) after `waited`.
     pub fn upstream_head(&self, upstream: usize, waited: Duration) {
         if let Some(metrics) = self.upstreams.get(upstream) {
             metrics.head.observe(waited);
         }
     }
 
-    /// A connection to an app server of `upstream` was opened (`reused` false) or taken from the pool (true).
-    pub fn upstream_connection(&self, upstream: usize, reused: bool) {
-        self.with_upstream(upstream, |metrics| match reused {
+    /// A connection to an app server was opened (`reused` false) or taken from the pool (true).
+    pub fn upstream_connection(&self, at: EndpointPosition, reused: bool) {
+        self.with_endpoint(at, |metrics| match reused {
             true => &metrics.connections_reused,
             false => &metrics.connections_opened,
         });
@@ -143,6 +164,13 @@ impl WorkerMetrics {
         self.handshakes_failed[failure as usize].fetch_add(1, Relaxed);
     }
 
+    fn with_endpoint(&self, at: EndpointPosition, counter: impl FnOnce(&EndpointMetrics) -> &AtomicU64) {
+        let upstream = self.upstreams.get(at.upstream);
+        if let Some(metrics) = upstream.and_then(|upstream| upstream.endpoints.get(at.endpoint)) {
+            counter(metrics).fetch_add(1, Relaxed);
+        }
+    }
+
     /// An upstream that was not announced to `Metrics::new` has no counters; counting must not end an exchange for it.
     fn with_upstream(&self, upstream: usize, counter: impl FnOnce(&UpstreamMetrics) -> &AtomicU64) {
         if let Some(metrics) = self.upstreams.get(upstream) {
@@ -182,10 +210,13 @@ mod tests {
 
     #[test]
     fn an_upstream_that_was_not_announced_is_not_counted_and_does_no_harm() {
-        let metrics = WorkerMetrics::new(1);
-        metrics.attempt(1, AttemptOutcome::Answered);
+        let metrics = WorkerMetrics::new([1]);
+        for at in [EndpointPosition { upstream: 1, endpoint: 0 }, EndpointPosition { upstream: 0, endpoint: 1 }] {
+            metrics.attempt(at, AttemptOutcome::Answered);
+            metrics.upstream_connection(at, true);
+        }
         metrics.upstream_head(1, Duration::from_millis(1));
-        metrics.upstream_connection(1, true);
-        assert!(metrics.upstreams[0].attempts.iter().all(|count| count.load(Relaxed) == 0));
+        metrics.repeat(1, true);
+        assert!(metrics.upstreams[0].endpoints[0].attempts.iter().all(|count| count.load(Relaxed) == 0));
     }
 }

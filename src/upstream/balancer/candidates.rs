@@ -33,7 +33,7 @@ pub(super) enum Tier {
     Trusted,
     /// Healthy ones.
     Healthy,
-    /// Any.
+    /// Any that does not drain.
     Any,
 }
 
@@ -46,7 +46,7 @@ impl Tier {
         match self {
             Self::Trusted => health.is_healthy() && !health.is_suspect(now),
             Self::Healthy => health.is_healthy(),
-            Self::Any => true,
+            Self::Any => !health.is_draining(),
         }
     }
 }

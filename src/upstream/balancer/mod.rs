@@ -31,6 +31,17 @@ pub enum Balance {
     StoreAffinity,
 }
 
+impl Balance {
+    /// The name in the configuration and the admin API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LeastLoaded => "least_loaded",
+            Self::RoundRobin => "round_robin",
+            Self::StoreAffinity => "store_affinity",
+        }
+    }
+}
+
 /// For whom an endpoint is chosen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asking<'a> {

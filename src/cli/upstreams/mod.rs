@@ -1,0 +1,147 @@
+//! `usher upstreams`.
+
+mod ask;
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde::Deserialize;
+use usher::admin;
+
+use super::{ConfigFile, Failure, Outcome, outcome::table, store::Common};
+
+/// Show app servers as the running router finds them, or leave one alone
+///
+/// Asks the admin listener of the router that runs with this configuration, on this machine. Orders need the token that
+/// admin.token_file names.
+///
+/// With --json: the answer of GET /api/v1/upstreams.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "\
+Examples:
+  usher upstreams --config usher.toml
+  usher upstreams drain default 10.0.0.5:8000 --config usher.toml    before it is stopped
+  usher upstreams resume default 10.0.0.5:8000 --config usher.toml   when it runs again"
+)]
+pub(crate) struct Upstreams {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    file: Option<ConfigFile>,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Send no new requests to an app server; those that run go on
+    Drain(One),
+    /// Send it its share of the requests again, little by little
+    Resume(One),
+}
+
+#[derive(Debug, Args)]
+struct One {
+    /// The name of the upstream
+    upstream: String,
+    /// The app server, as the list shows it
+    endpoint: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Upstreams {
+    pub(super) async fn run(self) -> Result<Outcome, Failure> {
+        match (self.action, self.file) {
+            (Some(Action::Drain(one)), _) => order(one, "drain").await,
+            (Some(Action::Resume(one)), _) => order(one, "resume").await,
+            (None, Some(file)) => list(&file.load()?.admin, self.json).await,
+            // clap has asked for the configuration before.
+            (None, None) => Ok(Outcome::default()),
+        }
+    }
+}
+
+async fn order(one: One, order: &str) -> Result<Outcome, Failure> {
+    let One { upstream, endpoint, common } = one;
+    let path = format!("/api/v1/upstreams/{upstream}/endpoints/{endpoint}/{order}");
+    let settings = common.file.load()?.admin;
+    ask::ask(&settings, Method::POST, &path).await?;
+    list(&settings, common.json).await
+}
+
+async fn list(settings: &admin::Settings, json: bool) -> Result<Outcome, Failure> {
+    let answer = ask::ask(settings, Method::GET, "/api/v1/upstreams").await?;
+    if json {
+        return Outcome::json(&serde_json::from_slice::<serde_json::Value>(&answer).map_err(Failure::Json)?);
+    }
+    Ok(Outcome::answer(text(&serde_json::from_slice::<Vec<Upstream>>(&answer).map_err(Failure::Json)?)))
+}
+
+#[derive(Deserialize)]
+struct Upstream {
+    name: String,
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Deserialize)]
+struct Endpoint {
+    endpoint: String,
+    state: String,
+    reason: Option<String>,
+    in_flight: u64,
+    latency_ms: Option<f64>,
+    attempts: std::collections::BTreeMap<String, u64>,
+    connections_opened: u64,
+    connections_reused: u64,
+}
+
+const HEAD: [&str; 8] = ["UPSTREAM", "SERVER", "STATE", "RUNNING", "LATENCY", "ANSWERED", "FAILED", "REUSED"];
+
+fn text(upstreams: &[Upstream]) -> String {
+    let rows =
+        upstreams.iter().flat_map(|upstream| upstream.endpoints.iter().map(|endpoint| row(&upstream.name, endpoint)));
+    table(HEAD, rows)
+}
+
+fn row(upstream: &str, endpoint: &Endpoint) -> [String; 8] {
+    let count = |outcomes: &[&str]| outcomes.iter().filter_map(|outcome| endpoint.attempts.get(*outcome)).sum::<u64>();
+    let reason = endpoint.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    [
+        upstream.to_owned(),
+        endpoint.endpoint.clone(),
+        format!("{}{reason}", endpoint.state),
+        endpoint.in_flight.to_string(),
+        endpoint.latency_ms.map_or("-".to_owned(), |latency| format!("{latency:.1} ms")),
+        count(&["answered"]).to_string(),
+        count(&["not_connected", "timed_out", "broken", "server_error"]).to_string(),
+        share(endpoint.connections_reused, endpoint.connections_opened),
+    ]
+}
+
+/// The share of `part` in both, as people write it.
+fn share(part: u64, rest: u64) -> String {
+    match part + rest {
+        0 => "-".to_owned(),
+        all => format!("{:.1} %", part as f64 * 100.0 / all as f64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn app_servers_are_shown_in_a_table() {
+        let answer = r#"[{"name": "default", "balance": "least_loaded", "endpoints": [{"endpoint": "a:1", "weight": 1,
+            "state": "ejected", "reason": "failures in a row", "in_flight": 2, "latency_ms": 12.34,
+            "attempts": {"answered": 7, "broken": 2, "server_error": 3}, "connections_opened": 1, "connections_reused": 9}]}]"#;
+        let shown = text(&serde_json::from_str::<Vec<Upstream>>(answer).unwrap());
+        let expected = "UPSTREAM  SERVER  STATE                        RUNNING  LATENCY  ANSWERED  FAILED  REUSED\n\
+                        default   a:1     ejected (failures in a row)  2        12.3 ms  7         5       90.0 %\n";
+        assert_eq!(shown, expected);
+    }
+}
