@@ -260,6 +260,12 @@ pub(super) struct Upstream {
     pub(super) failure_status: Written<List<Count<500, 599>>>,
     /// How many of a hundred requests may be sent again that may have been processed.
     pub(super) repeat_percent: Written<Count<0, 100>>,
+    /// Requests at one app server at once, in the whole process; 0: any number.
+    pub(super) requests_max: Written<Count<0, 1_000_000>>,
+    /// Requests that wait while all app servers have so many; beyond it 503.
+    pub(super) queue_max: Written<Count<0, 1_000_000>>,
+    /// How long they wait; then 503.
+    pub(super) queue_timeout: Written<Timespan<1>>,
     /// Failures in a row after which an app server gets no requests for a while; 0: never.
     pub(super) eject_after: Written<Count<0, 1_000_000>>,
     /// The same for failures of a hundred requests lately; 0: never.

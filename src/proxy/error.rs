@@ -107,7 +107,7 @@ impl Failure {
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::CouldNotAsk(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NotConnected(ConnectError::Draining) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotConnected(ConnectError::Draining | ConnectError::Full) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotConnected(ConnectError::Timeout) | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::NotConnected(_) | Self::HeadBroken(_) | Self::UnaskedUpgrade | Self::AmbiguousAnswer => {
                 StatusCode::BAD_GATEWAY
@@ -122,6 +122,7 @@ impl Failure {
             Self::MethodRefused => Outcome::MethodRefused,
             Self::Unknown(_) => Outcome::UnknownHost,
             Self::CouldNotAsk(_) => Outcome::DirectoryUnavailable,
+            Self::NotConnected(ConnectError::Full) => Outcome::Overloaded,
             Self::NotConnected(ConnectError::Timeout) => Outcome::ConnectTimeout,
             Self::NotConnected(_) => Outcome::ConnectFailed,
             Self::HeadTimeout => Outcome::HeadTimeout,
@@ -154,14 +155,14 @@ impl Failure {
 
     /// Whether the client should try again soon: the reason passes by itself.
     pub(super) fn passes(&self) -> bool {
-        matches!(self, Self::CouldNotAsk(_) | Self::NotConnected(ConnectError::Draining))
+        matches!(self, Self::CouldNotAsk(_) | Self::NotConnected(ConnectError::Draining | ConnectError::Full))
     }
 
     /// One sentence for whoever sees the answer; never an internal.
     pub(super) fn public(&self) -> &'static str {
         match self.status() {
             StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::NotConnected(_)) => {
-                "The shop is being worked on. Please try again shortly."
+                "The shop cannot take more visitors at the moment. Please try again shortly."
             }
             StatusCode::METHOD_NOT_ALLOWED => "This method is not allowed here.",
             StatusCode::REQUEST_TIMEOUT => "The request did not come in time. Please try again.",

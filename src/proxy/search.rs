@@ -17,7 +17,10 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    telemetry::{metrics::EndpointPosition, outcome::AttemptOutcome},
+    telemetry::{
+        metrics::EndpointPosition,
+        outcome::{AttemptOutcome, QueueOutcome},
+    },
     upstream::{Asking, ConnectError, Connection, InFlight, Tried},
 };
 
@@ -78,9 +81,7 @@ impl<'a> Search<'a> {
 
     /// A connection to the endpoint to try at `now`.
     pub(super) async fn find(&mut self, mut now: Instant, exchange: &mut Exchange) -> Result<Found, Failure> {
-        while let Some(chosen) = self.next.take().or_else(|| self.choose(exchange, now)) {
-            self.chosen = chosen;
-            let in_flight = self.worker.upstreams[self.position].begin(chosen);
+        while let Some(in_flight) = self.place(now, exchange).await? {
             exchange.attempts += 1;
             exchange.endpoint = Some(in_flight.endpoint().clone());
             match self.take_or_open(now, exchange).await {
@@ -98,6 +99,49 @@ impl<'a> Search<'a> {
             }
         }
         Err(Failure::NotConnected(mem::replace(&mut self.last, ConnectError::Closed)))
+    }
+
+    /// A place at the endpoint to try next; `None` once all were tried.
+    async fn place(&mut self, now: Instant, exchange: &Exchange) -> Result<Option<InFlight>, Failure> {
+        loop {
+            match self.next.take().or_else(|| self.choose(exchange, now)) {
+                // Another worker may have taken the last place meanwhile.
+                Some(chosen) => match self.worker.upstreams[self.position].begin(chosen) {
+                    Some(in_flight) => {
+                        self.chosen = chosen;
+                        return Ok(Some(in_flight));
+                    }
+                    None => continue,
+                },
+                None if self.worker.upstreams[self.position].upstream().is_full(&self.tried) => {}
+                None => return Ok(None),
+            }
+            // Rare, and its state would make that of every request larger.
+            Box::pin(self.wait(now, exchange)).await?;
+        }
+    }
+
+    /// Waits until there is an endpoint with room, and remembers it.
+    async fn wait(&mut self, now: Instant, exchange: &Exchange) -> Result<(), Failure> {
+        let upstream = self.worker.upstreams[self.position].upstream();
+        let count = |outcome| self.worker.metrics.queued(self.position, outcome);
+        let full = || Failure::NotConnected(ConnectError::Full);
+        let Some(waiting) = upstream.wait() else {
+            count(QueueOutcome::Full);
+            return Err(full());
+        };
+        let found = async {
+            loop {
+                waiting.next().await;
+                if let Some(chosen) = self.choose(exchange, now) {
+                    return chosen;
+                }
+            }
+        };
+        let found = self.worker.clock.within(upstream.settings.queue_timeout, found).await;
+        count(if found.is_ok() { QueueOutcome::Served } else { QueueOutcome::TimedOut });
+        self.next = Some(found.map_err(|_elapsed| full())?);
+        Ok(())
     }
 
     fn not_connected(&mut self, error: ConnectError, at: &InFlight, waited: Duration, exchange: &mut Exchange) {

@@ -18,7 +18,9 @@ pub enum Outcome {
     Limited,
     /// The database could not be asked (503).
     DirectoryUnavailable,
-    /// No app server could be connected to (502).
+    /// All app servers had as many requests as they may (503).
+    Overloaded,
+    /// No app server could be connected to (502), or all are draining (503).
     ConnectFailed,
     /// No app server accepted a connection in time (504).
     ConnectTimeout,
@@ -38,7 +40,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in order of declaration.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Ok,
         Self::Redirected,
         Self::UnknownHost,
@@ -46,6 +48,7 @@ impl Outcome {
         Self::MethodRefused,
         Self::Limited,
         Self::DirectoryUnavailable,
+        Self::Overloaded,
         Self::ConnectFailed,
         Self::ConnectTimeout,
         Self::HeadTimeout,
@@ -66,6 +69,7 @@ impl Outcome {
             Self::MethodRefused => "method_refused",
             Self::Limited => "limited",
             Self::DirectoryUnavailable => "directory_unavailable",
+            Self::Overloaded => "overloaded",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
             Self::HeadTimeout => "head_timeout",
@@ -202,6 +206,32 @@ impl AttemptOutcome {
             Self::Broken => "broken",
             Self::ServerError => "server_error",
             Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What became of a request that had to wait for a place at an app server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum QueueOutcome {
+    /// It got one.
+    Served,
+    /// Too many waited already.
+    Full,
+    /// None became free in time.
+    TimedOut,
+}
+
+impl QueueOutcome {
+    /// Every outcome, in order of declaration.
+    pub const ALL: [Self; 3] = [Self::Served, Self::Full, Self::TimedOut];
+
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::Full => "full",
+            Self::TimedOut => "timed_out",
         }
     }
 }

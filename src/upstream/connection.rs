@@ -123,6 +123,9 @@ async fn settled<B>(mut line: Line<B>) -> Option<Line<B>> {
 /// Why no connection to an endpoint came about.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
+    /// All places at app servers are taken, and so were those for who waits, or the time for it was over.
+    #[error("all app servers have as many requests as they may")]
+    Full,
     /// All app servers are draining.
     #[error("all app servers are draining")]
     Draining,

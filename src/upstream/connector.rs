@@ -77,8 +77,8 @@ where
         self.upstream.choose(asking, tried, now, &mut Rng::with_seed(fastrand::u64(..)))
     }
 
-    /// Counts a request at the endpoint at `position`.
-    pub fn begin(&self, position: usize) -> InFlight {
+    /// Counts a request at the endpoint at `position`; `None` where all places there are taken.
+    pub fn begin(&self, position: usize) -> Option<InFlight> {
         InFlight::begin(&self.upstream.endpoints()[position])
     }
 

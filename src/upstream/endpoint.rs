@@ -9,12 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    allowance::Allowance,
-    health::{Health, HealthRules},
-    latency::Latency,
-    moment::Moment,
-};
+use super::{health::Health, latency::Latency, moment::Moment, queue::Queue};
 use crate::telemetry::outcome::EndpointState;
 
 /// `host:port` of one app server.
@@ -45,6 +40,13 @@ pub struct Server {
     pub weight: usize,
 }
 
+/// How many requests may run at each endpoint of an upstream, and who is told when one has ended.
+#[derive(Clone, Debug)]
+pub(super) struct Limit {
+    pub(super) max: usize,
+    pub(super) queue: Arc<Queue>,
+}
+
 /// One app server as all workers see it. Aligned to two cache lines, so that counting at one slows nobody at another.
 #[derive(Debug)]
 #[repr(align(128))]
@@ -52,6 +54,7 @@ pub struct Endpoint {
     in_flight: AtomicUsize,
     latency: Latency,
     health: Health,
+    limit: Option<Limit>,
     server: Server,
     label: Arc<str>,
     /// When the upstream was made.
@@ -59,10 +62,9 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn new(server: Server, rules: HealthRules, allowance: &Arc<Allowance>, start: Instant) -> Self {
+    pub(super) fn new(server: Server, health: Health, limit: Option<Limit>, start: Instant) -> Self {
         let label = server.address.to_string().into();
-        let health = Health::new(rules, Arc::clone(allowance));
-        Self { in_flight: AtomicUsize::new(0), latency: Latency::default(), health, server, label, start }
+        Self { in_flight: AtomicUsize::new(0), latency: Latency::default(), health, limit, server, label, start }
     }
 
     /// Where it is.
@@ -78,6 +80,28 @@ impl Endpoint {
     /// Requests running there, of all workers.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether another request may run there.
+    pub(super) fn has_room(&self) -> bool {
+        self.limit.as_ref().is_none_or(|limit| self.in_flight() < limit.max)
+    }
+
+    /// Counts one more request, if there is room for it.
+    fn begin(&self) -> bool {
+        let Some(limit) = &self.limit else {
+            self.in_flight.fetch_add(1, Ordering::Relaxed);
+            return true;
+        };
+        let add = |running| (running < limit.max).then_some(running + 1);
+        self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
+    fn end(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(limit) = &self.limit {
+            limit.queue.free_one();
+        }
     }
 
     /// Its share of the requests, as it is configured.
@@ -164,9 +188,9 @@ pub struct Snapshot {
 pub struct InFlight(Arc<Endpoint>);
 
 impl InFlight {
-    pub(super) fn begin(endpoint: &Arc<Endpoint>) -> Self {
-        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(endpoint))
+    /// `None` where the endpoint has no room.
+    pub(super) fn begin(endpoint: &Arc<Endpoint>) -> Option<Self> {
+        endpoint.begin().then(|| Self(Arc::clone(endpoint)))
     }
 
     /// The endpoint that is counted at.
@@ -195,7 +219,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.end();
     }
 }
 
@@ -204,14 +228,16 @@ impl Endpoint {
     /// One on `port` with this weight, in an upstream that was just made.
     pub(super) fn example(port: u16, weight: usize) -> Arc<Self> {
         let address = ServerAddress { host: "app".into(), port };
-        let allowance = Arc::new(Allowance::new(2, 50));
-        Arc::new(Self::new(Server { address, weight }, HealthRules::default(), &allowance, Instant::now()))
+        let allowance = Arc::new(super::Allowance::new(2, 50));
+        let health = Health::new(super::HealthRules::default(), allowance);
+        Arc::new(Self::new(Server { address, weight }, health, None, Instant::now()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::{HealthRules, allowance::Allowance};
 
     #[test]
     fn an_address_prints_as_a_dialer_would_take_it() {
@@ -227,5 +253,17 @@ mod tests {
         assert_eq!(endpoint.in_flight(), 1);
         drop(guard);
         assert_eq!(endpoint.in_flight(), 0);
+    }
+
+    #[test]
+    fn no_more_requests_run_than_may() {
+        let limit = Limit { max: 2, queue: Arc::new(Queue::new(1)) };
+        let (address, weight) = (ServerAddress { host: "app".into(), port: 1 }, 1);
+        let health = Health::new(HealthRules::default(), Arc::new(Allowance::new(2, 50)));
+        let endpoint = Arc::new(Endpoint::new(Server { address, weight }, health, Some(limit), Instant::now()));
+        let running = [InFlight::begin(&endpoint).unwrap(), InFlight::begin(&endpoint).unwrap()];
+        assert!(!endpoint.has_room() && InFlight::begin(&endpoint).is_none());
+        drop(running);
+        assert!(endpoint.has_room() && endpoint.in_flight() == 0);
     }
 }

@@ -20,6 +20,7 @@ mod moment;
 mod pool;
 mod prober;
 mod proxy_header;
+mod queue;
 mod recorder;
 mod settings;
 mod trunk;
@@ -34,12 +35,16 @@ pub use balancer::{Asking, Balance, Tried};
 pub use budget::Budget;
 pub use connection::{ConnectError, Connection};
 pub use connector::Connector;
+use endpoint::Limit;
 pub use endpoint::{Endpoint, InFlight, Server, ServerAddress, Snapshot};
+use health::Health;
 pub use health::HealthRules;
 pub use http2::{StreamPermit, connection_died, was_refused};
 use moment::Moment;
 pub use prober::{Probe, probe};
 pub use proxy_header::ClientAddresses;
+use queue::Queue;
+pub use queue::Waiting;
 pub use settings::{Protocol, ProxyProtocol, Settings};
 
 /// A named group of app servers, shared by all workers.
@@ -50,6 +55,7 @@ pub struct Upstream {
     endpoints: Vec<Arc<Endpoint>>,
     balancer: Balancer,
     allowance: Arc<Allowance>,
+    queue: Arc<Queue>,
     start: Instant,
 }
 
@@ -59,9 +65,14 @@ impl Upstream {
         let start = Instant::now();
         let rules = HealthRules { is_probed: settings.probe.is_some(), ..settings.health };
         let allowance = Arc::new(Allowance::new(settings.servers.len(), rules.ejected_max_percent));
-        let endpoint = |server: &Server| Arc::new(Endpoint::new(server.clone(), rules, &allowance, start));
+        let queue = Arc::new(Queue::new(settings.queue_max));
+        let limit = settings.requests_max.map(|max| Limit { max, queue: Arc::clone(&queue) });
+        let endpoint = |server: &Server| {
+            let health = Health::new(rules, Arc::clone(&allowance));
+            Arc::new(Endpoint::new(server.clone(), health, limit.clone(), start))
+        };
         let endpoints: Vec<_> = settings.servers.iter().map(endpoint).collect();
-        Self { balancer: Balancer::new(settings.balance, &endpoints), settings, endpoints, allowance, start }
+        Self { balancer: Balancer::new(settings.balance, &endpoints), settings, endpoints, allowance, queue, start }
     }
 
     /// The position of the endpoint to try next; `None` once all were tried.
@@ -78,6 +89,17 @@ impl Upstream {
             return None;
         }
         self.endpoints.iter().position(|endpoint| endpoint.health().claim_trial(asking.is_repeatable, now))
+    }
+
+    /// Whether a place at some endpoint that was not tried is worth waiting for: all of them are taken.
+    pub fn is_full(&self, tried: &Tried) -> bool {
+        let untried = self.endpoints.iter().enumerate().filter(|(position, _)| !tried.contains(*position));
+        untried.map(|(_, endpoint)| endpoint).any(|endpoint| !endpoint.is_draining() && !endpoint.has_room())
+    }
+
+    /// A place among those who wait for one, if there is one left.
+    pub fn wait(&self) -> Option<Waiting<'_>> {
+        self.queue.enter()
     }
 
     /// The addresses of the group, in the order of the configuration.

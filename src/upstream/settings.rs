@@ -53,6 +53,12 @@ pub struct Settings {
     pub failure_status: Vec<StatusCode>,
     /// How many of a hundred requests may be sent again that may have been processed.
     pub repeat_percent: usize,
+    /// How many requests may run at one server, in the whole process; `None`: any number.
+    pub requests_max: Option<usize>,
+    /// How many requests may wait while all servers have so many.
+    pub queue_max: usize,
+    /// For how long.
+    pub queue_timeout: Duration,
     /// When a server gets no requests for a while.
     pub health: HealthRules,
     /// How servers are asked whether they are well; `None`: they are not.
@@ -90,6 +96,9 @@ impl Default for Settings {
             attempt_timeout: Duration::from_secs(10),
             failure_status: FAILURE_STATUS.to_vec(),
             repeat_percent: 20,
+            requests_max: None,
+            queue_max: 100,
+            queue_timeout: Duration::from_secs(1),
             health: HealthRules::default(),
             probe: None,
             idle_timeout: Duration::from_secs(4),

@@ -27,6 +27,7 @@ mod lifecycle;
 mod limits;
 mod metrics;
 mod proxy_protocol_out;
+mod queueing;
 mod smuggling;
 mod streaming;
 mod tls;

@@ -22,7 +22,7 @@ use super::{
     worker::{EndpointMetrics, EndpointPosition, STATUS_CLASSES, UpstreamMetrics, WorkerMetrics},
 };
 use crate::telemetry::outcome::{
-    AttemptOutcome, EndpointState, HandshakeFailure, Limit, Outcome, ProxyHeaderRefusal, TlsVersion,
+    AttemptOutcome, EndpointState, HandshakeFailure, Limit, Outcome, ProxyHeaderRefusal, QueueOutcome, TlsVersion,
 };
 
 /// Writes the series of all workers, added up.
@@ -139,6 +139,7 @@ impl<'a> Upstreams<'a> {
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         self.attempts(encoder)?;
         self.repeats(encoder)?;
+        self.queued(encoder)?;
         self.connections(encoder)?;
         self.heads(encoder)
     }
@@ -165,6 +166,19 @@ impl<'a> Upstreams<'a> {
             labelled(&mut repeats, &[("upstream", upstream), ("allowed", "true")], paid)?;
             let refused = total(workers.map(|metrics| &metrics.repeats_refused));
             labelled(&mut repeats, &[("upstream", upstream), ("allowed", "false")], refused)?;
+        }
+        Ok(())
+    }
+
+    fn queued(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        // Are there too few app servers, or is requests_max too low?
+        let help = "Requests that had to wait for a place at an app server";
+        let mut queued = family(encoder, "upstream_queued", help, MetricType::Counter)?;
+        for (upstream, workers) in self.iter() {
+            for outcome in QueueOutcome::ALL {
+                let count = total(workers.clone().map(|metrics| &metrics.queued[outcome as usize]));
+                labelled(&mut queued, &[("upstream", upstream), ("outcome", outcome.as_str())], count)?;
+            }
         }
         Ok(())
     }

@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::histogram::Histogram;
-use crate::telemetry::outcome::{AttemptOutcome, HandshakeFailure, Limit, Outcome, ProxyHeaderRefusal, TlsVersion};
+use crate::telemetry::outcome::{
+    AttemptOutcome, HandshakeFailure, Limit, Outcome, ProxyHeaderRefusal, QueueOutcome, TlsVersion,
+};
 
 /// Values of the label `status_class`; what was never sent, or is no status, is `none`.
 pub(super) const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -39,6 +41,7 @@ pub(super) struct UpstreamMetrics {
     pub(super) head: Histogram,
     pub(super) repeats: AtomicU64,
     pub(super) repeats_refused: AtomicU64,
+    pub(super) queued: [AtomicU64; QueueOutcome::ALL.len()],
     pub(super) endpoints: Box<[EndpointMetrics]>,
 }
 
@@ -116,6 +119,11 @@ impl WorkerMetrics {
             true => &metrics.repeats,
             false => &metrics.repeats_refused,
         });
+    }
+
+    /// A request to `upstream` had to wait for a place at an app server.
+    pub fn queued(&self, upstream: usize, outcome: QueueOutcome) {
+        self.with_upstream(upstream, |metrics| &metrics.queued[outcome as usize]);
     }
 
     /// A client connection was accepted.

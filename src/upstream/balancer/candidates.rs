@@ -20,12 +20,12 @@ impl Tried {
         self.0.is_empty()
     }
 
-    fn contains(&self, position: usize) -> bool {
+    pub(in crate::upstream) fn contains(&self, position: usize) -> bool {
         self.0.contains(&position)
     }
 }
 
-/// Which endpoints are good enough. The next tier is for where the one before it is empty: when all are bad, all are tried
+/// Which of the endpoints that have room are good enough. The next tier is for where the one before it is empty: when all are bad, all are tried
 /// rather than none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tier {
@@ -43,11 +43,12 @@ impl Tier {
 
     fn admits(self, endpoint: &Endpoint, now: Moment) -> bool {
         let health = endpoint.health();
-        match self {
-            Self::Trusted => health.is_healthy() && !health.is_suspect(now),
-            Self::Healthy => health.is_healthy(),
-            Self::Any => !health.is_draining(),
-        }
+        endpoint.has_room()
+            && match self {
+                Self::Trusted => health.is_healthy() && !health.is_suspect(now),
+                Self::Healthy => health.is_healthy(),
+                Self::Any => !health.is_draining(),
+            }
     }
 }
 

@@ -76,7 +76,7 @@ mod tests {
     }
 
     fn busy(endpoint: &Arc<Endpoint>, requests: usize) -> Vec<InFlight> {
-        (0..requests).map(|_| InFlight::begin(endpoint)).collect()
+        (0..requests).filter_map(|_| InFlight::begin(endpoint)).collect()
     }
 
     #[test]

@@ -141,7 +141,7 @@ mod tests {
             seed: u64,
         ) {
             let endpoints: Vec<_> = weights.iter().zip(1..).map(|(weight, port)| Endpoint::example(port, *weight)).collect();
-            let _running: Vec<_> = busy.iter().filter_map(|place| endpoints.get(*place)).map(InFlight::begin).collect();
+            let _running: Vec<_> = busy.iter().filter_map(|place| endpoints.get(*place)).filter_map(InFlight::begin).collect();
             for (place, times) in failing {
                 let endpoint = endpoints.get(place);
                 endpoint.into_iter().for_each(|endpoint| (0..times).for_each(|_| _ = endpoint.health().failed(Moment(7))));

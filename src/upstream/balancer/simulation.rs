@@ -65,7 +65,7 @@ impl Simulation {
         let free = self.free_us[place].iter_mut().min().unwrap();
         *free = now.max(*free) + self.work_us[place];
         self.running.push(Reverse((*free, number)));
-        self.guards.insert(number, (place, now, InFlight::begin(&self.endpoints[place])));
+        self.guards.insert(number, (place, now, InFlight::begin(&self.endpoints[place]).unwrap()));
         self.served[place] += 1;
     }
 
