@@ -262,6 +262,8 @@ pub(super) struct Upstream {
     pub(super) repeat_percent: Written<Count<0, 100>>,
     /// Requests at one app server at once, in the whole process; 0: any number.
     pub(super) requests_max: Written<Count<0, 1_000_000>>,
+    /// Requests of one store at once; beyond it 503. 0: any number.
+    pub(super) store_requests_max: Written<Count<0, 1_000_000>>,
     /// Requests that wait while all app servers have so many; beyond it 503.
     pub(super) queue_max: Written<Count<0, 1_000_000>>,
     /// How long they wait; then 503.

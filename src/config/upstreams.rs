@@ -107,7 +107,8 @@ fn group(name: Spanned<String>, written: file::Upstream, report: &mut Report<'_>
         head_timeout: written.head_timeout.or(default.head_timeout),
         attempt_timeout: written.attempt_timeout.or(default.attempt_timeout),
         failure_status: written.failure_status.given().map_or(default.failure_status, failure_status),
-        requests_max: Some(written.requests_max.or(0)).filter(|max| *max > 0),
+        requests_max: limit(written.requests_max.or(0)),
+        store_requests_max: limit(written.store_requests_max.or(0)),
         queue_max: written.queue_max.or(default.queue_max),
         queue_timeout: written.queue_timeout.or(default.queue_timeout),
         repeat_percent: written.repeat_percent.or(default.repeat_percent),
@@ -124,6 +125,11 @@ fn failure_status(written: Spanned<List<Count<500, 599>>>) -> Vec<StatusCode> {
 }
 
 /// 0 is written for no limit.
+fn limit(written: usize) -> Option<usize> {
+    (written > 0).then_some(written)
+}
+
+/// The same in bytes.
 fn body_max(written: usize) -> Option<u64> {
     (written > 0).then_some(written as u64)
 }

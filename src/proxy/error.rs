@@ -10,7 +10,7 @@ use crate::{
         causes,
         outcome::{Limit, Outcome},
     },
-    upstream::ConnectError,
+    upstream::{ConnectError, StoreFull},
 };
 
 /// Why usher answers itself. The text is for the log.
@@ -50,6 +50,8 @@ pub(super) enum Failure {
     Unknown(Refusal),
     #[error(transparent)]
     CouldNotAsk(#[from] CouldNotAsk),
+    #[error(transparent)]
+    StoreFull(#[from] StoreFull),
     #[error("no app server could be reached")]
     NotConnected(#[source] ConnectError),
     #[error("app server sent no response head in time")]
@@ -107,7 +109,9 @@ impl Failure {
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::CouldNotAsk(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NotConnected(ConnectError::Draining | ConnectError::Full) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotConnected(ConnectError::Draining | ConnectError::Full) | Self::StoreFull(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::NotConnected(ConnectError::Timeout) | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::NotConnected(_) | Self::HeadBroken(_) | Self::UnaskedUpgrade | Self::AmbiguousAnswer => {
                 StatusCode::BAD_GATEWAY
@@ -123,6 +127,7 @@ impl Failure {
             Self::Unknown(_) => Outcome::UnknownHost,
             Self::CouldNotAsk(_) => Outcome::DirectoryUnavailable,
             Self::NotConnected(ConnectError::Full) => Outcome::Overloaded,
+            Self::StoreFull(_) => Outcome::Limited,
             Self::NotConnected(ConnectError::Timeout) => Outcome::ConnectTimeout,
             Self::NotConnected(_) => Outcome::ConnectFailed,
             Self::HeadTimeout => Outcome::HeadTimeout,
@@ -138,6 +143,7 @@ impl Failure {
     pub(super) fn limit(&self) -> Option<Limit> {
         match (self, self.status()) {
             (Self::BodyLimit(limit), _) => Some((*limit).into()),
+            (Self::StoreFull(_), _) => Some(Limit::StoreRequests),
             (_, StatusCode::REQUEST_TIMEOUT) => Some(Limit::HeaderTimeout),
             (_, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => Some(Limit::HeaderSize),
             (_, StatusCode::URI_TOO_LONG) => Some(Limit::TargetLength),
@@ -155,13 +161,16 @@ impl Failure {
 
     /// Whether the client should try again soon: the reason passes by itself.
     pub(super) fn passes(&self) -> bool {
-        matches!(self, Self::CouldNotAsk(_) | Self::NotConnected(ConnectError::Draining | ConnectError::Full))
+        matches!(
+            self,
+            Self::CouldNotAsk(_) | Self::StoreFull(_) | Self::NotConnected(ConnectError::Draining | ConnectError::Full)
+        )
     }
 
     /// One sentence for whoever sees the answer; never an internal.
     pub(super) fn public(&self) -> &'static str {
         match self.status() {
-            StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::NotConnected(_)) => {
+            StatusCode::SERVICE_UNAVAILABLE if !matches!(self, Self::CouldNotAsk(_)) => {
                 "The shop cannot take more visitors at the moment. Please try again shortly."
             }
             StatusCode::METHOD_NOT_ALLOWED => "This method is not allowed here.",

@@ -20,6 +20,7 @@ pub(super) async fn send(
     mut request: Outgoing,
     exchange: &mut Exchange,
 ) -> Result<Answered, Failure> {
+    let share = worker.upstreams[position].upstream().share(exchange.tenant.as_ref())?;
     let mut search = Search::new(worker, position, is_repeatable(&request));
     let (mut now, mut doubted) = (search.began, None);
     let sent = loop {
@@ -38,7 +39,8 @@ pub(super) async fn send(
         }
         now = Instant::now();
     };
-    let answered = sent.or_else(|failure| fall_back(doubted, failure, exchange))?;
+    let mut answered = sent.or_else(|failure| fall_back(doubted, failure, exchange))?;
+    answered.in_flight.keep(share);
     worker.metrics.upstream_head(position, exchange.upstream_wait);
     Ok(answered)
 }

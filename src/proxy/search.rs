@@ -81,7 +81,7 @@ impl<'a> Search<'a> {
 
     /// A connection to the endpoint to try at `now`.
     pub(super) async fn find(&mut self, mut now: Instant, exchange: &mut Exchange) -> Result<Found, Failure> {
-        while let Some(in_flight) = self.place(now, exchange).await? {
+        while let Some(in_flight) = self.place(&mut now, exchange).await? {
             exchange.attempts += 1;
             exchange.endpoint = Some(in_flight.endpoint().clone());
             match self.take_or_open(now, exchange).await {
@@ -101,47 +101,47 @@ impl<'a> Search<'a> {
         Err(Failure::NotConnected(mem::replace(&mut self.last, ConnectError::Closed)))
     }
 
-    /// A place at the endpoint to try next; `None` once all were tried.
-    async fn place(&mut self, now: Instant, exchange: &Exchange) -> Result<Option<InFlight>, Failure> {
-        loop {
-            match self.next.take().or_else(|| self.choose(exchange, now)) {
-                // Another worker may have taken the last place meanwhile.
-                Some(chosen) => match self.worker.upstreams[self.position].begin(chosen) {
-                    Some(in_flight) => {
-                        self.chosen = chosen;
-                        return Ok(Some(in_flight));
-                    }
-                    None => continue,
-                },
-                None if self.worker.upstreams[self.position].upstream().is_full(&self.tried) => {}
-                None => return Ok(None),
+    /// A place at the endpoint to try next; `None` once all were tried. Where it had to be waited for, it is later than `now`.
+    async fn place(&mut self, now: &mut Instant, exchange: &Exchange) -> Result<Option<InFlight>, Failure> {
+        while let Some(chosen) = self.next.take().or_else(|| self.choose(exchange, *now)) {
+            // Another worker may have taken the last place meanwhile.
+            if let Some(in_flight) = self.begin(chosen) {
+                return Ok(Some(in_flight));
             }
-            // Rare, and its state would make that of every request larger.
-            Box::pin(self.wait(now, exchange)).await?;
         }
+        if !self.worker.upstreams[self.position].upstream().is_full(&self.tried) {
+            return Ok(None);
+        }
+        // Rare, and its state would make that of every request larger.
+        let in_flight = Box::pin(self.wait(*now, exchange)).await?;
+        *now = Instant::now();
+        Ok(Some(in_flight))
     }
 
-    /// Waits until there is an endpoint with room, and remembers it.
-    async fn wait(&mut self, now: Instant, exchange: &Exchange) -> Result<(), Failure> {
-        let upstream = self.worker.upstreams[self.position].upstream();
-        let count = |outcome| self.worker.metrics.queued(self.position, outcome);
-        let full = || Failure::NotConnected(ConnectError::Full);
+    fn begin(&mut self, chosen: usize) -> Option<InFlight> {
+        self.chosen = chosen;
+        self.worker.upstreams[self.position].begin(chosen)
+    }
+
+    /// Waits until there is a place.
+    async fn wait(&mut self, now: Instant, exchange: &Exchange) -> Result<InFlight, Failure> {
+        let (worker, position) = (self.worker, self.position);
+        let upstream = worker.upstreams[position].upstream();
         let Some(waiting) = upstream.wait() else {
-            count(QueueOutcome::Full);
-            return Err(full());
+            worker.metrics.queued(position, QueueOutcome::Full);
+            return Err(Failure::NotConnected(ConnectError::Full));
         };
-        let found = async {
+        let place = async {
             loop {
                 waiting.next().await;
-                if let Some(chosen) = self.choose(exchange, now) {
-                    return chosen;
+                if let Some(in_flight) = self.choose(exchange, now).and_then(|chosen| self.begin(chosen)) {
+                    return in_flight;
                 }
             }
         };
-        let found = self.worker.clock.within(upstream.settings.queue_timeout, found).await;
-        count(if found.is_ok() { QueueOutcome::Served } else { QueueOutcome::TimedOut });
-        self.next = Some(found.map_err(|_elapsed| full())?);
-        Ok(())
+        let place = worker.clock.within(upstream.settings.queue_timeout, place).await;
+        worker.metrics.queued(position, if place.is_ok() { QueueOutcome::Served } else { QueueOutcome::TimedOut });
+        place.map_err(|_elapsed| Failure::NotConnected(ConnectError::Full))
     }
 
     fn not_connected(&mut self, error: ConnectError, at: &InFlight, waited: Duration, exchange: &mut Exchange) {

@@ -6,7 +6,7 @@ use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
 /// The primary key of a store as text, whatever type its column has; kept ready to be sent as `X-Store-Id`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TenantId(HeaderValue);
 
 impl TenantId {

@@ -14,7 +14,7 @@ pub enum Outcome {
     BadRequest,
     /// The method is not served (405).
     MethodRefused,
-    /// A limit of usher was reached (408, 413, 429).
+    /// A limit of usher was reached (408, 413, 429, for a store 503).
     Limited,
     /// The database could not be asked (503).
     DirectoryUnavailable,
@@ -116,11 +116,13 @@ pub enum Limit {
     TunnelIdle,
     /// Too much for nothing on HTTP/2 (requests taken back unseen, endless heads, empty frames): the connection was cut off.
     Flood,
+    /// `store_requests_max` of an upstream (503).
+    StoreRequests,
 }
 
 impl Limit {
     /// Every limit, in order of declaration.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ConnectionsPerClient,
         Self::HeaderTimeout,
         Self::HeaderSize,
@@ -136,6 +138,7 @@ impl Limit {
         Self::Resets,
         Self::TunnelIdle,
         Self::Flood,
+        Self::StoreRequests,
     ];
 
     /// The name in metrics.
@@ -156,6 +159,7 @@ impl Limit {
             Self::Resets => "resets",
             Self::TunnelIdle => "tunnel_idle",
             Self::Flood => "flood",
+            Self::StoreRequests => "store_requests",
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{health::Health, latency::Latency, moment::Moment, queue::Queue};
+use super::{Share, health::Health, latency::Latency, moment::Moment, queue::Queue};
 use crate::telemetry::outcome::EndpointState;
 
 /// `host:port` of one app server.
@@ -156,14 +156,16 @@ impl Endpoint {
     }
 
     fn announce(&self, state: Option<EndpointState>) {
+        let endpoint = &*self.label;
         match state {
             None => {}
+            Some(EndpointState::Healthy) => tracing::info!(endpoint, "app server gets requests again"),
             Some(EndpointState::Ejected) => {
-                tracing::warn!(endpoint = %self.label, "app server fails and gets no requests for a while")
+                let reason = self.health.reason();
+                tracing::warn!(endpoint, reason, "app server fails and gets no requests for a while");
             }
-            Some(state) => {
-                tracing::info!(endpoint = %self.label, state = state.as_str(), "app server is tried again")
-            }
+            Some(EndpointState::Probing) => tracing::info!(endpoint, "app server is tried"),
+            Some(EndpointState::Draining) => tracing::info!(endpoint, "app server drains and gets nothing new"),
         }
     }
 }
@@ -185,41 +187,50 @@ pub struct Snapshot {
 
 /// Counts one request at its endpoint until dropped.
 #[derive(Debug)]
-pub struct InFlight(Arc<Endpoint>);
+pub struct InFlight {
+    endpoint: Arc<Endpoint>,
+    /// The place that its store has for it.
+    share: Option<Share>,
+}
 
 impl InFlight {
     /// `None` where the endpoint has no room.
     pub(super) fn begin(endpoint: &Arc<Endpoint>) -> Option<Self> {
-        endpoint.begin().then(|| Self(Arc::clone(endpoint)))
+        endpoint.begin().then(|| Self { endpoint: Arc::clone(endpoint), share: None })
     }
 
     /// The endpoint that is counted at.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.0
+        &self.endpoint
+    }
+
+    /// Keeps the place of its store for as long as the request runs.
+    pub fn keep(&mut self, share: Option<Share>) {
+        self.share = share;
     }
 
     /// The head of an answer came after `took`.
     pub fn answered(&self, took: Duration, now: Instant) {
-        let now = self.0.moment(now);
-        self.0.latency.observe(took, now);
-        self.0.announce(self.0.health.answered(now));
+        let now = self.endpoint.moment(now);
+        self.endpoint.latency.observe(took, now);
+        self.endpoint.announce(self.endpoint.health.answered(now));
     }
 
     /// The app server failed, after as long as `waited`.
     pub fn failed(&self, waited: Duration, now: Instant) {
         self.unanswered(waited, now);
-        self.0.announce(self.0.health.failed(self.0.moment(now)));
+        self.endpoint.announce(self.endpoint.health.failed(self.endpoint.moment(now)));
     }
 
     /// Nobody waits any more, after as long as `waited`. It need not be the app server's fault.
     pub fn unanswered(&self, waited: Duration, now: Instant) {
-        self.0.latency.observe_unanswered(waited, self.0.moment(now));
+        self.endpoint.latency.observe_unanswered(waited, self.endpoint.moment(now));
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.end();
+        self.endpoint.end();
     }
 }
 

@@ -23,12 +23,14 @@ mod proxy_header;
 mod queue;
 mod recorder;
 mod settings;
+mod shares;
 mod trunk;
 
 use std::{sync::Arc, time::Instant};
 
 use fastrand::Rng;
 
+use crate::routing::TenantId;
 use allowance::Allowance;
 use balancer::Balancer;
 pub use balancer::{Asking, Balance, Tried};
@@ -46,6 +48,13 @@ pub use proxy_header::ClientAddresses;
 use queue::Queue;
 pub use queue::Waiting;
 pub use settings::{Protocol, ProxyProtocol, Settings};
+pub use shares::Share;
+use shares::Shares;
+
+/// A store has as many requests as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store has as many requests at the app servers as it may")]
+pub struct StoreFull;
 
 /// A named group of app servers, shared by all workers.
 #[derive(Debug)]
@@ -56,6 +65,7 @@ pub struct Upstream {
     balancer: Balancer,
     allowance: Arc<Allowance>,
     queue: Arc<Queue>,
+    shares: Option<Arc<Shares>>,
     start: Instant,
 }
 
@@ -72,7 +82,17 @@ impl Upstream {
             Arc::new(Endpoint::new(server.clone(), health, limit.clone(), start))
         };
         let endpoints: Vec<_> = settings.servers.iter().map(endpoint).collect();
-        Self { balancer: Balancer::new(settings.balance, &endpoints), settings, endpoints, allowance, queue, start }
+        let shares = settings.store_requests_max.map(Shares::new).map(Arc::new);
+        let balancer = Balancer::new(settings.balance, &endpoints);
+        Self { settings, endpoints, balancer, allowance, queue, shares, start }
+    }
+
+    /// A place for one more request of `tenant`, where those of a store are limited; an error where it has as many as it may.
+    pub fn share(&self, tenant: Option<&TenantId>) -> Result<Option<Share>, StoreFull> {
+        match (&self.shares, tenant) {
+            (Some(shares), Some(tenant)) => shares.take(tenant).map(Some).ok_or(StoreFull),
+            _ => Ok(None),
+        }
     }
 
     /// The position of the endpoint to try next; `None` once all were tried.

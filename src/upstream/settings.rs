@@ -55,6 +55,8 @@ pub struct Settings {
     pub repeat_percent: usize,
     /// How many requests may run at one server, in the whole process; `None`: any number.
     pub requests_max: Option<usize>,
+    /// How many requests of one store may run at the group at once; `None`: any number.
+    pub store_requests_max: Option<usize>,
     /// How many requests may wait while all servers have so many.
     pub queue_max: usize,
     /// For how long.
@@ -92,11 +94,12 @@ impl Default for Settings {
             buffer_response: 256 * 1024,
             connect_timeout: Duration::from_secs(1),
             head_timeout: Duration::from_secs(60),
-            // Longer than nearly any page takes, and soon enough for a customer who has not gone.
-            attempt_timeout: Duration::from_secs(10),
+            // Longer than nearly any page takes, and than most polls that wait for news.
+            attempt_timeout: Duration::from_secs(30),
             failure_status: FAILURE_STATUS.to_vec(),
             repeat_percent: 20,
             requests_max: None,
+            store_requests_max: None,
             queue_max: 100,
             queue_timeout: Duration::from_secs(1),
             health: HealthRules::default(),

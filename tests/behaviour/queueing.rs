@@ -112,3 +112,24 @@ fn nobody_waits_for_longer_than_the_time_for_it() {
     gate.open(1);
     assert_eq!(first.response().status, 200);
 }
+
+#[test]
+fn the_rush_of_one_store_leaves_places_to_the_others() {
+    let gate = Gate::default();
+    let app = gate.app();
+    let tables = Tables::example(Backend::Sqlite);
+    let usher = Binary::over(&tables).apps(&[&app]).config("[upstreams.default]\nstore_requests_max = 2").start();
+    let mut clients = vec![asking(&usher), asking(&usher)];
+    eventually("both are at the app", || (gate.running() == 2).then_some(()));
+    let response = usher.get("store1.platform.com", "/");
+    assert_eq!((response.status, response.header("retry-after")), (503, Some("5")));
+    assert_eq!(usher.metric("usher_limits_total", &["limit=\"store_requests\""]), 1.0);
+    clients.push(usher.connect());
+    clients[2].send("GET / HTTP/1.1\r\nHost: customdomain2.com\r\n\r\n");
+    gate.open(3);
+    for client in &mut clients {
+        assert_eq!(client.response().status, 200);
+    }
+    gate.open(1);
+    assert_eq!(usher.get("store1.platform.com", "/").status, 200);
+}
