@@ -21,6 +21,7 @@ use super::{
     buffers::{Buffers, Room, weight},
     upload::{Tally, longer},
 };
+use crate::upstream::AnswerError;
 
 /// Room that is taken for a piece before it is read: nobody knows how long it will be, but no read brings more.
 const PIECE_MAX: usize = 72 * 1024;
@@ -56,7 +57,7 @@ struct State {
     relay: Relay,
     /// What became of the body of the request.
     upload: Option<Arc<Tally>>,
-    pieces: VecDeque<Result<Frame<Bytes>, hyper::Error>>,
+    pieces: VecDeque<Result<Frame<Bytes>, AnswerError>>,
     /// Of the pieces.
     weight: usize,
     room: Room,

@@ -1,13 +1,12 @@
 //! One attempt: a request at one app server, until the head of its answer has come or it is known that none will.
 
 use std::{
-    pin::{Pin, pin},
+    future::poll_fn,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use http::{Request, Response, StatusCode};
-use hyper::{body::Incoming, client::conn::TrySendError};
+use http::{Request, StatusCode, response::Parts};
 
 use super::{
     again::Ending,
@@ -22,19 +21,19 @@ use super::{
 };
 use crate::{
     telemetry::outcome::AttemptOutcome,
-    upstream::{Connection, connection_died, was_refused},
+    upstream::{AnswerError, Connection, Unanswered, connection_died, was_refused},
 };
 
 pub(super) type Outgoing = Request<RequestBody>;
 
-type Head = Result<Response<Incoming>, TrySendError<Outgoing>>;
+type Head = Result<Box<Parts>, Unanswered<RequestBody>>;
 
 /// What became of an attempt.
 pub(super) enum Attempted {
     /// An answer to pass on.
-    Answered(Response<Incoming>),
+    Answered(Box<Parts>),
     /// One that says that the app server failed, and the request: it may be sent to another one.
-    Doubted(Response<Incoming>, Box<Outgoing>),
+    Doubted(Box<Parts>, Box<Outgoing>),
     /// None, and the request: it may be sent again.
     Again(Box<Outgoing>),
     /// None, and that was it.
@@ -50,21 +49,21 @@ pub(super) async fn attempt(
 ) -> Attempted {
     let Search { worker, position, is_repeatable, .. } = *search;
     let spare = Spare::of(&mut request, &found.connection, is_repeatable);
-    let mut sending = pin!(found.connection.send(request, is_repeatable));
+    found.connection.begin(request, is_repeatable);
     let tally = exchange.request_tally.clone();
     let mut running = Running { worker, position, found, spare, tally, outcome: AttemptOutcome::Cancelled };
     let patience = search.patience(running.found.since);
     let first = search.attempt_timeout().min(patience);
-    let mut head = running.head(first, sending.as_mut()).await;
+    let mut head = running.head(first).await;
     if head.is_err() && first < patience {
         // Another server gets the request, or this one gets the rest of the time.
         match running.again(Ending::Failed, search, exchange) {
             Some(request) => return running.overdue(Attempted::Again(request), exchange),
-            None => head = running.head(patience - first, sending).await,
+            None => head = running.head(patience - first).await,
         }
     }
     match head {
-        Ok(Ok(response)) => running.answered(response, search, exchange),
+        Ok(Ok(head)) => running.answered(head, search, exchange),
         Ok(Err(error)) => running.broken(error, search, exchange),
         Err(Elapsed) => running.overdue(Attempted::Failed(Failure::HeadTimeout), exchange),
     }
@@ -82,31 +81,33 @@ struct Running<'a> {
 
 impl Running<'_> {
     /// The limit is for the app: while the client's body goes on coming or is waited for, it begins anew.
-    async fn head<F: Future<Output = Head>>(&self, limit: Duration, mut sending: Pin<&mut F>) -> Result<Head, Elapsed> {
-        let tally = self.tally.as_deref();
+    async fn head(&mut self, limit: Duration) -> Result<Head, Elapsed> {
+        let (connection, tally) = (&mut self.found.connection, self.tally.as_deref());
         let received = || tally.map_or(0, Tally::bytes);
+        let mut hear = |interim: StatusCode| tally.iter().for_each(|tally| tally.expectation.hear(interim));
         loop {
             let before = received();
-            match self.worker.clock.within(limit, sending.as_mut()).await {
+            let head = poll_fn(|context| connection.poll_head(context, &mut hear).map_ok(Box::new));
+            match self.worker.clock.within(limit, head).await {
                 Err(Elapsed) if received() > before || tally.is_some_and(Tally::is_awaited) => {}
                 head => return head,
             }
         }
     }
 
-    fn answered(mut self, response: Response<Incoming>, search: &mut Search<'_>, exchange: &mut Exchange) -> Attempted {
+    fn answered(mut self, head: Box<Parts>, search: &mut Search<'_>, exchange: &mut Exchange) -> Attempted {
         if let Some(tally) = &self.tally {
             tally.expectation.answer();
         }
-        if self.means_failure(response.status()) {
-            return self.doubted(response, search, exchange);
+        if self.means_failure(head.status) {
+            return self.doubted(head, search, exchange);
         }
         self.outcome = AttemptOutcome::Answered;
         self.spare.forget();
         let now = Instant::now();
         self.found.in_flight.answered(now.saturating_duration_since(self.found.since), now);
         exchange.upstream_wait = now.saturating_duration_since(search.began);
-        Attempted::Answered(response)
+        Attempted::Answered(head)
     }
 
     fn means_failure(&self, status: StatusCode) -> bool {
@@ -114,17 +115,17 @@ impl Running<'_> {
         status.is_server_error() && settings.failure_status.contains(&status)
     }
 
-    fn doubted(mut self, response: Response<Incoming>, search: &mut Search<'_>, exchange: &mut Exchange) -> Attempted {
+    fn doubted(mut self, head: Box<Parts>, search: &mut Search<'_>, exchange: &mut Exchange) -> Attempted {
         self.failed(AttemptOutcome::ServerError);
         exchange.upstream_wait = search.began.elapsed();
         match self.again(Ending::Failed, search, exchange) {
             Some(request) => {
                 self.tell(exchange);
-                Attempted::Doubted(response, request)
+                Attempted::Doubted(head, request)
             }
             None => {
                 self.spare.forget();
-                Attempted::Answered(response)
+                Attempted::Answered(head)
             }
         }
     }
@@ -138,12 +139,10 @@ impl Running<'_> {
 
     fn broken(
         mut self,
-        mut error: TrySendError<Outgoing>,
+        Unanswered { error, unsent }: Unanswered<RequestBody>,
         search: &mut Search<'_>,
         exchange: &mut Exchange,
     ) -> Attempted {
-        let unsent = error.take_message().map(Box::new);
-        let error = error.into_error();
         let ending = if unsent.is_some() { Ending::Unprocessed } else { self.ending(&error) };
         let again = match unsent {
             Some(unsent) => search.goes_on(ending, self.is_reused(), exchange).then_some(unsent),
@@ -153,7 +152,7 @@ impl Running<'_> {
             self.judge(ending, again.is_some(), was_refused(&error));
             self.tell(exchange);
         }
-        again.map_or(Attempted::Failed(Failure::HeadBroken(error)), Attempted::Again)
+        again.map_or_else(|| Attempted::Failed(error.into()), Attempted::Again)
     }
 
     /// A kept connection that ended under a request tells nothing about the app server; everything else does.
@@ -169,13 +168,13 @@ impl Running<'_> {
         }
     }
 
-    fn ending(&self, error: &hyper::Error) -> Ending {
+    fn ending(&self, error: &AnswerError) -> Ending {
         let is_shared = self.found.connection.permit().is_some();
         match (is_shared, self.is_reused()) {
             (true, _) if was_refused(error) => Ending::Unprocessed,
             (true, true) if connection_died(error) => Ending::Crossed,
-            // An answer that cannot be parsed is an answer still: the app has processed the request.
-            (false, true) if !error.is_parse() => Ending::Crossed,
+            // An answer that cannot be read is an answer still: the app has processed the request.
+            (false, true) if !error.is_an_answer() => Ending::Crossed,
             _ => Ending::Failed,
         }
     }
@@ -183,7 +182,7 @@ impl Running<'_> {
     /// The request, where it may be sent again.
     fn again(&mut self, ending: Ending, search: &mut Search<'_>, exchange: &Exchange) -> Option<Box<Outgoing>> {
         let goes_on = search.goes_on(ending, self.is_reused(), exchange);
-        goes_on.then(|| self.spare.request(&self.found.connection)).flatten().map(Box::new)
+        goes_on.then(|| self.spare.request(&mut self.found.connection)).flatten().map(Box::new)
     }
 
     /// The app server is to blame.
@@ -223,7 +222,7 @@ impl Spare {
         Self { body, replay: connection.permit().map(|permit| Replay::of(request, permit)) }
     }
 
-    fn request(&mut self, connection: &Connection<RequestBody>) -> Option<Outgoing> {
+    fn request(&mut self, connection: &mut Connection<RequestBody>) -> Option<Outgoing> {
         match self.replay.take() {
             Some(replay) => replay.request(),
             None => connection.written(self.body.as_ref()?.again()?),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 
 use super::{
     ahead::{AHEAD_AFTER, Ahead},
@@ -18,9 +18,9 @@ use super::{
     tunnel::Tunnel,
     upload::{Tally, Upload, UploadError},
 };
-use crate::upstream::{Connection, InFlight};
+use crate::upstream::{AnswerError, Connection, InFlight};
 
-pub(super) type NextFrame<E = hyper::Error> = Option<Result<Frame<Bytes>, E>>;
+pub(super) type NextFrame<E = AnswerError> = Option<Result<Frame<Bytes>, E>>;
 
 /// What the app receives.
 #[derive(Default)]
@@ -137,9 +137,7 @@ impl Source {
 
 /// An answer of the app while its body runs.
 pub(super) struct Relay {
-    /// From the app.
-    pub(super) incoming: Incoming,
-    /// Kept for the next exchange after a clean end, closed otherwise.
+    /// Brings the body, and is kept for the next exchange after a clean end.
     pub(super) connection: Option<Connection<RequestBody>>,
     /// Counts the exchange at its endpoint.
     pub(super) in_flight: Option<InFlight>,
@@ -150,7 +148,8 @@ pub(super) struct Relay {
 impl Relay {
     /// The next piece; with the last one the app server is let go. `upload` is the body of the request.
     pub(super) fn poll_frame(&mut self, context: &mut Context<'_>, upload: Option<&Tally>) -> Poll<NextFrame> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(context));
+        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(connection).poll_frame(context));
         let is_last = match &frame {
             Some(Ok(frame)) => frame.is_trailers() || self.is_end_stream(),
             Some(Err(_)) => false,
@@ -164,11 +163,11 @@ impl Relay {
 
     /// Where hyper needs no further frame it asks for none: the end has to be noticed with the last one.
     pub(super) fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.connection.as_ref().is_none_or(Body::is_end_stream)
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.connection.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
     }
 
     fn let_go(&mut self, upload: Option<&Tally>) {
@@ -208,7 +207,7 @@ impl ResponseBody {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = AnswerError;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<NextFrame> {
         let body = self.get_mut();

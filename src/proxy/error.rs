@@ -1,5 +1,7 @@
 //! What ends an exchange without an answer of the app: one table of what the client may read and what the operator needs.
 
+use std::error::Error;
+
 use http::StatusCode;
 
 use super::upload::{BodyLimit, UploadError};
@@ -10,7 +12,7 @@ use crate::{
         causes,
         outcome::{Limit, Outcome},
     },
-    upstream::{ConnectError, StoreFull},
+    upstream::{AnswerError, ConnectError, StoreFull},
 };
 
 /// Why usher answers itself. The text is for the log.
@@ -57,7 +59,7 @@ pub(super) enum Failure {
     #[error("app server sent no response head in time")]
     HeadTimeout,
     #[error("app server broke off before the response head")]
-    HeadBroken(#[source] hyper::Error),
+    HeadBroken(#[source] AnswerError),
     #[error("no such protocol can be switched to here")]
     UpgradeRefused,
     #[error("app server switched protocols unasked")]
@@ -65,7 +67,7 @@ pub(super) enum Failure {
     #[error("app server's answer has an ambiguous end")]
     AmbiguousAnswer,
     #[error("client broke off in its request body")]
-    RequestBroken(#[source] hyper::Error),
+    RequestBroken(#[source] Box<dyn Error + Send + Sync>),
     #[error(transparent)]
     BodyLimit(#[from] BodyLimit),
     #[error("the exchange panicked")]
@@ -75,8 +77,17 @@ pub(super) enum Failure {
 impl From<UploadError> for Failure {
     fn from(error: UploadError) -> Self {
         match error {
-            UploadError::Client(error) => Self::RequestBroken(error),
+            UploadError::Client(error) => Self::RequestBroken(error.into()),
             UploadError::Limit(limit) => Self::BodyLimit(limit),
+        }
+    }
+}
+
+impl From<AnswerError> for Failure {
+    fn from(error: AnswerError) -> Self {
+        match error {
+            AnswerError::Ambiguous => Self::AmbiguousAnswer,
+            error => Self::HeadBroken(error),
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::{
         causes,
         outcome::{AttemptOutcome, Limit, Outcome},
     },
-    upstream::{ClientAddresses, Endpoint},
+    upstream::{AnswerError, ClientAddresses, Endpoint},
 };
 
 /// The record of one exchange.
@@ -164,7 +164,7 @@ impl Exchange {
     }
 
     /// The answer broke off with `error`; where the request body did before, because of it.
-    pub(super) fn break_off(&mut self, error: &hyper::Error) {
+    pub(super) fn break_off(&mut self, error: &AnswerError) {
         match self.upload_fault() {
             None => self.fail(Outcome::BodyBroken, error),
             Some(Fault::Broken) => self.fail(Outcome::RequestBroken, error),

@@ -46,5 +46,5 @@ pub(super) async fn forward(
     let position = worker.roles.upstream_for(destination.matched);
     buffered::fill(worker, position, &mut outgoing).await?;
     let answered = retry::send(worker, position, outgoing, exchange).await?;
-    response::relay(worker, position, answered, upgrade, exchange).await
+    response::relay(worker, position, answered, upgrade, exchange)
 }

@@ -6,10 +6,7 @@ use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version, header,
     uri::{PathAndQuery, Scheme},
 };
-use hyper::{
-    body::{Body, Incoming},
-    ext::on_informational,
-};
+use hyper::body::{Body, Incoming};
 
 use super::{
     Settings,
@@ -141,7 +138,7 @@ pub(super) fn prepare(
     // hyper does not tell what an app says meanwhile on HTTP/2, where it is less needed: an upload that is not wanted costs
     // a window of its stream, and no connection. There the app hears of the expectation, and the body follows at once.
     if is_expected && protocol == Protocol::Http1 {
-        hold_back(&mut request);
+        request.body_mut().hold_back();
     }
     Ok(request.map(RequestBody::Streaming))
 }
@@ -160,12 +157,6 @@ fn cut_prefix(target: &mut Uri, length: usize) -> Result<Option<HeaderValue>, Fa
         *target = origin_form(target, length).ok_or(Failure::BadTarget)?;
     }
     Ok(prefix)
-}
-
-fn hold_back(request: &mut Request<Box<Upload>>) {
-    request.body_mut().hold_back();
-    let tally = Arc::clone(request.body().tally());
-    on_informational(request, move |interim| tally.expectation.hear(interim.status()));
 }
 
 /// Says the length of a body in the one form that every reader takes alike: an app may read `010` as eight.

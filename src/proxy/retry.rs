@@ -29,11 +29,11 @@ pub(super) async fn send(
             Err(failure) => break Err(failure),
         };
         match attempt(&mut search, &mut found, request, exchange).await {
-            Attempted::Answered(response) => break Ok(found.answered(response)),
+            Attempted::Answered(head) => break Ok(found.answered(head)),
             Attempted::Failed(failure) => break Err(refine(failure, exchange)),
             Attempted::Again(again) => request = *again,
-            Attempted::Doubted(response, again) => {
-                doubted = Some(Box::new(found.answered(response)));
+            Attempted::Doubted(head, again) => {
+                doubted = Some(Box::new(found.answered(head)));
                 request = *again;
             }
         }
@@ -55,7 +55,7 @@ fn fall_back(doubted: Option<Box<Answered>>, failure: Failure, exchange: &mut Ex
 /// An attempt fails alike when the app and when the client breaks off; the request body knows which it was.
 fn refine(failure: Failure, exchange: &Exchange) -> Failure {
     match (failure, exchange.upload_fault()) {
-        (Failure::HeadBroken(error), Some(Fault::Broken)) => Failure::RequestBroken(error),
+        (Failure::HeadBroken(error), Some(Fault::Broken)) => Failure::RequestBroken(error.into()),
         (Failure::HeadBroken(_), Some(Fault::Limit(limit))) => Failure::BodyLimit(limit),
         (other, _) => other,
     }

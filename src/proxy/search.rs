@@ -5,8 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::Response;
-use hyper::body::Incoming;
+use http::response::Parts;
 
 use super::{
     again::{Again, Ending, again},
@@ -56,9 +55,9 @@ pub(super) struct Found {
 
 impl Found {
     /// The answer to what was asked on it.
-    pub(super) fn answered(self, response: Response<Incoming>) -> Answered {
+    pub(super) fn answered(self, head: Box<Parts>) -> Answered {
         let Self { connection, in_flight, .. } = self;
-        Answered { response, connection, in_flight }
+        Answered { head: *head, connection, in_flight }
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     telemetry::outcome::{Limit, Outcome},
-    upstream::InFlight,
+    upstream::{InFlight, http1::Switched},
 };
 
 /// Bytes under way in one direction. Most messages are smaller, and tunnels live long.
@@ -33,15 +33,15 @@ const FAREWELL_WITHIN: Duration = Duration::from_secs(5);
 
 /// A tunnel whose client is not there yet.
 pub(super) struct Tunnel {
-    app: TokioIo<Upgraded>,
+    app: Switched,
     in_flight: InFlight,
     /// Where the client is to be found, if it is not at the end of the connection.
     stream: Option<OnUpgrade>,
 }
 
 impl Tunnel {
-    pub(super) fn new(app: Upgraded, in_flight: InFlight, stream: Option<OnUpgrade>) -> Self {
-        Self { app: TokioIo::new(app), in_flight, stream }
+    pub(super) fn new(app: Switched, in_flight: InFlight, stream: Option<OnUpgrade>) -> Self {
+        Self { app, in_flight, stream }
     }
 
     /// Opens it once the client has been answered: at the end of this connection of HTTP/1.1, or on its stream of HTTP/2.
@@ -87,7 +87,7 @@ enum Broken {
 /// Both ends of an open tunnel.
 struct Ends<C> {
     client: C,
-    app: TokioIo<Upgraded>,
+    app: Switched,
     up: Pump,
     down: Pump,
 }

@@ -64,14 +64,12 @@ impl Upgrade {
     }
 
     /// The app has agreed: what it said goes to the client, and a tunnel between them is ready.
-    pub(super) async fn switch(self, answered: Answered) -> Result<Response<Source>, Failure> {
-        let Answered { mut response, connection, in_flight } = answered;
-        if !names(response.headers(), &header::UPGRADE, b"websocket") {
+    pub(super) fn switch(self, answered: Answered) -> Result<Response<Source>, Failure> {
+        let Answered { mut head, connection, in_flight } = answered;
+        if !names(&head.headers, &header::UPGRADE, b"websocket") {
             return Err(Failure::UnaskedUpgrade);
         }
-        let app = hyper::upgrade::on(&mut response).await.map_err(Failure::HeadBroken)?;
-        drop(connection);
-        let (mut head, _no_body) = response.into_parts();
+        let app = connection.switch().ok_or(Failure::UnaskedUpgrade)?;
         remove_hop_by_hop(&mut head.headers);
         let stream = match self {
             Self::Connection => {

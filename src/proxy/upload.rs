@@ -113,7 +113,7 @@ impl Upload {
         }
     }
 
-    fn receive(&mut self, frame: NextFrame) -> NextFrame<UploadError> {
+    fn receive(&mut self, frame: NextFrame<hyper::Error>) -> NextFrame<UploadError> {
         if let Some(pace) = &mut self.pace {
             pace.heard();
             self.tally.awaited.store(false, Relaxed);

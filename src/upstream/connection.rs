@@ -1,20 +1,23 @@
-//! One exchange's hold on a connection: send, and give it back after a clean end.
+//! One exchange's hold on a connection: send, take the answer, and give it back after a clean end.
 
 use std::{
-    io,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use http::{Request, Response};
-use http_body::Body;
-use hyper::{body::Incoming, client::conn::TrySendError};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, response::Parts};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use tokio::time::timeout;
-use tokio_util::either::Either;
 
 use super::{
-    http1::Line,
+    AnswerError, Unanswered,
+    http1::{Line, Switched},
     http2::{Stream, StreamPermit},
+    length::only_length,
     pool::Pool,
 };
 
@@ -22,9 +25,8 @@ use super::{
 /// Usually it is ready at once; an app that still reads an upload it has answered already gets this much time.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connection in use by one exchange. Dropping it ends what the exchange has begun there: one of HTTP/1.1 is closed, of
-/// one of HTTP/2 only the stream is reset, once the answer is dropped too. [`Connection::release`] keeps it. Where the
-/// answer switches protocols it is held until hyper has handed over the upgraded connection.
+/// A connection in use by one exchange, and the body of its answer. Dropping it ends what the exchange has begun there: one of
+/// HTTP/1.1 is closed, of one of HTTP/2 only the stream is reset. [`Connection::release`] keeps it.
 pub struct Connection<B> {
     held: Held<B>,
     reused: bool,
@@ -33,17 +35,39 @@ pub struct Connection<B> {
 /// What an exchange holds.
 pub(super) enum Held<B> {
     /// A connection of its own, and where it goes afterwards.
-    Own(Line<B>, Option<Arc<Pool<B>>>),
-    /// A share of one.
-    Stream(Stream<B>),
+    Own(Box<Line<B>>, Option<Arc<Pool<B>>>),
+    /// A share of one, and what comes over it.
+    Share(Stream<B>, Answer<B>),
 }
 
-impl<B> Connection<B>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl<B> Held<B> {
+    pub(super) fn share(stream: Stream<B>) -> Self {
+        Self::Share(stream, Answer::None)
+    }
+}
+
+type Answered<B> = Result<Response<Incoming>, Unanswered<B>>;
+
+/// An answer of HTTP/2.
+pub(super) enum Answer<B> {
+    /// Nothing was asked.
+    None,
+    Awaited(Pin<Box<dyn Future<Output = Answered<B>> + Send>>),
+    /// The head was taken.
+    Begun(Incoming),
+}
+
+impl<B> Answer<B> {
+    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Parts, Unanswered<B>>> {
+        let Self::Awaited(answer) = self else { return Poll::Pending };
+        let (mut head, body) = ready!(answer.as_mut().poll(context))?.into_parts();
+        only_length(&mut head.headers).map_err(|error| Unanswered { error, unsent: None })?;
+        *self = Self::Begun(body);
+        Poll::Ready(Ok(head))
+    }
+}
+
+impl<B> Connection<B> {
     pub(super) fn new(held: Held<B>, reused: bool) -> Self {
         Self { held, reused }
     }
@@ -58,46 +82,69 @@ where
     pub fn permit(&self) -> Option<Arc<StreamPermit>> {
         match &self.held {
             Held::Own(..) => None,
-            Held::Stream(stream) => Some(Arc::clone(stream.permit())),
+            Held::Share(stream, _) => Some(Arc::clone(stream.permit())),
         }
     }
 
-    /// Sends `request`; the error hands it back if nothing of it was written. If it is `repeatable`,
-    /// [`Connection::written`] can tell afterwards what it was. Dropping the future cancels the request.
-    pub fn send(
-        &mut self,
-        request: Request<B>,
-        repeatable: bool,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<B>>>> + use<B> {
+    /// The last request, with `body`, if it was repeatable and nothing was taken of the body of its answer.
+    pub fn written(&mut self, body: B) -> Option<Request<B>> {
         match &mut self.held {
-            Held::Own(line, _) => Either::Left(line.send(request, repeatable)),
-            Held::Stream(stream) => Either::Right(stream.send(request)),
-        }
-    }
-
-    /// The last request, with `body`, if it was repeatable and its head was written whole.
-    pub fn written(&self, body: B) -> Option<Request<B>> {
-        match &self.held {
             Held::Own(line, _) => line.written(body),
-            Held::Stream(_) => None,
+            Held::Share(..) => None,
         }
     }
 
     /// Lets no further exchange use it: what is silent now may be dead.
     pub fn leave(&self) {
-        if let Held::Stream(stream) = &self.held {
+        if let Held::Share(stream, _) = &self.held {
             stream.leave();
+        }
+    }
+
+    /// The connection for another protocol, where the answer has agreed to it.
+    pub fn switch(self) -> Option<Switched> {
+        match self.held {
+            Held::Own(line, _) => line.switch(),
+            Held::Share(..) => None,
+        }
+    }
+}
+
+impl<B> Connection<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Begins an exchange with `request`. If it is `repeatable`, [`Connection::written`] can give it back afterwards. Dropping
+    /// the connection cancels it.
+    pub fn begin(&mut self, request: Request<B>, repeatable: bool) {
+        match &mut self.held {
+            Held::Own(line, _) => line.begin(request, repeatable),
+            Held::Share(stream, answer) => *answer = Answer::Awaited(Box::pin(stream.send(request))),
+        }
+    }
+
+    /// Sends, and reads the head of the answer. `hear` is told of interim answers; HTTP/2 does not tell.
+    pub fn poll_head(
+        &mut self,
+        context: &mut Context<'_>,
+        hear: &mut impl FnMut(StatusCode),
+    ) -> Poll<Result<Parts, Unanswered<B>>> {
+        match &mut self.held {
+            Held::Own(line, _) => line.poll_head(context, hear),
+            Held::Share(_, answer) => answer.poll_head(context),
         }
     }
 
     /// Gives the connection back after an exchange that ended cleanly on both sides.
     pub fn release(self, now: Instant) {
-        let Held::Own(line, Some(pool)) = self.held else { return };
+        let Held::Own(mut line, Some(pool)) = self.held else { return };
+        line.forget();
         if line.is_ready() {
             pool.put(line, now);
-        } else if !line.is_closed() {
+        } else if line.is_sending() {
             tokio::spawn(async move {
-                if let Some(line) = settled(line).await {
+                if let Some(line) = settled(line).await.filter(|line| line.is_ready()) {
                     pool.put(line, Instant::now());
                 }
             });
@@ -108,37 +155,55 @@ where
     /// would take the rest of it for another request. It gets the time to read on if it wants to.
     pub fn retire(self) {
         if let Held::Own(line, _) = self.held
-            && !line.is_closed()
+            && line.is_sending()
         {
             tokio::spawn(async move { drop(settled(line).await) });
         }
     }
 }
 
-/// The line once it is ready for another request.
-async fn settled<B>(mut line: Line<B>) -> Option<Line<B>> {
-    timeout(SETTLE_TIMEOUT, line.becomes_ready()).await.unwrap_or(false).then_some(line)
+/// The line once its request is sent.
+async fn settled<B>(mut line: Box<Line<B>>) -> Option<Box<Line<B>>>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    timeout(SETTLE_TIMEOUT, line.settle()).await.is_ok().then_some(line)
 }
 
-/// Why no connection to an endpoint came about.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// All places at app servers are taken, and so were those for who waits, or the time for it was over.
-    #[error("all app servers have as many requests as they may")]
-    Full,
-    /// All app servers are draining.
-    #[error("all app servers are draining")]
-    Draining,
-    /// Not within `connect_timeout`.
-    #[error("no connection within the deadline")]
-    Timeout,
-    /// Name look-up or TCP failed.
-    #[error("connection refused or unreachable")]
-    Refused(#[source] io::Error),
-    /// The app server closed it before it took a request, or said that it did not process the one it took.
-    #[error("the connection was closed or the request refused at once")]
-    Closed,
-    /// HTTP could not be started on it.
-    #[error("the connection broke at once")]
-    Handshake(#[source] hyper::Error),
+/// The body of the answer.
+impl<B> Body for Connection<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = AnswerError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        match &mut self.held {
+            Held::Own(line, _) => line.poll_frame(context),
+            Held::Share(_, Answer::Begun(body)) => Pin::new(body).poll_frame(context).map_err(AnswerError::Http2),
+            Held::Share(..) => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.held {
+            Held::Own(line, _) => line.is_ended(),
+            Held::Share(_, Answer::Begun(body)) => body.is_end_stream(),
+            Held::Share(..) => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.held {
+            Held::Own(line, _) => line.size_hint(),
+            Held::Share(_, Answer::Begun(body)) => body.size_hint(),
+            Held::Share(..) => SizeHint::with_exact(0),
+        }
+    }
 }

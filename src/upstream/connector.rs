@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use fastrand::Rng;
 use http_body::Body;
 use socket2::{SockRef, TcpKeepalive};
@@ -51,8 +52,7 @@ impl<B> Way<B> {
 
 impl<B> Connector<B>
 where
-    B: Body + Send + Unpin + 'static,
-    B::Data: Send,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// A way with no open connections yet.
@@ -86,7 +86,7 @@ where
     pub fn reuse(&self, position: usize, now: Instant) -> Option<Connection<B>> {
         let held = match &self.ways[position] {
             Way::Idle(pool) => Held::Own(pool.take(now)?, Some(Arc::clone(pool))),
-            Way::Shared(trunk) => Held::Stream(trunk.take()?),
+            Way::Shared(trunk) => Held::share(trunk.take()?),
             Way::Single => return None,
         };
         Some(Connection::new(held, true))
@@ -103,8 +103,8 @@ where
     async fn start(&self, position: usize, client: &ClientAddresses) -> Result<Held<B>, ConnectError> {
         let endpoint = &self.upstream.endpoints()[position];
         match &self.ways[position] {
-            Way::Idle(pool) => Ok(Held::Own(Line::start(dial(endpoint).await?).await?, Some(Arc::clone(pool)))),
-            Way::Shared(trunk) => trunk.open(open_shared(endpoint)).await.map(Held::Stream),
+            Way::Idle(pool) => Ok(Held::Own(Line::new(dial(endpoint).await?), Some(Arc::clone(pool)))),
+            Way::Shared(trunk) => trunk.open(open_shared(endpoint)).await.map(Held::share),
             Way::Single => self.start_single(endpoint, client).await,
         }
     }
@@ -113,10 +113,10 @@ where
         let mut stream = dial(endpoint).await?;
         stream.write_all(&client.header()).await.map_err(ConnectError::Refused)?;
         match self.upstream.settings.protocol {
-            Protocol::Http1 => Ok(Held::Own(Line::start(stream).await?, None)),
+            Protocol::Http1 => Ok(Held::Own(Line::new(stream), None)),
             Protocol::Http2 => {
                 let shared = Arc::new(Shared::start(stream).await?);
-                shared.stream().map(Held::Stream).ok_or(ConnectError::Closed)
+                shared.stream().map(Held::share).ok_or(ConnectError::Closed)
             }
         }
     }
@@ -137,8 +137,7 @@ where
 
 async fn open_shared<B>(endpoint: &Endpoint) -> Result<Shared<B>, ConnectError>
 where
-    B: Body + Send + Unpin + 'static,
-    B::Data: Send,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let stream = dial(endpoint).await?;

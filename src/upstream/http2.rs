@@ -21,7 +21,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
-use super::{connection::ConnectError, greeting::Greeted};
+use super::{AnswerError, ConnectError, Unanswered, greeting::Greeted};
 
 /// Streams at once on one connection, fewer if the app server allows fewer. What every server is advised to allow (RFC
 /// 9113 §6.5.2); further exchanges get another connection, so that one lost packet does not hold up hundreds.
@@ -184,10 +184,11 @@ pub(super) struct Stream<B> {
 impl<B: Body + 'static> Stream<B> {
     /// Sends `request`. Dropping the future, or the body of the answer, resets this stream alone.
     pub(super) fn send(
-        &mut self,
+        &self,
         request: Request<B>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<B>>>> + use<B> {
-        self.shared.sender.clone().try_send_request(request)
+    ) -> impl Future<Output = Result<Response<Incoming>, Unanswered<B>>> + use<B> {
+        let sent = self.shared.sender.clone().try_send_request(request);
+        async { sent.await.map_err(unanswered) }
     }
 }
 
@@ -203,9 +204,14 @@ impl<B> Stream<B> {
     }
 }
 
+fn unanswered<B>(mut error: TrySendError<Request<B>>) -> Unanswered<B> {
+    let unsent = error.take_message().map(Box::new);
+    Unanswered { error: error.into_error().into(), unsent }
+}
+
 /// Whether the app server says that it has done nothing with the request (RFC 9113 §8.7): it refused the stream, or went
 /// away before it came to it.
-pub fn was_refused(error: &hyper::Error) -> bool {
+pub fn was_refused(error: &AnswerError) -> bool {
     // A GOAWAY is told only to the streams behind the last one that it promises to process.
     stream_error(error).is_some_and(|error| {
         error.is_remote()
@@ -214,12 +220,15 @@ pub fn was_refused(error: &hyper::Error) -> bool {
 }
 
 /// Whether the connection ended under the request, as one does that the app server was closing at the same moment.
-pub fn connection_died(error: &hyper::Error) -> bool {
+pub fn connection_died(error: &AnswerError) -> bool {
     stream_error(error).is_none_or(h2::Error::is_io)
 }
 
-fn stream_error(error: &hyper::Error) -> Option<&h2::Error> {
-    error.source()?.downcast_ref()
+fn stream_error(error: &AnswerError) -> Option<&h2::Error> {
+    match error {
+        AnswerError::Http2(error) => error.source()?.downcast_ref(),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -250,12 +259,12 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_gives_no_sign_of_life_is_given_up() {
         let shared = to_a_silent_server().await;
-        let mut stream = shared.stream().unwrap();
+        let stream = shared.stream().unwrap();
         let request = Request::get("http://shop.example/").body(Empty::new()).unwrap();
         let answer = tokio::spawn(stream.send(request));
         tokio::time::pause();
         let begun = tokio::time::Instant::now();
-        let error = answer.await.unwrap().unwrap_err().into_error();
+        let error = answer.await.unwrap().unwrap_err().error;
         assert!((PING_INTERVAL..PING_INTERVAL + 2 * PING_TIMEOUT).contains(&begun.elapsed()), "{:?}", begun.elapsed());
         assert!(connection_died(&error) && !was_refused(&error), "{error:?}");
         assert!(shared.stream().is_none());

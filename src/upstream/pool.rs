@@ -15,7 +15,7 @@ pub(super) struct Pool<B> {
 }
 
 struct Idle<B> {
-    line: Line<B>,
+    line: Box<Line<B>>,
     since: Instant,
 }
 
@@ -25,7 +25,7 @@ impl<B> Pool<B> {
     }
 
     /// The connection that was used last, if it is still open and young enough; dead ones on top of it are let go.
-    pub(super) fn take(&self, now: Instant) -> Option<Line<B>> {
+    pub(super) fn take(&self, now: Instant) -> Option<Box<Line<B>>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(last) = idle.pop() {
             if last.line.is_ready() && now.saturating_duration_since(last.since) < self.idle_timeout {
@@ -36,7 +36,7 @@ impl<B> Pool<B> {
     }
 
     /// Keeps a connection that is ready for another request; above the limit it is closed instead.
-    pub(super) fn put(&self, line: Line<B>, now: Instant) {
+    pub(super) fn put(&self, line: Box<Line<B>>, now: Instant) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < self.idle_max {
             idle.push(Idle { line, since: now });

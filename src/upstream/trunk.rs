@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    connection::ConnectError,
+    ConnectError,
     http2::{Shared, Stream},
 };
 

@@ -1,0 +1,78 @@
+//! What goes wrong on the way to an app server and back.
+
+use std::{error::Error, fmt, io};
+
+use http::Request;
+
+/// Why no connection to an endpoint came about.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// All places at app servers are taken, and so were those for who waits, or the time for it was over.
+    #[error("all app servers have as many requests as they may")]
+    Full,
+    /// All app servers are draining.
+    #[error("all app servers are draining")]
+    Draining,
+    /// Not within `connect_timeout`.
+    #[error("no connection within the deadline")]
+    Timeout,
+    /// Name look-up or TCP failed.
+    #[error("connection refused or unreachable")]
+    Refused(#[source] io::Error),
+    /// The app server closed it before it took a request, or said that it did not process the one it took.
+    #[error("the connection was closed or the request refused at once")]
+    Closed,
+    /// HTTP/2 could not be started on it.
+    #[error("the connection broke at once")]
+    Handshake(#[source] hyper::Error),
+}
+
+/// Why there is no answer, or not all of one.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// The app server closed the connection before the end of the answer.
+    #[error("connection was closed before the end of the answer")]
+    Closed,
+    /// The connection broke.
+    #[error("connection broke")]
+    Broken(#[source] io::Error),
+    /// What came is no head of an answer.
+    #[error("answer is no HTTP/1.1: {0}")]
+    Unreadable(httparse::Error),
+    /// The head of the answer has no end.
+    #[error("head of the answer is too large")]
+    HeadTooLarge,
+    /// Two readers could see the end of the answer in different places (RFC 9112 §6.3).
+    #[error("app server's answer has an ambiguous end")]
+    Ambiguous,
+    /// The coding of a body is broken.
+    #[error("body of the answer is not coded as it says: {0}")]
+    BadCoding(&'static str),
+    /// The body of the request did not come to its end, so that no answer can be expected.
+    #[error("body of the request broke off")]
+    Upload(#[source] Box<dyn Error + Send + Sync>),
+    /// An HTTP/2 connection or stream ended early.
+    #[error(transparent)]
+    Http2(#[from] hyper::Error),
+}
+
+impl AnswerError {
+    /// Whether the app server has said something that is no answer: then it has processed the request.
+    pub fn is_an_answer(&self) -> bool {
+        matches!(self, Self::Unreadable(_) | Self::HeadTooLarge | Self::Ambiguous | Self::BadCoding(_))
+    }
+}
+
+/// A request that was not answered.
+pub struct Unanswered<B> {
+    /// Why.
+    pub error: AnswerError,
+    /// The request, whole, if nothing of it was written.
+    pub unsent: Option<Box<Request<B>>>,
+}
+
+impl<B> fmt::Debug for Unanswered<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unanswered").field("error", &self.error).field("unsent", &self.unsent.is_some()).finish()
+    }
+}

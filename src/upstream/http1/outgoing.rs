@@ -1,0 +1,238 @@
+//! A request on its way into a connection: head and small pieces of the body together, larger pieces from where they are.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, request::Parts};
+use http_body::{Body, Frame};
+use tokio::{io::AsyncWrite, net::tcp::OwnedWriteHalf};
+
+use super::head::{Framing, write_chunk_size, write_field, write_head};
+use crate::upstream::AnswerError;
+
+/// Up to this many bytes of text and body are joined: copying them is cheaper than a list of parts is for the kernel.
+const JOINED_MAX: usize = 2048;
+
+/// Memory for text that is kept for the next request on the connection; a usual head has half.
+const TEXT_KEPT_MAX: usize = 4096;
+
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+const LINE_END: &[u8] = b"\r\n";
+const LINE_END_AND_LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
+
+/// The writing side of a connection, and what is to be written.
+#[derive(Debug)]
+pub(super) struct Outgoing<B> {
+    half: OwnedWriteHalf,
+    waiting: Waiting,
+    /// What has not been asked for yet.
+    body: Option<B>,
+    /// Whether that was all.
+    ended: bool,
+    framing: Framing,
+    progress: Progress,
+}
+
+/// How far a request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Nothing was written, and nothing of the body asked for.
+    Whole,
+    /// Nothing was written.
+    Unwritten,
+    Begun,
+}
+
+impl<B> Outgoing<B> {
+    pub(super) fn new(half: OwnedWriteHalf) -> Self {
+        let (waiting, framing) = (Waiting::default(), Framing::Empty);
+        Self { half, waiting, body: None, ended: true, framing, progress: Progress::Whole }
+    }
+
+    /// Whether all was written.
+    pub(super) fn is_done(&self) -> bool {
+        self.ended && self.waiting.is_empty()
+    }
+
+    /// Whether something was written.
+    pub(super) fn has_begun(&self) -> bool {
+        self.progress == Progress::Begun
+    }
+
+    /// The body, if none of the request has gone anywhere.
+    pub(super) fn take_unsent(&mut self) -> Option<B> {
+        self.body.take().filter(|_| self.progress == Progress::Whole)
+    }
+
+    pub(super) fn into_half(self) -> OwnedWriteHalf {
+        self.half
+    }
+}
+
+impl<B> Outgoing<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Begins a request; nothing is written yet.
+    pub(super) fn begin(&mut self, head: &Parts, body: B) {
+        let size = (!body.is_end_stream()).then(|| body.size_hint());
+        self.framing = Framing::of(head, size.as_ref());
+        self.waiting = Waiting { text: std::mem::take(&mut self.waiting.text), ..Waiting::default() };
+        self.waiting.text.clear();
+        write_head(head, &self.framing, &mut self.waiting.text);
+        self.body = Some(body);
+        self.ended = false;
+        self.progress = Progress::Whole;
+    }
+
+    /// Goes on, and is ready once all was written.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), AnswerError>> {
+        while !self.is_done() {
+            self.gather(context)?;
+            if self.waiting.is_empty() && !self.ended {
+                return Poll::Pending;
+            }
+            ready!(self.write(context)).map_err(AnswerError::Broken)?;
+        }
+        self.body = None;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Asks the body for more until there is enough to be written.
+    fn gather(&mut self, context: &mut Context<'_>) -> Result<(), AnswerError> {
+        while self.waiting.has_room()
+            && !self.ended
+            && let Some(body) = &mut self.body
+        {
+            if body.is_end_stream() {
+                self.end(None)?;
+                continue;
+            }
+            if self.progress == Progress::Whole {
+                self.progress = Progress::Unwritten;
+            }
+            match Pin::new(body).poll_frame(context) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(None) => self.end(None)?,
+                Poll::Ready(Some(frame)) => self.add(frame.map_err(|error| AnswerError::Upload(error.into()))?)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, frame: Frame<Bytes>) -> Result<(), AnswerError> {
+        let piece = match frame.into_data() {
+            Ok(piece) if piece.is_empty() => return Ok(()),
+            Ok(piece) => piece,
+            Err(frame) => return self.end(frame.into_trailers().ok()),
+        };
+        match &mut self.framing {
+            Framing::Chunked(_) => {
+                write_chunk_size(piece.len(), &mut self.waiting.text);
+                let is_last = self.body.as_ref().is_some_and(Body::is_end_stream);
+                self.waiting.add(piece, if is_last { LINE_END_AND_LAST_CHUNK } else { LINE_END });
+                self.ended = is_last;
+            }
+            Framing::Length(left) => {
+                *left = left.checked_sub(piece.len() as u64).ok_or_else(|| upload("body is longer than it said"))?;
+                self.waiting.add(piece, b"");
+            }
+            Framing::Empty => return Err(upload("there was to be no body")),
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), AnswerError> {
+        self.ended = true;
+        match &self.framing {
+            Framing::Length(1..) => return Err(upload("body is shorter than it said")),
+            Framing::Length(0) | Framing::Empty => {}
+            Framing::Chunked(announced) => {
+                let mut trailers = trailers.unwrap_or_default();
+                let (last, end) = LAST_CHUNK.split_at(3);
+                self.waiting.text.extend_from_slice(last);
+                for name in announced {
+                    if let http::header::Entry::Occupied(field) = trailers.entry(name) {
+                        let (name, values) = field.remove_entry_mult();
+                        values.for_each(|value| write_field(&name, value.as_bytes(), &mut self.waiting.text));
+                    }
+                }
+                self.waiting.text.extend_from_slice(end);
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.waiting.is_empty() {
+            let written = ready!(self.waiting.poll_write(Pin::new(&mut self.half), context))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.progress = Progress::Begun;
+            self.waiting.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn upload(what: &'static str) -> AnswerError {
+    AnswerError::Upload(what.into())
+}
+
+/// Bytes to be written, in this order.
+#[derive(Debug, Default)]
+struct Waiting {
+    text: Vec<u8>,
+    /// How many bytes of the text were written.
+    written: usize,
+    piece: Bytes,
+    after: &'static [u8],
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.written == self.text.len() && self.piece.is_empty() && self.after.is_empty()
+    }
+
+    fn has_room(&self) -> bool {
+        self.piece.is_empty() && self.after.is_empty()
+    }
+
+    fn add(&mut self, piece: Bytes, after: &'static [u8]) {
+        if self.text.len() + piece.len() + after.len() <= JOINED_MAX {
+            self.text.extend_from_slice(&piece);
+            self.text.extend_from_slice(after);
+        } else {
+            self.piece = piece;
+            self.after = after;
+        }
+    }
+
+    fn poll_write(&self, half: Pin<&mut OwnedWriteHalf>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let text = &self.text[self.written..];
+        // send(2) costs the kernel less than writev(2) with one part.
+        if self.piece.is_empty() && self.after.is_empty() {
+            return half.poll_write(context, text);
+        }
+        half.poll_write_vectored(context, &[text, &self.piece, self.after].map(IoSlice::new))
+    }
+
+    fn advance(&mut self, written: usize) {
+        let of_text = written.min(self.text.len() - self.written);
+        let of_piece = (written - of_text).min(self.piece.len());
+        self.written += of_text;
+        self.piece.advance(of_piece);
+        self.after = &self.after[written - of_text - of_piece..];
+        if self.written == self.text.len() {
+            self.written = 0;
+            self.text.clear();
+            self.text.shrink_to(TEXT_KEPT_MAX);
+        }
+    }
+}
