@@ -26,14 +26,14 @@ use crate::{
 
 pub(super) type Outgoing = Request<RequestBody>;
 
-type Head = Result<Box<Parts>, Unanswered<RequestBody>>;
+type Head = Result<Parts, Unanswered<RequestBody>>;
 
 /// What became of an attempt.
 pub(super) enum Attempted {
     /// An answer to pass on.
-    Answered(Box<Parts>),
+    Answered(Parts),
     /// One that says that the app server failed, and the request: it may be sent to another one.
-    Doubted(Box<Parts>, Box<Outgoing>),
+    Doubted(Parts, Box<Outgoing>),
     /// None, and the request: it may be sent again.
     Again(Box<Outgoing>),
     /// None, and that was it.
@@ -87,7 +87,7 @@ impl Running<'_> {
         let mut hear = |interim: StatusCode| tally.iter().for_each(|tally| tally.expectation.hear(interim));
         loop {
             let before = received();
-            let head = poll_fn(|context| connection.poll_head(context, &mut hear).map_ok(Box::new));
+            let head = poll_fn(|context| connection.poll_head(context, &mut hear));
             match self.worker.clock.within(limit, head).await {
                 Err(Elapsed) if received() > before || tally.is_some_and(Tally::is_awaited) => {}
                 head => return head,
@@ -95,7 +95,7 @@ impl Running<'_> {
         }
     }
 
-    fn answered(mut self, head: Box<Parts>, search: &mut Search<'_>, exchange: &mut Exchange) -> Attempted {
+    fn answered(mut self, head: Parts, search: &mut Search<'_>, exchange: &mut Exchange) -> Attempted {
         if let Some(tally) = &self.tally {
             tally.expectation.answer();
         }
@@ -115,7 +115,7 @@ impl Running<'_> {
         status.is_server_error() && settings.failure_status.contains(&status)
     }
 
-    fn doubted(mut self, head: Box<Parts>, search: &mut Search<'_>, exchange: &mut Exchange) -> Attempted {
+    fn doubted(mut self, head: Parts, search: &mut Search<'_>, exchange: &mut Exchange) -> Attempted {
         self.failed(AttemptOutcome::ServerError);
         exchange.upstream_wait = search.began.elapsed();
         match self.again(Ending::Failed, search, exchange) {

@@ -55,9 +55,9 @@ pub(super) struct Found {
 
 impl Found {
     /// The answer to what was asked on it.
-    pub(super) fn answered(self, head: Box<Parts>) -> Answered {
+    pub(super) fn answered(self, head: Parts) -> Answered {
         let Self { connection, in_flight, .. } = self;
-        Answered { head: *head, connection, in_flight }
+        Answered { head, connection, in_flight }
     }
 }
 

@@ -36,7 +36,7 @@ pub enum Reading {
     /// A head that only announces another one (RFC 9110 §15.2).
     Interim(StatusCode),
     /// The head of the answer.
-    Final(Box<Head>),
+    Final(Head),
 }
 
 /// Takes a head out of `bytes`; `to_head` where the request was a HEAD.
@@ -47,7 +47,7 @@ pub fn read_head(bytes: &mut BytesMut, to_head: bool) -> Result<Reading, AnswerE
     }
     let content = content_of(&mut parts, to_head)?;
     let is_kept = is_kept(&parts, &content);
-    Ok(Reading::Final(Box::new(Head { parts, content, is_kept })))
+    Ok(Reading::Final(Head { parts, content, is_kept }))
 }
 
 fn take_parts(bytes: &mut BytesMut) -> Result<Option<Parts>, AnswerError> {
@@ -114,7 +114,7 @@ mod tests {
 
     fn head(text: &str) -> Head {
         match read(text) {
-            (Ok(Reading::Final(head)), _) => *head,
+            (Ok(Reading::Final(head)), _) => head,
             (other, _) => unreachable!("{other:?}"),
         }
     }

@@ -133,7 +133,7 @@ where
         &mut self,
         context: &mut Context<'_>,
         hear: &mut impl FnMut(StatusCode),
-    ) -> Poll<Result<Box<Head>, AnswerError>> {
+    ) -> Poll<Result<Head, AnswerError>> {
         self.sending.poll(context)?;
         if !self.sending.has_begun() {
             return Poll::Pending;
@@ -154,8 +154,8 @@ where
         }
     }
 
-    fn receive(&mut self, head: Box<Head>) -> response::Parts {
-        let Head { parts, content, is_kept } = *head;
+    fn receive(&mut self, head: Head) -> response::Parts {
+        let Head { parts, content, is_kept } = head;
         self.content = content;
         self.is_kept = is_kept;
         self.sending.go_on_apart();
