@@ -15,10 +15,10 @@ use tokio::{
 };
 
 use super::worker::Worker;
-use crate::{lifecycle::DrainWatch, telemetry::outcome::ProxyHeaderRefusal as Refusal};
+use crate::{lifecycle::DrainWatch, telemetry::outcome::ProxyHeaderRefusal as Refusal, upstream::PROXY_SIGNATURE};
 
 /// §2.2. The shortest header of version 1 has more bytes, so as many can be read whatever comes.
-const V2_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+const V2_SIGNATURE: &[u8; 12] = &PROXY_SIGNATURE;
 
 /// §2.1: the longest line with its CRLF.
 const V1_LENGTH_MAX: usize = 107;

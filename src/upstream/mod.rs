@@ -46,7 +46,7 @@ pub use health::HealthRules;
 pub use http2::{StreamPermit, connection_died, was_refused};
 use moment::Moment;
 pub use prober::{Probe, probe};
-pub use proxy_header::ClientAddresses;
+pub use proxy_header::{ClientAddresses, SIGNATURE as PROXY_SIGNATURE};
 use queue::Queue;
 pub use queue::Waiting;
 pub use settings::{Protocol, ProxyProtocol, Settings};
