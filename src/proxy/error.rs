@@ -165,9 +165,13 @@ impl Failure {
     /// Whether the connection must end, since nobody can say where the next request would begin (RFC 9112 §6.3) or wants to
     /// read up to there.
     ///
-    /// Behind a CONNECT too: a client that did not wait for its tunnel has sent what was meant for somebody else.
+    /// Behind a CONNECT too: a client that did not wait for its tunnel has sent what was meant for somebody else. And behind
+    /// several hosts: two heads may have been put together, and what follows may belong to either.
     pub(super) fn ends_connection(&self) -> bool {
-        matches!(self, Self::BadFraming | Self::UnknownCoding | Self::MethodRefused | Self::BodyLimit(_))
+        matches!(
+            self,
+            Self::BadFraming | Self::UnknownCoding | Self::MethodRefused | Self::SeveralHosts | Self::BodyLimit(_)
+        )
     }
 
     /// Whether the client should try again soon: the reason passes by itself.

@@ -1,6 +1,6 @@
 //! Line ends, control octets and names in a head: RFC 9112 §2.2 and §5, RFC 9110 §5.5.
 
-use super::{Fate, Refused, RefusedAlone, Served, Stage, post};
+use super::{Fate, Refused, Served, Stage, post};
 
 fn check(cases: &[(&str, Fate)]) {
     Stage::new().check(cases.iter().map(|(fields, fate)| (post(fields, ""), *fate)));
@@ -31,7 +31,7 @@ fn a_bare_lf_ends_a_line_for_usher_and_the_app_sees_that_line() {
         ("POST /case HTTP/1.1\nHost: customdomain1.com\nContent-Length: 4\n\nbody", Served("body")),
         ("POST /case HTTP/1.1\r\nHost: customdomain1.com\r\nX: y\nContent-Length: 4\r\n\r\nbody", Served("body")),
         ("POST /case HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 4\r\n\nbody", Served("body")),
-        ("POST /case HTTP/1.1\r\nHost: customdomain1.com\nHost: customdomain2.com\r\n\r\n", RefusedAlone(400)),
+        ("POST /case HTTP/1.1\r\nHost: customdomain1.com\nHost: customdomain2.com\r\n\r\n", Refused(&[400])),
         ("POST /case HTTP/1.1\r\nHost: customdomain1.com\r\nX: y\n folded\r\n\r\n", Refused(&[400])),
     ]);
 }

@@ -22,8 +22,6 @@ const NEXT: &str = "GET /next HTTP/1.1\r\nHost: customdomain2.com\r\nConnection:
 enum Fate {
     /// Answered with this status or one of a few, connection closed, nothing at the app.
     Refused(&'static [u16]),
-    /// Answered with this status, nothing at the app: its end is clear, and the next one is served.
-    RefusedAlone(u16),
     /// Found out while it was on its way: the app has the beginning of a request and never a whole one.
     CutOff,
     /// One request with this body at the app; the next one is served as a request of its own.
@@ -32,7 +30,7 @@ enum Fate {
     ServedAndClosed(&'static str),
 }
 
-use Fate::{CutOff, Refused, RefusedAlone, Served, ServedAndClosed};
+use Fate::{CutOff, Refused, Served, ServedAndClosed};
 
 /// usher with one worker, and the app that records.
 struct Stage {
@@ -101,9 +99,6 @@ impl Fate {
                 matches!(statuses[..], [status] if allowed.contains(&status))
                     && take.requests.is_empty()
                     && take.unfinished == 0
-            }
-            RefusedAlone(status) => {
-                *statuses == [status, 200] && bodies == [("/next", b"".as_slice())] && are_apart(take)
             }
             CutOff => matches!(statuses[..], [] | [400]) && take.requests.is_empty(),
             Served(body) => {
