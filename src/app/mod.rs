@@ -17,7 +17,7 @@ use crate::{
     admin,
     config::Config,
     database::{postgres, sqlite},
-    directory::{Directory, Feed, Keeper},
+    directory::{Directory, Feed, Keeper, feed::Follow},
     lifecycle::{Drain, Readiness, Tasks, Termination},
     proxy::{self, BindError, Buffers, Listeners, ListeningSocket, Places, Roles, Scheme},
     routing::Rules,
@@ -61,6 +61,7 @@ pub struct App {
     admin: (TcpListener, admin::Parts),
     upstreams: Vec<Arc<Upstream>>,
     rows: Rows,
+    follow: Follow,
     feed: Feed,
     keeper: Option<Keeper>,
     /// Tenants of the last run, which are served before the database has answered.
@@ -103,6 +104,7 @@ impl App {
             admin: (admin_listener, admin_parts(config.admin, &readiness, metrics, &upstreams)),
             upstreams,
             rows,
+            follow: config.follow,
             feed,
             keeper,
             restored,
@@ -138,7 +140,7 @@ impl App {
         if let Some(keeper) = self.keeper.clone() {
             tasks.spawn("snapshot", keeper.run());
         }
-        tasks.spawn("feed", self.rows.clone().follow(self.feed));
+        tasks.spawn("feed", self.rows.clone().follow(self.follow, self.feed));
         tasks.spawn("prober", upstream::probe(self.upstreams));
         let mut threads = Threads::start(self.workers, self.sockets, &drain)?;
         let ended = tokio::select! {

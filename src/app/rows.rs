@@ -13,7 +13,10 @@ use crate::{
         session::{self, Session},
         sqlite,
     },
-    directory::{Feed, PostgresSource, SqliteSource, TenantSource, feed},
+    directory::{
+        Feed, PostgresSource, SqliteSource, TenantSource,
+        feed::{self, Follow},
+    },
     lifecycle::ReadinessGuard,
 };
 
@@ -54,10 +57,12 @@ impl Rows {
     }
 
     /// Follows the edits of the rows and never returns.
-    pub(super) async fn follow(self, feed: Feed) {
-        match self {
-            Self::Postgres { pool, listen } => feed::listen(feed, *listen, pool).await,
-            Self::Sqlite(file) => feed::watch(feed, file).await,
+    pub(super) async fn follow(self, how: Follow, feed: Feed) {
+        match (how, self) {
+            (Follow::Off, _) => feed.rest().await,
+            (Follow::Listen, Self::Postgres { pool, listen }) => feed::listen(feed, *listen, pool).await,
+            (Follow::Poll(every), Self::Postgres { pool, .. }) => feed::poll(feed, pool, every).await,
+            (_, Self::Sqlite(file)) => feed::watch(feed, file).await,
         }
     }
 

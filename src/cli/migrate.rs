@@ -2,8 +2,9 @@
 
 use clap::Args;
 use usher::{
-    config::Database,
+    config::{Config, Database},
     database::{migrations, session::Dialect},
+    directory::feed::Follow,
 };
 
 use super::{ConfigFile, Failure, Outcome, database};
@@ -11,7 +12,8 @@ use super::{ConfigFile, Failure, Outcome, database};
 /// Create the tables, indexes and triggers that are missing
 ///
 /// Creates the tables `stores` and `store_domains` where they do not exist, the two indexes that usher's look-ups need, on
-/// PostgreSQL the triggers by which an edit is told to every running usher, and usher's own record of this (schema `usher`).
+/// PostgreSQL the triggers by which an edit is told to every running usher (with directory.follow = "poll" the table
+/// usher.changes as well, in which they keep it), and usher's own record of this (schema `usher`).
 /// Tables that exist stay as they are, whatever their keys and further columns. Running it again changes nothing, and several
 /// instances may run it at the same time. An SQLite file is created where it is missing.
 ///
@@ -36,14 +38,27 @@ impl Migrate {
     pub(super) async fn run(self) -> Result<Outcome, Failure> {
         let config = self.file.load()?;
         if self.print {
-            let dialect = match config.database {
-                Database::Postgres(_) => Dialect::Postgres,
-                Database::Sqlite(_) => Dialect::Sqlite,
-            };
-            return Ok(Outcome::answer(migrations::sql(dialect)));
+            return Ok(Outcome::answer(script(&config)));
         }
         let session = database::session_for_migration(&config).await?;
         migrations::run(&session).await.map_err(Failure::Migrate)?;
+        if keeps_changes(&config) {
+            session.batch(migrations::KEEP_CHANGES).await.map_err(Failure::Migrate)?;
+        }
         Ok(Outcome::answer("all tables, indexes and triggers are there\n"))
     }
+}
+
+fn script(config: &Config) -> String {
+    let dialect = match config.database {
+        Database::Postgres(_) => Dialect::Postgres,
+        Database::Sqlite(_) => Dialect::Sqlite,
+    };
+    let changes = if keeps_changes(config) { migrations::KEEP_CHANGES } else { "" };
+    format!("{}{changes}", migrations::sql(dialect))
+}
+
+/// Whether somebody will ask for the edits that were.
+fn keeps_changes(config: &Config) -> bool {
+    matches!((&config.database, config.follow), (Database::Postgres(_), Follow::Poll(_)))
 }

@@ -10,7 +10,10 @@ use super::{
     units::Timespan,
     written::Written,
 };
-use crate::{database::postgres, directory::Settings};
+use crate::{
+    database::postgres,
+    directory::{Settings, feed::Follow},
+};
 
 /// They take turns on one connection.
 const SQLITE_QUERIES_MAX: usize = 1;
@@ -23,6 +26,8 @@ pub(super) struct Resolved {
     pub(super) located: Option<Located>,
     /// Where edits are listened for, if elsewhere.
     pub(super) listen: Option<postgres::Settings>,
+    /// How edits become known.
+    pub(super) follow: Follow,
 }
 
 /// `[directory]` under so many `platforms`.
@@ -34,6 +39,12 @@ pub(super) fn resolve(written: file::Directory, platforms: u16, env: Env<'_>, re
         url: written.listen_url,
         url_env: written.listen_url_env,
         url_file: written.listen_url_file,
+    };
+    let poll_every = written.poll_every.or(Duration::from_secs(1));
+    let follow = match written.follow.or(file::Follow::Listen) {
+        file::Follow::Listen => Follow::Listen,
+        file::Follow::Poll => Follow::Poll(poll_every),
+        file::Follow::Off => Follow::Off,
     };
     let limits = Limits {
         connections_max: written.connections_max.into_value(),
@@ -67,7 +78,7 @@ pub(super) fn resolve(written: file::Directory, platforms: u16, env: Env<'_>, re
     }
     let mut listen = database::locate_listener(listen_location, env, report);
     listen.iter_mut().for_each(|server| limits.apply(server));
-    Resolved { settings, located, listen }
+    Resolved { settings, located, listen, follow }
 }
 
 /// The keys that concern PostgreSQL alone. What they leave open is as the URL says, or the pool's own default.

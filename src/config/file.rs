@@ -196,6 +196,10 @@ pub(super) struct Directory {
     pub(super) url_env: Written<String>,
     /// A file that holds the URL.
     pub(super) url_file: Written<String>,
+    /// How edits become known.
+    pub(super) follow: Written<Follow>,
+    /// Between two looks for edits, with `follow = "poll"`.
+    pub(super) poll_every: Written<Timespan<100>>,
     /// Where edits are listened for, if elsewhere: the server itself behind a pooler, the primary of replicas.
     pub(super) listen_url: Written<Secret>,
     /// The name of an environment variable that holds `listen_url`.
@@ -232,6 +236,19 @@ pub(super) struct Directory {
     pub(super) loads_max: Written<Count<1, 100_000>>,
     /// The same for hosts that were found before; strangers take nothing of it.
     pub(super) known_loads_max: Written<Count<1, 1_000_000>>,
+}
+
+/// `directory.follow`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum Follow {
+    /// Triggers tell of them at once.
+    Listen,
+    /// Triggers keep them in `usher.changes`, and usher asks.
+    Poll,
+    /// They show when what is held is no longer fresh.
+    Off,
 }
 
 /// `[upstreams.NAME]`.

@@ -54,6 +54,8 @@ pub struct Config {
     pub database_origin: String,
     /// `[directory]`: where edits are listened for, if elsewhere than where the rows are read.
     pub listen: Option<crate::database::postgres::Settings>,
+    /// `[directory]`: how edits become known.
+    pub follow: crate::directory::feed::Follow,
     /// `[upstreams.*]`; `default` exists always.
     pub upstreams: Vec<upstream::Settings>,
     /// Index into `upstreams` for admin requests.

@@ -18,7 +18,7 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
     let routing = routing::resolve(file.routing.0, report);
     let platforms = u16::try_from(routing.platform_domains.len()).unwrap_or(u16::MAX);
     let snapshot = mem::take(&mut file.directory.0.snapshot).given().map(|path| PathBuf::from(path.into_inner()));
-    let directory::Resolved { settings: directory, located, listen } =
+    let directory::Resolved { settings: directory, located, listen, follow } =
         directory::resolve(file.directory.0, platforms, env, report);
     let upstreams = upstreams::resolve(file.upstreams, report);
     let (log, access_log) = log::resolve(file.log.0, report);
@@ -38,6 +38,7 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
         database,
         database_origin,
         listen,
+        follow,
         upstreams,
         admin_upstream,
         homepage_upstream,

@@ -26,6 +26,7 @@ mod hosts;
 mod lifecycle;
 mod limits;
 mod metrics;
+mod polling;
 mod proxy_protocol_out;
 mod smuggling;
 mod streaming;

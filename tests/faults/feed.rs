@@ -165,7 +165,7 @@ fn a_statement_that_the_server_gives_up_is_no_absence() {
     stage.tables.execute("ALTER ROLE edge SET statement_timeout = '200ms'");
     stage.end_connections();
     stage.wait_until_following(2.0);
-    let held = stage.tables.hold_locks("LOCK TABLE store_domains IN ACCESS EXCLUSIVE MODE");
+    let held = stage.tables.begin("LOCK TABLE store_domains IN ACCESS EXCLUSIVE MODE");
     stage.check("customdomain2.com", 503);
     stage.check("customdomain1.com", 200);
     drop(held);

@@ -104,6 +104,10 @@ pub async fn run(session: &Session) -> Result<(), Error> {
     Ok(())
 }
 
+/// The statements that make triggers keep edits in `usher.changes`, for those who poll; to be run after all others, and again
+/// without harm. PostgreSQL only.
+pub const KEEP_CHANGES: &str = include_str!("postgres_poll.sql");
+
 /// The tables of the default routing queries that do not exist, for `serve` and `check` to name.
 pub async fn missing_tables(session: &Session) -> Result<Vec<&'static str>, Error> {
     let mut missing = Vec::new();

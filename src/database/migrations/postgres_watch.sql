@@ -48,9 +48,13 @@ BEGIN
     END IF;
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
-    IF pg_notification_queue_usage() < 0.5 THEN
-        PERFORM pg_notify('usher_changes', 'everything');
-    END IF;
+    BEGIN
+        PERFORM usher.tell(ARRAY['everything']);
+    EXCEPTION WHEN OTHERS THEN
+        IF pg_notification_queue_usage() < 0.5 THEN
+            PERFORM pg_notify('usher_changes', 'everything');
+        END IF;
+    END;
     RETURN NULL;
 END
 $body$,

@@ -3,6 +3,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_postgres::Row;
 
 use super::{Feed, Loss};
 use crate::{
@@ -45,7 +46,7 @@ async fn attend(feed: &mut Feed, server: &postgres::Settings, rows: &Pool) -> Re
     }
     let mut triggers = None;
     loop {
-        let telling = Telling::of(&listener).await?;
+        let telling = Telling::read(&listener.ask(STANDING).await?)?;
         feed.stats.hear();
         feed.judge(&mut triggers, telling);
         hear_until(Instant::now() + BEAT, feed, &mut listener).await?;
@@ -66,15 +67,14 @@ async fn hear_until(end: Instant, feed: &Feed, listener: &mut Listener) -> Resul
 }
 
 /// What edits are told by.
-struct Telling {
+pub(super) struct Telling {
     /// The triggers; `None` where one is missing.
-    triggers: Option<String>,
-    queue_has_room: bool,
+    pub(super) triggers: Option<String>,
+    pub(super) queue_has_room: bool,
 }
 
 impl Telling {
-    async fn of(listener: &Listener) -> Result<Self, postgres::Error> {
-        let row = listener.ask(STANDING).await?;
+    pub(super) fn read(row: &Row) -> Result<Self, postgres::Error> {
         let read = || Ok(Self { triggers: row.try_get(0)?, queue_has_room: row.try_get(1)? });
         read().map_err(postgres::Error::Query)
     }
@@ -82,7 +82,7 @@ impl Telling {
 
 impl Feed {
     /// Begins to follow where nothing is in the way. `triggers` are those of before; edits between them and others were not told.
-    fn judge(&mut self, triggers: &mut Option<String>, telling: Telling) {
+    pub(super) fn judge(&mut self, triggers: &mut Option<String>, telling: Telling) {
         match telling {
             Telling { triggers: None, .. } => self.lose(&Loss::Triggers),
             Telling { queue_has_room: false, .. } => self.lose(&Loss::Queue),
