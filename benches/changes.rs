@@ -4,7 +4,8 @@
 //! The time begins when the client of the database hears of its COMMIT; each instance is asked by a client of its own, again and
 //! again. Not a bench of criterion: what matters is the slowest, and that there is an end.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench may fail loudly")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench may fail loudly")]
+#![expect(clippy::print_stdout, reason = "a bench tells its figures")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -101,6 +102,8 @@ fn tell(mut delays: Vec<Duration>) {
     delays.sort();
     let [half, most] = [50, 99].map(|percent| delays[delays.len() * percent / 100]);
     let slowest = delays.last().unwrap();
-    println!("{CHANGES} changes on {INSTANCES} instances, none lost: p50 {half:.2?}, p99 {most:.2?}, slowest {slowest:.2?}");
+    println!(
+        "{CHANGES} changes on {INSTANCES} instances, none lost: p50 {half:.2?}, p99 {most:.2?}, slowest {slowest:.2?}"
+    );
     assert!(half < Duration::from_millis(3) && most < Duration::from_millis(25), "slower than expected");
 }

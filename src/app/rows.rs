@@ -14,7 +14,7 @@ use crate::{
         sqlite,
     },
     directory::{
-        Feed, PostgresSource, SqliteSource, TenantSource,
+        Feed, OwnQueries, PostgresSource, Queries, SqliteSource, TenantSource,
         feed::{self, Follow},
     },
     lifecycle::ReadinessGuard,
@@ -49,10 +49,10 @@ impl Rows {
     }
 
     /// The same as the directory asks it.
-    pub(super) fn source(&self) -> Arc<dyn TenantSource> {
+    pub(super) fn source(&self, queries: Queries) -> Arc<dyn TenantSource> {
         match self {
-            Self::Postgres { pool, .. } => Arc::new(PostgresSource::new(pool.clone())),
-            Self::Sqlite(database) => Arc::new(SqliteSource::new(database.clone())),
+            Self::Postgres { pool, .. } => Arc::new(PostgresSource::new(pool.clone(), queries)),
+            Self::Sqlite(database) => Arc::new(SqliteSource::new(database.clone(), queries)),
         }
     }
 
@@ -67,11 +67,16 @@ impl Rows {
     }
 
     /// What the look-ups read and the database has not; nothing, as it should be.
-    async fn lack(&self) -> Result<Option<Error>, session::Error> {
+    async fn lack(&self, own: Option<&OwnQueries>) -> Result<Option<Error>, session::Error> {
         let session = match self {
             Self::Postgres { pool, .. } => Session::postgres(pool).await?,
             Self::Sqlite(database) => Session::sqlite(database),
         };
+        if let Some(own) = own {
+            let faults = own.faults(&session).await?;
+            let faults: Vec<_> = faults.iter().map(|fault| format!("{}: {}", fault.query, fault.cause)).collect();
+            return Ok((!faults.is_empty()).then(|| Error::OwnQueries(faults.join("; "))));
+        }
         let tables = migrations::missing_tables(&session).await?;
         if !tables.is_empty() {
             return Ok(Some(Error::MissingTables(tables.join(", "))));
@@ -83,9 +88,9 @@ impl Rows {
 
     /// Asks until the database has answered once, then releases `waiting`. Returns only if it has not what look-ups read:
     /// without its tables usher would be ready and know nobody.
-    pub(super) async fn watch(&self, waiting: ReadinessGuard) -> Error {
+    pub(super) async fn watch(&self, own: Option<&OwnQueries>, waiting: ReadinessGuard) -> Error {
         loop {
-            match self.lack().await {
+            match self.lack(own).await {
                 Ok(None) => break,
                 Ok(Some(lack)) => return lack,
                 Err(error) => {

@@ -108,7 +108,7 @@ mod fixture {
         let folder = tempfile::tempdir().unwrap();
         let session = Session::sqlite(&Database::create(&folder.path().join("usher.db")).unwrap());
         if sql.is_empty() {
-            migrations::run(&session).await.unwrap();
+            migrations::run(&session, &migrations::Plan::default()).await.unwrap();
         } else {
             session.batch(sql).await.unwrap();
         }

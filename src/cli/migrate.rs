@@ -4,7 +4,6 @@ use clap::Args;
 use usher::{
     config::{Config, Database},
     database::{migrations, session::Dialect},
-    directory::feed::Follow,
 };
 
 use super::{ConfigFile, Failure, Outcome, database};
@@ -13,7 +12,8 @@ use super::{ConfigFile, Failure, Outcome, database};
 ///
 /// Creates the tables `stores` and `store_domains` where they do not exist, the two indexes that usher's look-ups need, on
 /// PostgreSQL the triggers by which an edit is told to every running usher (with directory.follow = "poll" the table
-/// usher.changes as well, in which they keep it), and usher's own record of this (schema `usher`).
+/// usher.changes as well, in which they keep it), and usher's own record of this (schema `usher`). Where directory.queries reads
+/// tables of your own there are only the triggers on those in directory.watch.
 /// Tables that exist stay as they are, whatever their keys and further columns. Running it again changes nothing, and several
 /// instances may run it at the same time. An SQLite file is created where it is missing.
 ///
@@ -41,10 +41,7 @@ impl Migrate {
             return Ok(Outcome::answer(script(&config)));
         }
         let session = database::session_for_migration(&config).await?;
-        migrations::run(&session).await.map_err(Failure::Migrate)?;
-        if keeps_changes(&config) {
-            session.batch(migrations::KEEP_CHANGES).await.map_err(Failure::Migrate)?;
-        }
+        migrations::run(&session, &config.plan).await.map_err(Failure::Migrate)?;
         Ok(Outcome::answer("all tables, indexes and triggers are there\n"))
     }
 }
@@ -54,11 +51,5 @@ fn script(config: &Config) -> String {
         Database::Postgres(_) => Dialect::Postgres,
         Database::Sqlite(_) => Dialect::Sqlite,
     };
-    let changes = if keeps_changes(config) { migrations::KEEP_CHANGES } else { "" };
-    format!("{}{changes}", migrations::sql(dialect))
-}
-
-/// Whether somebody will ask for the edits that were.
-fn keeps_changes(config: &Config) -> bool {
-    matches!((&config.database, config.follow), (Database::Postgres(_), Follow::Poll(_)))
+    migrations::sql(dialect, &config.plan)
 }

@@ -238,7 +238,7 @@ fn is_this_machine(host: &Host<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use usher::database::{migrations, session::Session, sqlite::Database};
-    use usher::directory::SqliteSource;
+    use usher::directory::{Queries, SqliteSource};
 
     use super::*;
 
@@ -249,7 +249,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::create(&folder.path().join("usher.db")).unwrap();
         let session = Session::sqlite(&database);
-        migrations::run(&session).await.unwrap();
+        migrations::run(&session, &migrations::Plan::default()).await.unwrap();
         session
             .batch(
                 "INSERT INTO stores (subdomain, name) VALUES ('store1', 'Shop Alpha');
@@ -260,7 +260,7 @@ mod tests {
             .unwrap();
         let config = Config::parse(CONFIG, "test", &|_| None).unwrap();
         let (host, path) = read(request).unwrap();
-        explain(&config, &SqliteSource::new(database), &host, &path).await.unwrap()
+        explain(&config, &SqliteSource::new(database, Queries::default()), &host, &path).await.unwrap()
     }
 
     #[tokio::test]

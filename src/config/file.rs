@@ -206,6 +206,10 @@ pub(super) struct Directory {
     pub(super) listen_url_env: Written<String>,
     /// A file that holds `listen_url`.
     pub(super) listen_url_file: Written<String>,
+    /// SQL in place of that for the tables `stores` and `store_domains`.
+    pub(super) queries: Written<Section<OwnQueries>>,
+    /// The tables that these queries read, whose edits are told.
+    pub(super) watch: Written<List<Section<Watch>>>,
     /// Connections to PostgreSQL; further queries wait for `wait_timeout`.
     pub(super) connections_max: Written<Count<1, 1000>>,
     /// For a connection to PostgreSQL to be opened, TLS and authentication included.
@@ -236,6 +240,32 @@ pub(super) struct Directory {
     pub(super) loads_max: Written<Count<1, 100_000>>,
     /// The same for hosts that were found before; strangers take nothing of it.
     pub(super) known_loads_max: Written<Count<1, 1_000_000>>,
+}
+
+/// `[directory.queries]`. Their rows have `store_id`, and perhaps `is_active` and `is_verified`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct OwnQueries {
+    /// Takes a custom domain as `$1`. Unset: nobody has one.
+    pub(super) custom_domain: Option<String>,
+    /// Takes a label as `$1`, and its platform domain as `$2`. Unset: nobody has one.
+    pub(super) label: Option<String>,
+}
+
+/// `[[directory.watch]]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Watch {
+    /// The table, as SQL names it. Required.
+    pub(super) table: Written<String>,
+    /// The columns that the queries read; an edit of others is not told.
+    pub(super) columns: Vec<String>,
+    /// The column with a custom domain.
+    pub(super) domain: Option<String>,
+    /// The column with a label.
+    pub(super) label: Option<String>,
+    /// The column with a store's id. Where none of the three is set, an edit concerns everything.
+    pub(super) tenant: Option<String>,
 }
 
 /// `directory.follow`.

@@ -18,6 +18,7 @@ mod decision_table;
 mod demo;
 mod directory;
 mod early_answers;
+mod examples;
 mod expectations;
 mod framing;
 mod harness;

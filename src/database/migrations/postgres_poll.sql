@@ -13,11 +13,3 @@ DO $$ BEGIN
 END $$;
 COMMIT;
 -- Whoever is writing now may have found no table to tell of it: wait for them, one table after the other.
-BEGIN;
-SET LOCAL lock_timeout = '10s';
-LOCK TABLE stores IN SHARE ROW EXCLUSIVE MODE;
-COMMIT;
-BEGIN;
-SET LOCAL lock_timeout = '10s';
-LOCK TABLE store_domains IN SHARE ROW EXCLUSIVE MODE;
-COMMIT;

@@ -12,6 +12,9 @@ DECLARE
     body text;
     event record;
 BEGIN
+    IF watched IS NULL THEN
+        RAISE EXCEPTION 'there is no table %', {table};
+    END IF;
     IF (SELECT relkind FROM pg_class WHERE oid = watched) NOT IN ('r', 'p') THEN
         RAISE WARNING '% is no table: edits of it are not told', watched;
         RETURN;

@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use super::{Feed, Loss};
 use crate::{
     database::{
-        migrations::{CHANNEL, STANDING},
+        migrations::CHANNEL,
         postgres::{self, Listener, Pool},
     },
     directory::Change,
@@ -46,7 +46,7 @@ async fn attend(feed: &mut Feed, server: &postgres::Settings, rows: &Pool) -> Re
     }
     let mut triggers = None;
     loop {
-        let telling = Telling::read(&listener.ask(STANDING).await?)?;
+        let telling = Telling::read(&listener.ask(&feed.question).await?)?;
         feed.stats.hear();
         feed.judge(&mut triggers, telling);
         hear_until(Instant::now() + BEAT, feed, &mut listener).await?;

@@ -14,7 +14,10 @@ use std::{future::pending, sync::Arc, time::Duration};
 
 use super::{Change, Directory};
 use crate::{
-    database::{postgres, sqlite},
+    database::{
+        migrations::{self, Watch},
+        postgres, sqlite,
+    },
     lifecycle::{Readiness, ReadinessGuard},
     telemetry::causes::one_line,
 };
@@ -34,6 +37,8 @@ pub enum Follow {
 pub struct Feed {
     directory: Directory,
     readiness: Readiness,
+    /// Whether all is well with what tells of edits.
+    question: String,
     stats: Arc<FeedStats>,
     standing: Standing,
 }
@@ -46,10 +51,10 @@ enum Standing {
 }
 
 impl Feed {
-    /// A feed that hears nothing yet.
-    pub fn new(directory: Directory, readiness: Readiness) -> Self {
+    /// A feed that hears nothing yet, for edits of the `watched` tables.
+    pub fn new(directory: Directory, readiness: Readiness, watched: &[Watch]) -> Self {
         let standing = Standing::Lost { error: String::new(), _degraded: readiness.degrade("feed: not connected") };
-        Self { directory, readiness, stats: Arc::default(), standing }
+        Self { directory, readiness, question: migrations::standing(watched), stats: Arc::default(), standing }
     }
 
     /// Follows nothing, which is as well, and never returns.

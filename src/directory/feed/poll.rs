@@ -14,10 +14,7 @@ use tokio_postgres::{
 
 use super::{Feed, Loss, listen::Telling};
 use crate::{
-    database::{
-        migrations::STANDING,
-        postgres::{self, Pool},
-    },
+    database::postgres::{self, Pool},
     directory::Change,
     telemetry::causes::one_line,
 };
@@ -61,7 +58,7 @@ async fn attend(feed: &mut Feed, rows: &Pool, every: Duration) -> Result<Infalli
             return Err(Loss::Asleep);
         }
         looked_at = Instant::now();
-        let telling = Telling::read(&one(rows, STANDING).await?)?;
+        let telling = Telling::read(&one(rows, &feed.question).await?)?;
         // Before the rows: whoever commits in between is read again.
         let horizon = one(rows, HORIZON).await?.try_get(0).map_err(postgres::Error::Query)?;
         let news = seen.news(rows).await?;
