@@ -9,7 +9,7 @@ use crate::{
     config::{self, Config},
     database::{
         migrations,
-        postgres::{self, Pool},
+        postgres::{self, Pool, Position},
         session::{self, Session},
         sqlite,
     },
@@ -30,6 +30,8 @@ pub(super) enum Rows {
         pool: Pool,
         /// Where edits are listened for.
         listen: Box<postgres::Settings>,
+        /// How new rows have to be, where some may come from replicas.
+        position: Option<Position>,
     },
     Sqlite(sqlite::Database),
 }
@@ -41,6 +43,7 @@ impl Rows {
             config::Database::Postgres(server) => Self::Postgres {
                 pool: Pool::new(server.clone())?,
                 listen: Box::new(config.listen.as_ref().unwrap_or(server).clone()),
+                position: (server.has_several_servers() || config.listen.is_some()).then(Position::default),
             },
             config::Database::Sqlite(path) => {
                 Self::Sqlite(sqlite::Database::open(path).map_err(|cause| Error::Sqlite { path: path.clone(), cause })?)
@@ -51,7 +54,9 @@ impl Rows {
     /// The same as the directory asks it.
     pub(super) fn source(&self, queries: Queries) -> Arc<dyn TenantSource> {
         match self {
-            Self::Postgres { pool, .. } => Arc::new(PostgresSource::new(pool.clone(), queries)),
+            Self::Postgres { pool, position, .. } => {
+                Arc::new(PostgresSource::new(pool.clone(), queries, position.clone()))
+            }
             Self::Sqlite(database) => Arc::new(SqliteSource::new(database.clone(), queries)),
         }
     }
@@ -60,8 +65,12 @@ impl Rows {
     pub(super) async fn follow(self, how: Follow, feed: Feed) {
         match (how, self) {
             (Follow::Off, _) => feed.rest().await,
-            (Follow::Listen, Self::Postgres { pool, listen }) => feed::listen(feed, *listen, pool).await,
-            (Follow::Poll(every), Self::Postgres { pool, .. }) => feed::poll(feed, pool, every).await,
+            (Follow::Listen, Self::Postgres { pool, listen, position }) => {
+                feed::listen(feed, *listen, pool, position).await
+            }
+            (Follow::Poll(every), Self::Postgres { pool, position, .. }) => {
+                feed::poll(feed, pool, every, position).await
+            }
             (_, Self::Sqlite(file)) => feed::watch(feed, file).await,
         }
     }

@@ -12,7 +12,7 @@ use super::{
     queries::{self, Queries, Row},
 };
 use crate::{
-    database::postgres::{self, Pool},
+    database::postgres::{self, Pool, Position},
     routing::{KeyRef, TenantKey},
 };
 
@@ -20,16 +20,18 @@ use crate::{
 pub struct PostgresSource {
     pool: Pool,
     queries: Queries,
+    /// Where some of the servers may be behind what has been told.
+    position: Option<Position>,
 }
 
 impl PostgresSource {
-    /// Asks `queries` through `pool`.
-    pub fn new(pool: Pool, queries: Queries) -> Self {
-        Self { pool, queries }
+    /// Asks `queries` through `pool`; of servers that have come to `position`, where there are replicas.
+    pub fn new(pool: Pool, queries: Queries, position: Option<Position>) -> Self {
+        Self { pool, queries, position }
     }
 
     async fn ask(&self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<PostgresRow>, SourceError> {
-        self.pool.query(sql, values).await.map_err(not_asked)
+        self.pool.query_since(self.position.as_ref(), sql, values).await.map_err(not_asked)
     }
 
     async fn find(&self, key: &TenantKey) -> Answer {
@@ -58,9 +60,10 @@ impl PostgresSource {
         Ok(rows.map(|row| row.map(|row| read(row, 1)?.tenant()).transpose()).collect())
     }
 
-    /// Both kinds, until `each` wants no more. SQL of the user's own does not tell by which names it would find something.
+    /// Both kinds, until `each` wants no more. SQL of the user's own does not tell by which names it would find something,
+    /// and a replica may not have the newest ones.
     async fn scan_names(&self, each: &EachName<'_>) -> Result<bool, SourceError> {
-        if self.queries.are_own() {
+        if self.queries.are_own() || self.position.is_some() {
             return Ok(false);
         }
         let domain = |name: &str| each(KeyRef::CustomDomain(name));

@@ -58,6 +58,7 @@ fn an_edit_shows_behind_apooler_once() {
     stage.wait_for("new.example", 404);
     stage.tables.execute("UPDATE stores SET is_active = false WHERE id = 1; UPDATE stores SET name = 'Another'");
     stage.wait_for("customdomain1.com", 404);
+    eventually("the last one was counted", || (stage.changes("tenant") == 3.0).then_some(()));
     thread::sleep(Duration::from_millis(300));
     assert_eq!((stage.changes("domain"), stage.changes("label"), stage.changes("tenant")), (2.0, 1.0, 3.0));
 }
@@ -73,13 +74,13 @@ fn a_transaction_that_commits_behind_later_ones_is_not_missed() {
         stage.tables.execute(&adding(host));
         stage.wait_for(host, 200);
     }
-    let read = stage.changes("domain");
+    eventually("both were counted", || (stage.changes("domain") == 2.0).then_some(()));
     thread::sleep(Duration::from_millis(300));
-    assert_eq!((read, stage.changes("domain")), (2.0, 2.0), "rows that are read again are told once");
+    assert_eq!(stage.changes("domain"), 2.0, "rows that are read again are told once");
     stage.check("late.example", 404);
     late.commit();
     stage.wait_for("late.example", 200);
-    assert_eq!(stage.changes("domain"), 3.0);
+    eventually("it was counted", || (stage.changes("domain") == 3.0).then_some(()));
 }
 
 #[test]

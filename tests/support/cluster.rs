@@ -45,11 +45,32 @@ impl Cluster {
         run(server_program("initdb")
             .args(["--auth=trust", "--username=usher", "--no-sync", "--encoding=UTF8", "--locale=C", "-D"])
             .arg(&data));
+        Self::launched(directory)
+    }
+
+    /// A replica that replays so much later what the server has done.
+    pub(crate) fn lagging_replica(&self, milliseconds: u32) -> Self {
+        let directory = private_directory();
+        let address = format!("host=127.0.0.1 port={} user=usher", self.port);
+        run(server_program("pg_basebackup")
+            .args(["-d", &address, "-R", "-c", "fast", "-D"])
+            .arg(directory.join("data")));
+        let mut settings = File::options().append(true).open(directory.join("data/postgresql.auto.conf")).unwrap();
+        writeln!(settings, "recovery_min_apply_delay = {milliseconds}").unwrap();
+        Self::launched(directory)
+    }
+
+    fn launched(directory: PathBuf) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let running = Mutex::new(launch(&directory, port));
         let cluster = Self { port, directory, databases: AtomicUsize::new(0), running };
         cluster.wait_until_it_answers();
         cluster
+    }
+
+    /// The URL here of a database that `url` names on another server.
+    pub(crate) fn url_of(&self, url: &str) -> String {
+        self.url(url.rsplit_once('/').unwrap().1)
     }
 
     /// The URL of a new, empty database.

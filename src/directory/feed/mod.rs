@@ -95,8 +95,9 @@ impl Feed {
     }
 
     fn apply(&self, changes: &[Change]) {
-        self.directory.apply(changes);
+        // Counted first: whoever sees a change finds it counted.
         changes.iter().for_each(|change| self.stats.count(change));
+        self.directory.apply(changes);
     }
 }
 

@@ -14,7 +14,7 @@ use tokio_postgres::{
 
 use super::{Feed, Loss, listen::Telling};
 use crate::{
-    database::postgres::{self, Pool},
+    database::postgres::{self, Pool, Position},
     directory::Change,
     telemetry::causes::one_line,
 };
@@ -33,23 +33,24 @@ const ROWS_MAX: i64 = 1000;
 
 const HORIZON: &str = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint";
 
-const NEWS: &str = "\
-SELECT id, transaction::text::bigint, notice FROM usher.changes
-WHERE transaction >= $1::bigint::text::xid8 AND id <> ALL ($2) ORDER BY id LIMIT $3";
-
 const PRUNE: &str = "DELETE FROM usher.changes WHERE transaction < $1::bigint::text::xid8";
 
-/// Looks `every` so often through `rows` and never returns.
-pub async fn poll(mut feed: Feed, rows: Pool, every: Duration) {
+/// Looks `every` so often through `rows` and never returns. Where these may be replicas, `position` keeps up with what was seen.
+pub async fn poll(mut feed: Feed, rows: Pool, every: Duration, position: Option<Position>) {
     loop {
-        let Err(loss) = attend(&mut feed, &rows, every).await;
+        let Err(loss) = attend(&mut feed, &rows, every, position.as_ref()).await;
         feed.lose(&loss);
         sleep(PAUSE).await;
     }
 }
 
 /// Looks again and again, until one look fails.
-async fn attend(feed: &mut Feed, rows: &Pool, every: Duration) -> Result<Infallible, Loss> {
+async fn attend(
+    feed: &mut Feed,
+    rows: &Pool,
+    every: Duration,
+    position: Option<&Position>,
+) -> Result<Infallible, Loss> {
     let (mut triggers, mut seen, mut pruning) = (None, Seen::default(), Pruning::begin());
     let (mut ticks, mut looked_at) = (interval(every), Instant::now());
     loop {
@@ -64,6 +65,9 @@ async fn attend(feed: &mut Feed, rows: &Pool, every: Duration) -> Result<Infalli
         let news = seen.news(rows).await?;
         feed.stats.hear();
         feed.judge(&mut triggers, Telling { queue_has_room: true, ..telling });
+        if let (Some(position), Some(place)) = (position, news.iter().map(|news| news.place).max()) {
+            position.raise(place);
+        }
         feed.apply(&changes(&news));
         seen.advance(horizon, &news);
         pruning.prune(rows, horizon).await;
@@ -79,11 +83,13 @@ struct News {
     id: i64,
     transaction: i64,
     notice: String,
+    /// Where the server that was asked is in its log.
+    place: i64,
 }
 
 impl News {
     fn read(row: &Row) -> Result<Self, tokio_postgres::Error> {
-        Ok(Self { id: row.try_get(0)?, transaction: row.try_get(1)?, notice: row.try_get(2)? })
+        Ok(Self { id: row.try_get(0)?, transaction: row.try_get(1)?, notice: row.try_get(2)?, place: row.try_get(3)? })
     }
 }
 
@@ -103,7 +109,12 @@ impl Seen {
         let ids: Vec<i64> = self.ids.keys().copied().collect();
         let values: [(&(dyn ToSql + Sync), Type); 3] =
             [(&horizon, Type::INT8), (&ids, Type::INT8_ARRAY), (&ROWS_MAX, Type::INT8)];
-        let news = rows.query(NEWS, &values).await?;
+        let sql = format!(
+            "SELECT id, transaction::text::bigint, notice, {} FROM usher.changes
+             WHERE transaction >= $1::bigint::text::xid8 AND id <> ALL ($2) ORDER BY id LIMIT $3",
+            Position::PLACE
+        );
+        let news = rows.query(&sql, &values).await?;
         news.iter().map(News::read).collect::<Result<_, _>>().map_err(postgres::Error::Query)
     }
 
@@ -151,7 +162,7 @@ mod tests {
     use super::*;
 
     fn row(id: i64, transaction: i64) -> News {
-        News { id, transaction, notice: format!("label s{id}") }
+        News { id, transaction, notice: format!("label s{id}"), place: 0 }
     }
 
     #[test]
