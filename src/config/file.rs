@@ -156,6 +156,8 @@ pub(super) struct Routing {
     pub(super) path_hosts: Written<List<String>>,
     /// What a host that nobody knows is answered.
     pub(super) unknown_host: Written<UnknownHost>,
+    /// What the hosts of a store that is switched off are answered.
+    pub(super) inactive_store: Written<InactiveStore>,
     /// The upstream that serves the administration.
     pub(super) admin_upstream: Written<String>,
     /// The upstream that serves the homepage.
@@ -173,6 +175,19 @@ pub(super) enum Www {
     Serve,
     /// Unknown.
     Off,
+}
+
+/// `routing.inactive_store`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum InactiveStore {
+    /// As an unknown host.
+    NotFound,
+    /// 410.
+    Gone,
+    /// 503.
+    Unavailable,
 }
 
 /// `routing.unknown_host`.

@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::upload::{BodyLimit, UploadError};
 use crate::{
     directory::CouldNotAsk,
-    routing::{AmbiguousPath, HostnameError, Refusal},
+    routing::{AmbiguousPath, Closed, HostnameError, Refusal},
     telemetry::{
         causes,
         outcome::{Limit, Outcome},
@@ -48,6 +48,8 @@ pub(super) enum Failure {
     AmbiguousPath(#[from] AmbiguousPath),
     #[error("{0}")]
     Unknown(Refusal),
+    #[error("{0}")]
+    Closed(Closed),
     #[error(transparent)]
     CouldNotAsk(#[from] CouldNotAsk),
     #[error("no app server could be reached")]
@@ -106,6 +108,8 @@ impl Failure {
             | Self::RequestBroken(_) => StatusCode::BAD_REQUEST,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Unknown(_) => StatusCode::NOT_FOUND,
+            Self::Closed(Closed::Gone) => StatusCode::GONE,
+            Self::Closed(Closed::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
             Self::CouldNotAsk(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotConnected(ConnectError::Draining) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotConnected(ConnectError::Timeout) | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -121,6 +125,7 @@ impl Failure {
         match self {
             Self::MethodRefused => Outcome::MethodRefused,
             Self::Unknown(_) => Outcome::UnknownHost,
+            Self::Closed(_) => Outcome::StoreInactive,
             Self::CouldNotAsk(_) => Outcome::DirectoryUnavailable,
             Self::NotConnected(ConnectError::Timeout) => Outcome::ConnectTimeout,
             Self::NotConnected(_) => Outcome::ConnectFailed,
@@ -160,6 +165,8 @@ impl Failure {
     /// One sentence for whoever sees the answer; never an internal.
     pub(super) fn public(&self) -> &'static str {
         match self.status() {
+            StatusCode::GONE => "This shop has closed.",
+            StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Closed(_)) => "This shop is closed at the moment.",
             StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::NotConnected(_)) => {
                 "The shop is being worked on. Please try again shortly."
             }
