@@ -1,8 +1,8 @@
 //! Host and path of a request, up to the decision whose it is: however a path is read, the decision is the same.
 
 use usher::routing::{
-    Authority, Host, Hostname, KeyRef, Path, PathHosts, RequestFacts, Route, Rules, Settings, UnknownHost,
-    UnroutableReason, WwwPolicy,
+    Authority, Host, Hostname, InactiveStore, KeyRef, Path, PathHosts, RequestFacts, Route, Rules, Settings,
+    UnknownHost, UnroutableReason, WwwPolicy,
 };
 
 /// The first line of the input is the value of a `Host` field, the second a target.
@@ -32,6 +32,7 @@ fn rules(path_hosts: PathHosts) -> Rules {
         path_prefix: "/store".into(),
         path_hosts,
         unknown_host: UnknownHost::Homepage,
+        inactive_store: InactiveStore::Unknown,
     })
 }
 

@@ -17,7 +17,7 @@ use crate::{
     admin,
     config::Config,
     database::{postgres, sqlite},
-    directory::{Directory, Feed, Keeper},
+    directory::{Directory, Feed, Keeper, OwnQueries, feed::Follow},
     lifecycle::{Drain, Readiness, Tasks, Termination},
     proxy::{self, BindError, Buffers, Listeners, ListeningSocket, Places, Roles, Scheme},
     routing::Rules,
@@ -61,6 +61,8 @@ pub struct App {
     admin: (TcpListener, admin::Parts),
     upstreams: Vec<Arc<Upstream>>,
     rows: Rows,
+    own_queries: Option<OwnQueries>,
+    follow: Follow,
     feed: Feed,
     keeper: Option<Keeper>,
     /// Tenants of the last run, which are served before the database has answered.
@@ -84,7 +86,8 @@ impl App {
         let certificates = files.certificates();
         let acceptor = acceptor(&config, &certificates)?;
         let rows = Rows::open(&config)?;
-        let directory = Directory::new(config.directory.clone(), rows.source(), Handle::current());
+        let source = rows.source(config.queries.clone());
+        let directory = Directory::new(config.directory.clone(), source, Handle::current());
         let (keeper, restored) = snapshot::restore(&config, &directory).await;
         let upstreams: Vec<_> = config.upstreams.iter().cloned().map(Upstream::new).map(Arc::new).collect();
         let metrics = Metrics::new(counts::labels(&upstreams));
@@ -93,7 +96,7 @@ impl App {
         let buffers = Buffers::new(config.proxy.buffers_max);
         counts::register(&metrics, &directory, &access_log, &buffers, &certificates);
         let readiness = Readiness::default();
-        let feed = Feed::new(directory.clone(), readiness.clone());
+        let feed = Feed::new(directory.clone(), readiness.clone(), &config.plan.watched);
         counts::register_feed(&metrics, feed.stats());
         Ok(Self {
             addresses,
@@ -103,6 +106,8 @@ impl App {
             admin: (admin_listener, admin_parts(config.admin, &readiness, metrics, &upstreams)),
             upstreams,
             rows,
+            own_queries: config.own_queries,
+            follow: config.follow,
             feed,
             keeper,
             restored,
@@ -138,14 +143,14 @@ impl App {
         if let Some(keeper) = self.keeper.clone() {
             tasks.spawn("snapshot", keeper.run());
         }
-        tasks.spawn("feed", self.rows.clone().follow(self.feed));
+        tasks.spawn("feed", self.rows.clone().follow(self.follow, self.feed));
         tasks.spawn("prober", upstream::probe(self.upstreams));
         let mut threads = Threads::start(self.workers, self.sockets, &drain)?;
         let ended = tokio::select! {
             () = end => Ok(()),
             service = tasks.failed() => Err(Error::Service(service)),
             worker = threads.failed() => Err(Error::Service(worker)),
-            error = self.rows.watch(waiting) => Err(error),
+            error = self.rows.watch(self.own_queries.as_ref(), waiting) => Err(error),
         };
         let _draining = self.readiness.hold("draining");
         tracing::info!(deadline = ?self.drain_timeout, "draining");
@@ -264,6 +269,9 @@ pub enum Error {
     /// The app's own tables have not these columns.
     #[error("the tables lack: {0}")]
     MissingColumns(String),
+    /// SQL of the user's own cannot be asked.
+    #[error("directory.queries cannot be asked: {0}")]
+    OwnQueries(String),
     /// The access log cannot be written.
     #[error("the access log cannot be written to {target}")]
     AccessLog {

@@ -9,11 +9,14 @@ use crate::{
     config::{self, Config},
     database::{
         migrations,
-        postgres::{self, Pool},
+        postgres::{self, Pool, Position},
         session::{self, Session},
         sqlite,
     },
-    directory::{Feed, PostgresSource, SqliteSource, TenantSource, feed},
+    directory::{
+        Feed, OwnQueries, PostgresSource, Queries, SqliteSource, TenantSource,
+        feed::{self, Follow},
+    },
     lifecycle::ReadinessGuard,
 };
 
@@ -27,6 +30,8 @@ pub(super) enum Rows {
         pool: Pool,
         /// Where edits are listened for.
         listen: Box<postgres::Settings>,
+        /// How new rows have to be, where some may come from replicas.
+        position: Option<Position>,
     },
     Sqlite(sqlite::Database),
 }
@@ -38,6 +43,7 @@ impl Rows {
             config::Database::Postgres(server) => Self::Postgres {
                 pool: Pool::new(server.clone())?,
                 listen: Box::new(config.listen.as_ref().unwrap_or(server).clone()),
+                position: (server.has_several_servers() || config.listen.is_some()).then(Position::default),
             },
             config::Database::Sqlite(path) => {
                 Self::Sqlite(sqlite::Database::open(path).map_err(|cause| Error::Sqlite { path: path.clone(), cause })?)
@@ -46,27 +52,40 @@ impl Rows {
     }
 
     /// The same as the directory asks it.
-    pub(super) fn source(&self) -> Arc<dyn TenantSource> {
+    pub(super) fn source(&self, queries: Queries) -> Arc<dyn TenantSource> {
         match self {
-            Self::Postgres { pool, .. } => Arc::new(PostgresSource::new(pool.clone())),
-            Self::Sqlite(database) => Arc::new(SqliteSource::new(database.clone())),
+            Self::Postgres { pool, position, .. } => {
+                Arc::new(PostgresSource::new(pool.clone(), queries, position.clone()))
+            }
+            Self::Sqlite(database) => Arc::new(SqliteSource::new(database.clone(), queries)),
         }
     }
 
     /// Follows the edits of the rows and never returns.
-    pub(super) async fn follow(self, feed: Feed) {
-        match self {
-            Self::Postgres { pool, listen } => feed::listen(feed, *listen, pool).await,
-            Self::Sqlite(file) => feed::watch(feed, file).await,
+    pub(super) async fn follow(self, how: Follow, feed: Feed) {
+        match (how, self) {
+            (Follow::Off, _) => feed.rest().await,
+            (Follow::Listen, Self::Postgres { pool, listen, position }) => {
+                feed::listen(feed, *listen, pool, position).await
+            }
+            (Follow::Poll(every), Self::Postgres { pool, position, .. }) => {
+                feed::poll(feed, pool, every, position).await
+            }
+            (_, Self::Sqlite(file)) => feed::watch(feed, file).await,
         }
     }
 
     /// What the look-ups read and the database has not; nothing, as it should be.
-    async fn lack(&self) -> Result<Option<Error>, session::Error> {
+    async fn lack(&self, own: Option<&OwnQueries>) -> Result<Option<Error>, session::Error> {
         let session = match self {
             Self::Postgres { pool, .. } => Session::postgres(pool).await?,
             Self::Sqlite(database) => Session::sqlite(database),
         };
+        if let Some(own) = own {
+            let faults = own.faults(&session).await?;
+            let faults: Vec<_> = faults.iter().map(|fault| format!("{}: {}", fault.query, fault.cause)).collect();
+            return Ok((!faults.is_empty()).then(|| Error::OwnQueries(faults.join("; "))));
+        }
         let tables = migrations::missing_tables(&session).await?;
         if !tables.is_empty() {
             return Ok(Some(Error::MissingTables(tables.join(", "))));
@@ -78,9 +97,9 @@ impl Rows {
 
     /// Asks until the database has answered once, then releases `waiting`. Returns only if it has not what look-ups read:
     /// without its tables usher would be ready and know nobody.
-    pub(super) async fn watch(&self, waiting: ReadinessGuard) -> Error {
+    pub(super) async fn watch(&self, own: Option<&OwnQueries>, waiting: ReadinessGuard) -> Error {
         loop {
-            match self.lack().await {
+            match self.lack(own).await {
                 Ok(None) => break,
                 Ok(Some(lack)) => return lack,
                 Err(error) => {

@@ -85,7 +85,7 @@ mod fixture {
     use super::*;
     use crate::{
         database::sqlite::Database,
-        routing::{Hostname, PathHosts, Settings, UnknownHost, WwwPolicy},
+        routing::{Hostname, InactiveStore, PathHosts, Settings, UnknownHost, WwwPolicy},
     };
 
     pub(super) fn rules() -> Rules {
@@ -100,6 +100,7 @@ mod fixture {
             path_prefix: "/store".into(),
             path_hosts: PathHosts::Loopback,
             unknown_host: UnknownHost::NotFound,
+            inactive_store: InactiveStore::Unknown,
         })
     }
 
@@ -108,7 +109,7 @@ mod fixture {
         let folder = tempfile::tempdir().unwrap();
         let session = Session::sqlite(&Database::create(&folder.path().join("usher.db")).unwrap());
         if sql.is_empty() {
-            migrations::run(&session).await.unwrap();
+            migrations::run(&session, &migrations::Plan::default()).await.unwrap();
         } else {
             session.batch(sql).await.unwrap();
         }

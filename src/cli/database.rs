@@ -32,6 +32,9 @@ pub(super) async fn session_for_migration(config: &Config) -> Result<Session, Fa
 
 /// The stores and domains in it.
 pub(super) async fn catalog(config: &Config) -> Result<Catalog, Failure> {
+    if config.own_queries.is_some() {
+        return Err(Failure::OwnTables);
+    }
     Ok(Catalog::open(session(config).await?, Rules::new(config.routing.clone())).await?)
 }
 
@@ -40,11 +43,11 @@ pub(super) fn source(config: &Config) -> Result<Box<dyn TenantSource>, Failure> 
     match &config.database {
         Database::Postgres(settings) => {
             let pool = Pool::new(settings.clone()).map_err(|error| unusable(config, error))?;
-            Ok(Box::new(PostgresSource::new(pool)))
+            Ok(Box::new(PostgresSource::new(pool, config.queries.clone(), None)))
         }
         Database::Sqlite(path) => {
             let file = sqlite::Database::open(path).map_err(|error| unusable(config, error))?;
-            Ok(Box::new(SqliteSource::new(file)))
+            Ok(Box::new(SqliteSource::new(file, config.queries.clone())))
         }
     }
 }

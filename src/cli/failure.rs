@@ -26,6 +26,11 @@ pub(crate) enum Failure {
     /// The tables could not be created.
     #[error("the tables could not be created")]
     Migrate(#[source] database::session::Error),
+    /// Stores and domains of an app whose tables are not the default ones.
+    #[error(
+        "stores and domains can be edited in the tables stores and store_domains only, and directory.queries reads others"
+    )]
+    OwnTables,
     /// A store or a domain.
     #[error(transparent)]
     Catalog(#[from] catalog::Error),
@@ -96,6 +101,7 @@ impl Failure {
                 "run it as the owner of the tables, or give the owner what `usher migrate --print` shows".into()
             }
             Self::Migrate(_) => "see what the database says; running it again does no harm".into(),
+            Self::OwnTables => "edit them as the app does".into(),
             Self::Catalog(error) => error.remedy(),
             Self::Host { .. } => "write a host and perhaps a path, as in `shop.example.com/cart`".into(),
             Self::NoAdmin { .. } => {

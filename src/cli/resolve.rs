@@ -6,8 +6,8 @@ use usher::{
     config::Config,
     directory::TenantSource,
     routing::{
-        AmbiguousPath, Authority, Decision, Destination, Host, HostnameError, KeyRef, Match, Path, Place, PlatformId,
-        RedirectTarget, RequestFacts, Route, Rules, Status, Subject, Tenant, decide,
+        AmbiguousPath, Authority, Closed, Decision, Destination, Host, HostnameError, KeyRef, Match, Path, Place,
+        PlatformId, RedirectTarget, RequestFacts, Route, Rules, Status, Subject, Tenant, decide,
     },
 };
 
@@ -168,12 +168,16 @@ fn conclude(config: &Config, decision: Decision<'_>, told: &mut Explanation) {
         Decision::Redirect(RedirectTarget::Url(url)) => {
             redirect(String::from_utf8_lossy(url.as_bytes()).into_owned(), shown, told)
         }
-        Decision::Refuse(_) => {
-            told.decision = "refuse";
-            told.status = Some(404);
-            told.step("decision", format!("404: {shown}"));
-        }
+        Decision::Close(Closed::Gone) => refuse(410, &shown, told),
+        Decision::Close(Closed::Unavailable) => refuse(503, &shown, told),
+        Decision::Refuse(_) => refuse(404, &shown, told),
     }
+}
+
+fn refuse(status: u16, shown: &str, told: &mut Explanation) {
+    told.decision = "refuse";
+    told.status = Some(status);
+    told.step("decision", format!("{status}: {shown}"));
 }
 
 fn redirect(location: String, shown: String, told: &mut Explanation) {
@@ -238,7 +242,7 @@ fn is_this_machine(host: &Host<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use usher::database::{migrations, session::Session, sqlite::Database};
-    use usher::directory::SqliteSource;
+    use usher::directory::{Queries, SqliteSource};
 
     use super::*;
 
@@ -249,7 +253,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::create(&folder.path().join("usher.db")).unwrap();
         let session = Session::sqlite(&database);
-        migrations::run(&session).await.unwrap();
+        migrations::run(&session, &migrations::Plan::default()).await.unwrap();
         session
             .batch(
                 "INSERT INTO stores (subdomain, name) VALUES ('store1', 'Shop Alpha');
@@ -260,7 +264,7 @@ mod tests {
             .unwrap();
         let config = Config::parse(CONFIG, "test", &|_| None).unwrap();
         let (host, path) = read(request).unwrap();
-        explain(&config, &SqliteSource::new(database), &host, &path).await.unwrap()
+        explain(&config, &SqliteSource::new(database, Queries::default()), &host, &path).await.unwrap()
     }
 
     #[tokio::test]

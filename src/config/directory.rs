@@ -7,10 +7,14 @@ use super::{
     database::{self, Located, Location},
     file,
     problems::{Refusal, Report},
+    queries::{self, LookUps},
     units::Timespan,
     written::Written,
 };
-use crate::{database::postgres, directory::Settings};
+use crate::{
+    database::{postgres, session::Dialect},
+    directory::{Settings, feed::Follow},
+};
 
 /// They take turns on one connection.
 const SQLITE_QUERIES_MAX: usize = 1;
@@ -23,10 +27,19 @@ pub(super) struct Resolved {
     pub(super) located: Option<Located>,
     /// Where edits are listened for, if elsewhere.
     pub(super) listen: Option<postgres::Settings>,
+    /// How edits become known.
+    pub(super) follow: Follow,
+    /// What is asked.
+    pub(super) look_ups: LookUps,
 }
 
-/// `[directory]` under so many `platforms`.
-pub(super) fn resolve(written: file::Directory, platforms: u16, env: Env<'_>, report: &mut Report<'_>) -> Resolved {
+/// `[directory]` under these platform domains.
+pub(super) fn resolve(
+    written: file::Directory,
+    platforms: &[String],
+    env: Env<'_>,
+    report: &mut Report<'_>,
+) -> Resolved {
     let location =
         Location { key: "directory.url", url: written.url, url_env: written.url_env, url_file: written.url_file };
     let listen_location = Location {
@@ -34,6 +47,12 @@ pub(super) fn resolve(written: file::Directory, platforms: u16, env: Env<'_>, re
         url: written.listen_url,
         url_env: written.listen_url_env,
         url_file: written.listen_url_file,
+    };
+    let poll_every = written.poll_every.or(Duration::from_secs(1));
+    let follow = match written.follow.or(file::Follow::Listen) {
+        file::Follow::Listen => Follow::Listen,
+        file::Follow::Poll => Follow::Poll(poll_every),
+        file::Follow::Off => Follow::Off,
     };
     let limits = Limits {
         connections_max: written.connections_max.into_value(),
@@ -57,7 +76,7 @@ pub(super) fn resolve(written: file::Directory, platforms: u16, env: Env<'_>, re
         loads_max: written.loads_max.or(256),
         known_loads_max: written.known_loads_max.or(16_384),
         queries_max: SQLITE_QUERIES_MAX,
-        platforms,
+        platforms: u16::try_from(platforms.len()).unwrap_or(u16::MAX),
     };
     let mut located = database::locate(location, env, report);
     if let Some(Located { database: Database::Postgres(server), .. }) = &mut located {
@@ -65,9 +84,14 @@ pub(super) fn resolve(written: file::Directory, platforms: u16, env: Env<'_>, re
         settings.queries_max = server.connections_max;
         warn_of_idle_wait(settings.lookup_timeout, lookup_span, server, report);
     }
+    let dialect = match &located {
+        Some(Located { database: Database::Sqlite(_), .. }) => Dialect::Sqlite,
+        _ => Dialect::Postgres,
+    };
+    let look_ups = queries::resolve(written.queries, written.watch, (dialect, follow, platforms), report);
     let mut listen = database::locate_listener(listen_location, env, report);
     listen.iter_mut().for_each(|server| limits.apply(server));
-    Resolved { settings, located, listen }
+    Resolved { settings, located, listen, follow, look_ups }
 }
 
 /// The keys that concern PostgreSQL alone. What they leave open is as the URL says, or the pool's own default.

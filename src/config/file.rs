@@ -156,6 +156,8 @@ pub(super) struct Routing {
     pub(super) path_hosts: Written<List<String>>,
     /// What a host that nobody knows is answered.
     pub(super) unknown_host: Written<UnknownHost>,
+    /// What the hosts of a store that is switched off are answered.
+    pub(super) inactive_store: Written<InactiveStore>,
     /// The upstream that serves the administration.
     pub(super) admin_upstream: Written<String>,
     /// The upstream that serves the homepage.
@@ -173,6 +175,19 @@ pub(super) enum Www {
     Serve,
     /// Unknown.
     Off,
+}
+
+/// `routing.inactive_store`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum InactiveStore {
+    /// As an unknown host.
+    NotFound,
+    /// 410.
+    Gone,
+    /// 503.
+    Unavailable,
 }
 
 /// `routing.unknown_host`.
@@ -196,12 +211,20 @@ pub(super) struct Directory {
     pub(super) url_env: Written<String>,
     /// A file that holds the URL.
     pub(super) url_file: Written<String>,
+    /// How edits become known.
+    pub(super) follow: Written<Follow>,
+    /// Between two looks for edits, with `follow = "poll"`.
+    pub(super) poll_every: Written<Timespan<100>>,
     /// Where edits are listened for, if elsewhere: the server itself behind a pooler, the primary of replicas.
     pub(super) listen_url: Written<Secret>,
     /// The name of an environment variable that holds `listen_url`.
     pub(super) listen_url_env: Written<String>,
     /// A file that holds `listen_url`.
     pub(super) listen_url_file: Written<String>,
+    /// SQL in place of that for the tables `stores` and `store_domains`.
+    pub(super) queries: Written<Section<OwnQueries>>,
+    /// The tables that these queries read, whose edits are told.
+    pub(super) watch: Written<List<Section<Watch>>>,
     /// Connections to PostgreSQL; further queries wait for `wait_timeout`.
     pub(super) connections_max: Written<Count<1, 1000>>,
     /// For a connection to PostgreSQL to be opened, TLS and authentication included.
@@ -232,6 +255,45 @@ pub(super) struct Directory {
     pub(super) loads_max: Written<Count<1, 100_000>>,
     /// The same for hosts that were found before; strangers take nothing of it.
     pub(super) known_loads_max: Written<Count<1, 1_000_000>>,
+}
+
+/// `[directory.queries]`. Their rows have `store_id`, and perhaps `is_active` and `is_verified`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct OwnQueries {
+    /// Takes a custom domain as `$1`. Unset: nobody has one.
+    pub(super) custom_domain: Option<String>,
+    /// Takes a label as `$1`, and its platform domain as `$2`. Unset: nobody has one.
+    pub(super) label: Option<String>,
+}
+
+/// `[[directory.watch]]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Watch {
+    /// The table, as SQL names it. Required.
+    pub(super) table: Written<String>,
+    /// The columns that the queries read; an edit of others is not told.
+    pub(super) columns: Vec<String>,
+    /// The column with a custom domain.
+    pub(super) domain: Option<String>,
+    /// The column with a label.
+    pub(super) label: Option<String>,
+    /// The column with a store's id. Where none of the three is set, an edit concerns everything.
+    pub(super) tenant: Option<String>,
+}
+
+/// `directory.follow`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum Follow {
+    /// Triggers tell of them at once.
+    Listen,
+    /// Triggers keep them in `usher.changes`, and usher asks.
+    Poll,
+    /// They show when what is held is no longer fresh.
+    Off,
 }
 
 /// `[upstreams.NAME]`.

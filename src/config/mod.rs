@@ -12,6 +12,7 @@ mod listen;
 mod log;
 mod probes;
 mod problems;
+mod queries;
 mod read;
 mod resolve;
 mod routing;
@@ -54,6 +55,14 @@ pub struct Config {
     pub database_origin: String,
     /// `[directory]`: where edits are listened for, if elsewhere than where the rows are read.
     pub listen: Option<crate::database::postgres::Settings>,
+    /// `[directory]`: what is asked of the database.
+    pub queries: crate::directory::Queries,
+    /// `[directory.queries]`: the same as it was written, where it was.
+    pub own_queries: Option<crate::directory::OwnQueries>,
+    /// `[directory]`: what `usher migrate` sees to.
+    pub plan: crate::database::migrations::Plan,
+    /// `[directory]`: how edits become known.
+    pub follow: crate::directory::feed::Follow,
     /// `[upstreams.*]`; `default` exists always.
     pub upstreams: Vec<upstream::Settings>,
     /// Index into `upstreams` for admin requests.

@@ -16,10 +16,10 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
     let tls = tls::resolve(file.tls.0, https.filter(|_| !proxy.https.is_empty()), report);
     let admin = admin::resolve(file.admin.0, &[&proxy.http[..], &proxy.https].concat(), env, report);
     let routing = routing::resolve(file.routing.0, report);
-    let platforms = u16::try_from(routing.platform_domains.len()).unwrap_or(u16::MAX);
+    let platforms: Vec<_> = routing.platform_domains.iter().map(ToString::to_string).collect();
     let snapshot = mem::take(&mut file.directory.0.snapshot).given().map(|path| PathBuf::from(path.into_inner()));
-    let directory::Resolved { settings: directory, located, listen } =
-        directory::resolve(file.directory.0, platforms, env, report);
+    let directory::Resolved { settings: directory, located, listen, follow, look_ups } =
+        directory::resolve(file.directory.0, &platforms, env, report);
     let upstreams = upstreams::resolve(file.upstreams, report);
     let (log, access_log) = log::resolve(file.log.0, report);
     let domains = domains::resolve(file.domains.0, report);
@@ -38,6 +38,10 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
         database,
         database_origin,
         listen,
+        queries: look_ups.queries,
+        own_queries: look_ups.own,
+        plan: look_ups.plan,
+        follow,
         upstreams,
         admin_upstream,
         homepage_upstream,

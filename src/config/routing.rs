@@ -11,7 +11,7 @@ use super::{
     problems::{Refusal, Report},
     written::{List, Written},
 };
-use crate::routing::{self, Host, Hostname, Label, PathHosts, Settings, WwwPolicy};
+use crate::routing::{self, Closed, Host, Hostname, InactiveStore, Label, PathHosts, Settings, WwwPolicy};
 
 pub(super) fn resolve(written: file::Routing, report: &mut Report<'_>) -> Settings {
     let platform_domains = platform_domains(written.platform_domains, report);
@@ -31,6 +31,7 @@ pub(super) fn resolve(written: file::Routing, report: &mut Report<'_>) -> Settin
         path_prefix,
         path_hosts: path_hosts(written.path_hosts, report),
         unknown_host: unknown_host(written.unknown_host, report),
+        inactive_store: written.inactive_store.or(InactiveStore::Unknown),
     }
 }
 
@@ -192,6 +193,16 @@ fn redirect_target(text: &str) -> Result<HeaderValue, Refusal> {
         return Err(refusal("has a user name or password, which every visitor would see"));
     }
     HeaderValue::from_str(text).map_err(|_| refusal("cannot stand in a header"))
+}
+
+impl From<file::InactiveStore> for InactiveStore {
+    fn from(written: file::InactiveStore) -> Self {
+        match written {
+            file::InactiveStore::NotFound => Self::Unknown,
+            file::InactiveStore::Gone => Self::Closed(Closed::Gone),
+            file::InactiveStore::Unavailable => Self::Closed(Closed::Unavailable),
+        }
+    }
 }
 
 impl From<Www> for WwwPolicy {

@@ -75,7 +75,7 @@ impl Folder {
 
 async fn create_rows(file: &Path) -> Result<(), Error> {
     let session = Session::sqlite(&sqlite::Database::create(file)?);
-    migrations::run(&session).await?;
+    migrations::run(&session, &migrations::Plan::default()).await?;
     session.batch(EXAMPLE_ROWS).await?;
     Ok(())
 }

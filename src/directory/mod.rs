@@ -13,6 +13,7 @@ mod flights;
 mod loads;
 mod marks;
 mod names;
+mod own;
 mod postgres;
 mod queries;
 mod reader;
@@ -34,7 +35,9 @@ use std::{
 
 pub use change::Change;
 pub use feed::{Feed, FeedStats};
+pub use own::{OwnQueries, QueryFault};
 pub use postgres::PostgresSource;
+pub use queries::Queries;
 pub use reader::Reader;
 pub use settings::Settings;
 pub use snapshot::{Keeper, Restored, SnapshotError};

@@ -2,57 +2,70 @@
 
 use std::collections::HashMap;
 
-use tokio_postgres::types::Type;
+use tokio_postgres::{
+    Row as PostgresRow,
+    types::{ToSql, Type},
+};
 
 use super::{
     Answer, Blame, BoxFuture, EachName, SourceError, TenantSource,
-    queries::{self, Row},
+    queries::{self, Queries, Row},
 };
 use crate::{
-    database::postgres::{self, Pool},
+    database::postgres::{self, Pool, Position},
     routing::{KeyRef, TenantKey},
 };
 
-/// Reads `stores` and `store_domains` through a pool, whose deadlines are the source's own.
+/// Asks through a pool, whose deadlines are the source's own.
 pub struct PostgresSource {
     pool: Pool,
+    queries: Queries,
+    /// Where some of the servers may be behind what has been told.
+    position: Option<Position>,
 }
 
 impl PostgresSource {
-    /// Reads through `pool`.
-    pub fn new(pool: Pool) -> Self {
-        Self { pool }
+    /// Asks `queries` through `pool`; of servers that have come to `position`, where there are replicas.
+    pub fn new(pool: Pool, queries: Queries, position: Option<Position>) -> Self {
+        Self { pool, queries, position }
+    }
+
+    async fn ask(&self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<PostgresRow>, SourceError> {
+        self.pool.query_since(self.position.as_ref(), sql, values).await.map_err(not_asked)
     }
 
     async fn find(&self, key: &TenantKey) -> Answer {
-        let (sql, name) = queries::statement(key);
-        let rows = self.pool.query(sql, &[(&name, Type::TEXT)]).await.map_err(not_asked)?;
+        let Some((sql, name)) = self.queries.statement(key) else { return Ok(None) };
+        let rows = self.ask(sql, &[(&&*name, Type::TEXT)]).await?;
         rows.first().map(|row| read(row, 0)?.tenant()).transpose()
     }
 
     /// One query for the domains and one for the labels.
     async fn find_many(&self, keys: &[TenantKey]) -> Result<Vec<Answer>, SourceError> {
-        let statements: Vec<_> = keys.iter().map(queries::statement).collect();
+        let statements: Vec<_> = keys.iter().map(|key| self.queries.statement(key)).collect();
         let mut names_by_statement: HashMap<&str, Vec<&str>> = HashMap::new();
-        for (sql, name) in &statements {
-            names_by_statement.entry(sql).or_default().push(name);
+        for (sql, name) in statements.iter().flatten() {
+            names_by_statement.entry(*sql).or_default().push(name);
         }
-        let mut found = HashMap::with_capacity(keys.len());
+        let mut found: HashMap<&str, HashMap<String, PostgresRow>> = HashMap::new();
         for (sql, names) in names_by_statement {
-            let rows =
-                self.pool.query(&queries::of_many(sql), &[(&names, Type::TEXT_ARRAY)]).await.map_err(not_asked)?;
-            for row in rows {
-                found.insert((sql, row.try_get::<_, String>(0).map_err(unreadable)?), row);
-            }
+            let rows = self.ask(&queries::of_many(sql), &[(&names, Type::TEXT_ARRAY)]).await?;
+            let named = rows.into_iter().map(|row| Ok((row.try_get(0).map_err(unreadable)?, row)));
+            found.insert(sql, named.collect::<Result<_, SourceError>>()?);
         }
-        let answer = |(sql, name): &(&'static str, &str)| {
-            found.get(&(*sql, (*name).to_owned())).map(|row| read(row, 1)?.tenant()).transpose()
-        };
-        Ok(statements.iter().map(answer).collect())
+        let rows = statements.iter().map(|statement| {
+            let (sql, name) = statement.as_ref()?;
+            found.get(*sql)?.get(&**name)
+        });
+        Ok(rows.map(|row| row.map(|row| read(row, 1)?.tenant()).transpose()).collect())
     }
 
-    /// Both kinds, until `each` wants no more.
+    /// Both kinds, until `each` wants no more. SQL of the user's own does not tell by which names it would find something,
+    /// and a replica may not have the newest ones.
     async fn scan_names(&self, each: &EachName<'_>) -> Result<bool, SourceError> {
+        if self.queries.are_own() || self.position.is_some() {
+            return Ok(false);
+        }
         let domain = |name: &str| each(KeyRef::CustomDomain(name));
         let label = |label: &str| each(KeyRef::Label { platform: None, label });
         self.pool.scan(queries::DOMAINS, |row| Ok(domain(row.try_get(0)?))).await.map_err(not_asked)?;
@@ -85,7 +98,7 @@ fn unreadable(error: tokio_postgres::Error) -> SourceError {
 }
 
 /// The columns from `first` on.
-fn read(row: &tokio_postgres::Row, first: usize) -> Result<Row, SourceError> {
+fn read(row: &PostgresRow, first: usize) -> Result<Row, SourceError> {
     let truth =
         |column: usize| Ok(row.try_get::<_, Option<bool>>(first + column).map_err(unreadable)?.unwrap_or(false));
     Ok(Row {

@@ -1,30 +1,120 @@
-//! What is asked of the tables, the same over PostgreSQL and SQLite: one row of id, store active, domain active, domain verified.
+//! What is asked of the database: the default tables, the same over PostgreSQL and SQLite, or SQL of the user's own.
 //!
-//! People write names as they like; they are compared as the wire has them. The migrations make an index on each expression.
+//! A statement has one value, the name, and brings one row: store id, store active, domain active, domain verified. People write
+//! names as they like; they are compared as the wire has them. The migrations make an index on each expression.
 
-use super::{Blame, SourceError};
-use crate::routing::{KeyRef, Status, Tenant, TenantId, TenantKey};
+use std::{borrow::Cow, sync::Arc};
+
+use super::{Blame, OwnQueries, SourceError};
+use crate::{
+    database::session::Dialect,
+    routing::{KeyRef, PlatformId, Status, Tenant, TenantId, TenantKey},
+};
 
 /// Where several rows come to the same name, the one spelled exactly so counts, else the oldest.
 const CUSTOM_DOMAIN: &str = "\
-SELECT CAST(s.id AS TEXT), s.is_active, d.is_active, d.is_verified
+SELECT CAST(s.id AS TEXT) AS store_id, s.is_active AS is_active, d.is_active AS domain_is_active, d.is_verified AS is_verified
 FROM store_domains d JOIN stores s ON s.id = d.store_id
 WHERE lower(rtrim(d.domain, '.')) = $1
 ORDER BY (d.domain = $1) DESC, d.id LIMIT 1";
 
 /// A store's own label needs no proof of ownership.
 const LABEL: &str = "\
-SELECT CAST(id AS TEXT), is_active, TRUE, TRUE
+SELECT CAST(id AS TEXT) AS store_id, is_active, TRUE, TRUE
 FROM stores
 WHERE lower(subdomain) = $1
 ORDER BY (subdomain = $1) DESC, id LIMIT 1";
 
-/// The statement that answers `key`, and its only value.
-pub(super) fn statement(key: &TenantKey) -> (&'static str, &str) {
-    match key.as_ref() {
-        KeyRef::CustomDomain(domain) => (CUSTOM_DOMAIN, domain),
-        KeyRef::Label { label, .. } => (LABEL, label),
+/// The statements that answer the keys; a cheap clone.
+#[derive(Clone, Debug)]
+pub struct Queries {
+    custom_domain: Option<Arc<str>>,
+    label: Option<Label>,
+    are_own: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Label {
+    sql: Arc<str>,
+    /// Where the platform domain matters the value is `label.platform`, and the statement takes it apart.
+    platforms: Option<Arc<[String]>>,
+}
+
+impl Default for Queries {
+    fn default() -> Self {
+        let label = Label { sql: LABEL.into(), platforms: None };
+        Self { custom_domain: Some(CUSTOM_DOMAIN.into()), label: Some(label), are_own: false }
     }
+}
+
+impl Queries {
+    /// The user's own SQL, under these platform domains in their order.
+    pub fn own(own: &OwnQueries, dialect: Dialect, platforms: &[String]) -> Self {
+        let label = |sql: &String| match sql.contains("$2") {
+            false => Label { sql: read_by_name(sql, dialect).into(), platforms: None },
+            true => Label {
+                sql: read_by_name(&taking_apart(sql, dialect), dialect).into(),
+                platforms: Some(platforms.into()),
+            },
+        };
+        Self {
+            custom_domain: own.custom_domain.as_ref().map(|sql| read_by_name(sql, dialect).into()),
+            label: own.label.as_ref().map(label),
+            are_own: true,
+        }
+    }
+
+    /// Whether they read other tables than the default ones.
+    pub(super) fn are_own(&self) -> bool {
+        self.are_own
+    }
+
+    /// The statement that answers `key`, and its only value; nothing where no key of its kind exists.
+    pub(super) fn statement<'a>(&'a self, key: &'a TenantKey) -> Option<(&'a str, Cow<'a, str>)> {
+        match key.as_ref() {
+            KeyRef::CustomDomain(domain) => Some((self.custom_domain.as_deref()?, domain.into())),
+            KeyRef::Label { label, platform } => {
+                let query = self.label.as_ref()?;
+                Some((&*query.sql, query.value(label, platform)))
+            }
+        }
+    }
+}
+
+impl Label {
+    fn value<'a>(&self, label: &'a str, platform: Option<PlatformId>) -> Cow<'a, str> {
+        let Some(platforms) = &self.platforms else { return label.into() };
+        let platform = platform.and_then(|PlatformId(position)| platforms.get(usize::from(position)));
+        format!("{label}.{}", platform.map_or("", String::as_str)).into()
+    }
+}
+
+/// The user's own statement with its columns in the order of a [`Row`]. A column that it has not got stands for true; PostgreSQL
+/// finds them by name in the row as JSON, for SQLite they are found when the row is read.
+fn read_by_name(sql: &str, dialect: Dialect) -> String {
+    let sql = sql.trim().trim_end_matches(';');
+    let flag = |name| {
+        format!("CASE WHEN r ? '{name}' THEN coalesce(CAST(r ->> '{name}' AS boolean), FALSE) ELSE TRUE END AS {name}")
+    };
+    match dialect {
+        Dialect::Sqlite => format!("SELECT * FROM (\n{sql}\n) AS own WHERE store_id IS NOT NULL LIMIT 1"),
+        Dialect::Postgres => format!(
+            "SELECT r ->> 'store_id' AS store_id, {}, TRUE, {} FROM (SELECT to_jsonb(own) AS r FROM (\n{sql}\n) AS own) AS own
+             WHERE r ->> 'store_id' IS NOT NULL LIMIT 1",
+            flag("is_active"),
+            flag("is_verified")
+        ),
+    }
+}
+
+/// The statement with label and platform domain cut out of its one value; labels have no dots.
+fn taking_apart(sql: &str, dialect: Dialect) -> String {
+    let (label, platform) = match dialect {
+        Dialect::Postgres => ("split_part($1, '.', 1)", "nullif(substr($1, strpos($1, '.') + 1), '')"),
+        Dialect::Sqlite => ("substr($1, 1, instr($1, '.') - 1)", "nullif(substr($1, instr($1, '.') + 1), '')"),
+    };
+    // The second name first: the other one stands in what takes its place.
+    sql.replace("$2", "$platform").replace("$1", label).replace("$platform", platform)
 }
 
 /// The statement that answers many names at once, those in the array that is its only value: each of them by the index, as
@@ -66,5 +156,40 @@ impl Row {
             (true, true, false) => Status::DomainUnverified,
             (true, true, true) => Status::Active,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLATFORM: KeyRef<'static> = KeyRef::Label { platform: Some(PlatformId(1)), label: "shop" };
+
+    fn own(custom_domain: Option<&str>, label: Option<&str>) -> Queries {
+        let own = OwnQueries { custom_domain: custom_domain.map(str::to_owned), label: label.map(str::to_owned) };
+        Queries::own(&own, Dialect::Postgres, &["a.com".into(), "b.com".into()])
+    }
+
+    #[test]
+    fn what_is_left_out_finds_nobody() {
+        let queries = own(Some("SELECT store_id FROM t WHERE domain = $1;"), None);
+        assert!(queries.statement(&PLATFORM.into()).is_none());
+        let key = KeyRef::CustomDomain("x.com").into();
+        let (sql, value) = queries.statement(&key).unwrap();
+        assert!(sql.contains("\nSELECT store_id FROM t WHERE domain = $1\n"), "{sql}");
+        assert_eq!(value, "x.com");
+    }
+
+    #[test]
+    fn a_label_brings_its_platform_domain_where_that_is_asked_for() {
+        let plain = own(None, Some("SELECT 1 AS store_id WHERE 'shop' = $1"));
+        assert_eq!(plain.statement(&PLATFORM.into()).unwrap().1, "shop");
+        let both = own(None, Some("SELECT 1 AS store_id WHERE 'shop' = $1 AND 'b.com' = $2"));
+        let key = PLATFORM.into();
+        let (sql, value) = both.statement(&key).unwrap();
+        assert_eq!(value, "shop.b.com");
+        assert!(sql.contains("'shop' = split_part($1, '.', 1)") && !sql.contains("$2"), "{sql}");
+        let nowhere = KeyRef::Label { platform: None, label: "shop" }.into();
+        assert_eq!(both.statement(&nowhere).unwrap().1, "shop.");
     }
 }

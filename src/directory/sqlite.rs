@@ -6,28 +6,29 @@ use rusqlite::{Connection, OptionalExtension, types::ValueRef};
 
 use super::{
     Answer, Blame, BoxFuture, SourceError, TenantSource,
-    queries::{self, Row},
+    queries::{Queries, Row},
 };
 use crate::{database::sqlite::Database, routing::TenantKey};
 
 /// For the turn on the connection and the query; as long as a request waits by default.
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// Reads `stores` and `store_domains` from a file.
+/// Asks a file.
 pub struct SqliteSource {
     database: Database,
+    queries: Queries,
 }
 
 impl SqliteSource {
-    /// Reads from `database`.
-    pub fn new(database: Database) -> Self {
-        Self { database }
+    /// Asks `queries` of `database`.
+    pub fn new(database: Database, queries: Queries) -> Self {
+        Self { database, queries }
     }
 
     async fn find(&self, key: &TenantKey) -> Answer {
-        let (sql, name) = queries::statement(key);
-        let name = name.to_owned();
-        let query = self.database.run(move |connection| row(connection, sql, &name));
+        let Some((sql, name)) = self.queries.statement(key) else { return Ok(None) };
+        let (sql, name) = (sql.to_owned(), name.into_owned());
+        let query = self.database.run(move |connection| row(connection, &sql, &name));
         let row = tokio::time::timeout(DEADLINE, query)
             .await
             .map_err(|elapsed| SourceError {
@@ -50,17 +51,33 @@ impl TenantSource for SqliteSource {
     }
 }
 
+/// Columns are found by their names; one that is not there stands for true.
 fn row(connection: &Connection, sql: &str, name: &str) -> rusqlite::Result<Option<Row>> {
     let mut statement = connection.prepare_cached(sql)?;
+    let id = statement.column_index("store_id")?;
+    let [store, domain, verified] =
+        ["is_active", "domain_is_active", "is_verified"].map(|name| statement.column_index(name).ok());
+    let flag = |row: &rusqlite::Row<'_>, column: Option<usize>| match column {
+        None => Ok(true),
+        Some(column) => row.get_ref(column).map(is_true),
+    };
     let read = |row: &rusqlite::Row<'_>| {
         Ok(Row {
-            id: row.get(0)?,
-            store_active: is_true(row.get_ref(1)?),
-            domain_active: is_true(row.get_ref(2)?),
-            domain_verified: is_true(row.get_ref(3)?),
+            id: id_text(row.get_ref(id)?)?,
+            store_active: flag(row, store)?,
+            domain_active: flag(row, domain)?,
+            domain_verified: flag(row, verified)?,
         })
     };
     statement.query_row([name], read).optional()
+}
+
+/// Keys of the app may be numbers.
+fn id_text(value: ValueRef<'_>) -> rusqlite::Result<String> {
+    match value {
+        ValueRef::Integer(number) => Ok(number.to_string()),
+        value => Ok(value.as_str().map(str::to_owned)?),
+    }
 }
 
 /// SQLite has no type for truth: programs write 1, `true` or `t`.
@@ -94,7 +111,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let database = Database::create(&folder.path().join("usher.db")).unwrap();
             database.run(move |connection| connection.execute_batch(&format!("{TABLES}{rows}"))).await.unwrap();
-            Self { source: SqliteSource::new(database), _folder: folder }
+            Self { source: SqliteSource::new(database, Queries::default()), _folder: folder }
         }
 
         async fn load(&self, key: KeyRef<'_>) -> Result<Option<(String, Status)>, SourceError> {
@@ -178,7 +195,8 @@ mod tests {
     async fn every_query_is_answered_by_an_index() {
         let tables = Fixture::new("").await;
         for key in [KeyRef::CustomDomain("x"), KeyRef::Label { platform: None, label: "x" }] {
-            let (sql, _) = queries::statement(&key.into());
+            let key = key.into();
+            let sql = tables.source.queries.statement(&key).unwrap().0.to_owned();
             let plan = tables.source.database.run(move |connection| {
                 let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
                 let rows = statement.query_map(["x"], |row| row.get::<_, String>(3))?;

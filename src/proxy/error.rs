@@ -7,7 +7,7 @@ use http::StatusCode;
 use super::upload::{BodyLimit, UploadError};
 use crate::{
     directory::CouldNotAsk,
-    routing::{AmbiguousPath, HostnameError, Refusal},
+    routing::{AmbiguousPath, Closed, HostnameError, Refusal},
     telemetry::{
         causes,
         outcome::{Limit, Outcome},
@@ -50,6 +50,8 @@ pub(super) enum Failure {
     AmbiguousPath(#[from] AmbiguousPath),
     #[error("{0}")]
     Unknown(Refusal),
+    #[error("{0}")]
+    Closed(Closed),
     #[error(transparent)]
     CouldNotAsk(#[from] CouldNotAsk),
     #[error(transparent)]
@@ -119,6 +121,8 @@ impl Failure {
             | Self::RequestBroken(_) => StatusCode::BAD_REQUEST,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Unknown(_) => StatusCode::NOT_FOUND,
+            Self::Closed(Closed::Gone) => StatusCode::GONE,
+            Self::Closed(Closed::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
             Self::CouldNotAsk(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotConnected(ConnectError::Draining | ConnectError::Full) | Self::StoreFull(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -136,6 +140,7 @@ impl Failure {
         match self {
             Self::MethodRefused => Outcome::MethodRefused,
             Self::Unknown(_) => Outcome::UnknownHost,
+            Self::Closed(_) => Outcome::StoreInactive,
             Self::CouldNotAsk(_) => Outcome::DirectoryUnavailable,
             Self::NotConnected(ConnectError::Full) => Outcome::Overloaded,
             Self::StoreFull(_) => Outcome::Limited,
@@ -185,6 +190,8 @@ impl Failure {
     /// One sentence for whoever sees the answer; never an internal.
     pub(super) fn public(&self) -> &'static str {
         match self.status() {
+            StatusCode::GONE => "This shop has closed.",
+            StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Closed(_)) => "This shop is closed at the moment.",
             StatusCode::SERVICE_UNAVAILABLE if !matches!(self, Self::CouldNotAsk(_)) => {
                 "The shop cannot take more visitors at the moment. Please try again shortly."
             }

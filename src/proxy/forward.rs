@@ -38,6 +38,7 @@ pub(super) async fn forward(
     let destination = match decide(&worker.rules, subject) {
         Decision::Forward(destination) => destination,
         Decision::Redirect(to) => return answer::redirect(to, &facts, &request, exchange),
+        Decision::Close(closed) => return Err(Failure::Closed(closed)),
         Decision::Refuse(refusal) => return Err(Failure::Unknown(refusal)),
     };
     let host = facts.forwarded();

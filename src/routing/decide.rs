@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::{
-    KeyRef, Match, PathPrefix, Route, Rules, Status, Tenant, TenantId, UnknownHost, UnroutableReason, WwwPolicy,
+    Closed, InactiveStore, KeyRef, Match, PathPrefix, Route, Rules, Status, Tenant, TenantId, UnknownHost,
+    UnroutableReason, WwwPolicy,
 };
 
 /// A route together with what the directory said of it.
@@ -39,6 +40,8 @@ pub enum Decision<'a> {
     Forward(Destination),
     /// 308 to another place.
     Redirect(RedirectTarget<'a>),
+    /// 410 or 503: the store is switched off.
+    Close(Closed),
     /// 404: unknown to the public; the reason is for the log.
     Refuse(Refusal),
 }
@@ -76,8 +79,18 @@ impl fmt::Display for Decision<'_> {
             Self::Redirect(RedirectTarget::Url(url)) => {
                 write!(f, "redirect to {}", String::from_utf8_lossy(url.as_bytes()))
             }
+            Self::Close(closed) => closed.fmt(f),
             Self::Refuse(refusal) => write!(f, "unknown: {refusal}"),
         }
+    }
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gone => "store is inactive, and said to be gone",
+            Self::Unavailable => "store is inactive, and said to be closed for a while",
+        })
     }
 }
 
@@ -104,8 +117,12 @@ impl fmt::Display for Refusal {
 
 /// Applies the rules to what is known.
 pub fn decide<'a>(rules: &Rules, subject: Subject<'a>) -> Decision<'a> {
-    if let Some(refusal) = subject.refusal() {
-        return refuse(rules, &subject.route, refusal);
+    match (subject.refusal(), rules.settings().inactive_store) {
+        (None, _) => {}
+        (Some(Refusal::Inactive(Status::StoreInactive)), InactiveStore::Closed(closed)) => {
+            return Decision::Close(closed);
+        }
+        (Some(refusal), _) => return refuse(rules, &subject.route, refusal),
     }
     let Subject { route, tenant, apex } = subject;
     match route {

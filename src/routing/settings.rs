@@ -27,6 +27,8 @@ pub struct Settings {
     pub path_hosts: PathHosts,
     /// What an unknown host is answered.
     pub unknown_host: UnknownHost,
+    /// What the hosts of a store that is switched off are answered.
+    pub inactive_store: InactiveStore,
 }
 
 /// `routing.www`: what becomes of `www.d` without a row of its own where `d` is known.
@@ -49,6 +51,24 @@ pub enum UnknownHost {
     Homepage,
     /// A redirect to this absolute URL.
     Redirect(http::HeaderValue),
+}
+
+/// `routing.inactive_store`: what the hosts of a store that is switched off are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InactiveStore {
+    /// As an unknown host.
+    Unknown,
+    /// A page.
+    Closed(Closed),
+}
+
+/// How a store is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// For good (410).
+    Gone,
+    /// For a while (503).
+    Unavailable,
 }
 
 /// `routing.path_hosts`: where the path prefix names a tenant.

@@ -20,6 +20,7 @@ pub(super) fn settings() -> Settings {
         path_prefix: "/store".into(),
         path_hosts: PathHosts::Loopback,
         unknown_host: UnknownHost::NotFound,
+        inactive_store: InactiveStore::Unknown,
     }
 }
 
@@ -333,6 +334,28 @@ fn unknown_hosts_may_be_shown_the_homepage_but_not_its_administration() {
             ("admin.brand.com/admin/x", "unknown: an admin path on an unknown host"),
         ],
     );
+}
+
+#[test]
+fn a_store_that_is_switched_off_may_be_told_apart_from_one_that_nobody_knows() {
+    for (closed, told) in [
+        (Closed::Gone, "store is inactive, and said to be gone"),
+        (Closed::Unavailable, "store is inactive, and said to be closed for a while"),
+    ] {
+        let inactive_store = InactiveStore::Closed(closed);
+        let settings = Settings { inactive_store, unknown_host: UnknownHost::Homepage, ..settings() };
+        expect_with(
+            &settings,
+            &[
+                ("closed.com/", told),
+                ("closed.com/admin", told),
+                ("closed.platform.com/p", told),
+                ("localhost/store/closed/", told),
+                ("off.com/p", HOMEPAGE),
+                ("nosuch.com/p", HOMEPAGE),
+            ],
+        );
+    }
 }
 
 #[test]

@@ -10,6 +10,8 @@ pub enum Outcome {
     Redirected,
     /// The host is unknown, inactive or unverified (404).
     UnknownHost,
+    /// The store is switched off, and `routing.inactive_store` says so (410, 503).
+    StoreInactive,
     /// The request was ambiguous or malformed (400, 414, 431).
     BadRequest,
     /// The method is not served (405).
@@ -44,6 +46,7 @@ impl Outcome {
         Self::Ok,
         Self::Redirected,
         Self::UnknownHost,
+        Self::StoreInactive,
         Self::BadRequest,
         Self::MethodRefused,
         Self::Limited,
@@ -65,6 +68,7 @@ impl Outcome {
             Self::Ok => "ok",
             Self::Redirected => "redirected",
             Self::UnknownHost => "unknown_host",
+            Self::StoreInactive => "store_inactive",
             Self::BadRequest => "bad_request",
             Self::MethodRefused => "method_refused",
             Self::Limited => "limited",

@@ -266,6 +266,22 @@ fn unknown_hosts_can_be_shown_the_homepage_or_sent_elsewhere() {
 }
 
 #[test]
+fn the_hosts_of_a_store_that_is_switched_off_can_be_told_apart_from_unknown_ones() {
+    for (word, status) in [("not_found", 404), ("gone", 410), ("unavailable", 503)] {
+        let stage = Stage::new(Backend::Sqlite, &format!("[routing]\ninactive_store = '{word}'"));
+        stage.check(&[
+            ("closed.com", "/p", Status(status)),
+            ("closed.platform.com", "/p", Status(status)),
+            ("localhost", "/store/closed/p", Status(status)),
+            ("inactive.com", "/p", Status(404)),
+            ("unknown.com", "/p", Status(404)),
+        ]);
+        let page = stage.usher.get_with("closed.com", "/p", "Accept: text/html\r\n").text();
+        assert_eq!(page.contains("This shop"), status != 404, "{page}");
+    }
+}
+
+#[test]
 fn admin_hosts_paths_and_reserved_labels_can_be_named() {
     let config = "[routing]\nadmin_hosts = ['backoffice.*', 'ops.example']\nadmin_paths = ['/manage']\n\
                   reserved_labels = ['store2']\npath_prefix = '/shop'";

@@ -19,6 +19,8 @@ impl Stage {
         let tables = Tables::example_on(&cluster);
         let stage = Self { cluster, tables, app: App::echo(), folder: tempfile::tempdir().unwrap() };
         let mut usher = stage.router("").start();
+        // What is read while edits are not followed yet is not kept once they are.
+        eventually("edits are followed", || (usher.metric("usher_directory_following", &[]) == 1.0).then_some(()));
         assert_eq!(usher.get("customdomain1.com", "/").status, 200);
         assert!(usher.stop().success());
         assert!(stage.file().exists());

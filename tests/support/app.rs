@@ -60,6 +60,19 @@ impl App {
         )
     }
 
+    /// Answers every request with the value of one of its header fields.
+    pub(crate) fn telling(field: &'static str) -> Self {
+        Self::scripted(move |mut conversation| {
+            while let Some(request) = conversation.request() {
+                let value = request.head.one(field).unwrap_or_default();
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{value}", value.len());
+                if conversation.write(answer).is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
     /// Answers with so many bytes at `target`, and with nearly none anywhere else.
     pub(crate) fn small_or_large(target: &'static str, bytes: usize) -> Self {
         let answer = |body: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());

@@ -42,14 +42,35 @@ impl Cluster {
     pub(crate) fn start() -> Self {
         let directory = private_directory();
         let data = directory.join("data");
-        run(as_owner("initdb")
+        run(server_program("initdb")
             .args(["--auth=trust", "--username=usher", "--no-sync", "--encoding=UTF8", "--locale=C", "-D"])
             .arg(&data));
+        Self::launched(directory)
+    }
+
+    /// A replica that replays so much later what the server has done.
+    pub(crate) fn lagging_replica(&self, milliseconds: u32) -> Self {
+        let directory = private_directory();
+        let address = format!("host=127.0.0.1 port={} user=usher", self.port);
+        run(server_program("pg_basebackup")
+            .args(["-d", &address, "-R", "-c", "fast", "-D"])
+            .arg(directory.join("data")));
+        let mut settings = File::options().append(true).open(directory.join("data/postgresql.auto.conf")).unwrap();
+        writeln!(settings, "recovery_min_apply_delay = {milliseconds}").unwrap();
+        Self::launched(directory)
+    }
+
+    fn launched(directory: PathBuf) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let running = Mutex::new(launch(&directory, port));
         let cluster = Self { port, directory, databases: AtomicUsize::new(0), running };
         cluster.wait_until_it_answers();
         cluster
+    }
+
+    /// The URL here of a database that `url` names on another server.
+    pub(crate) fn url_of(&self, url: &str) -> String {
+        self.url(url.rsplit_once('/').unwrap().1)
     }
 
     /// The URL of a new, empty database.
@@ -154,10 +175,16 @@ pub(crate) fn query(url: &str, sql: &str, value: &str) -> usize {
     connected(url, async |client| client.query(sql, &[&value]).await.map(|rows| rows.len())).unwrap()
 }
 
-/// A transaction that is open until dropped.
+/// An open transaction; rolled back when dropped.
 pub(crate) struct Transaction {
-    _client: tokio_postgres::Client,
-    _runtime: tokio::runtime::Runtime,
+    client: tokio_postgres::Client,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Transaction {
+    pub(crate) fn commit(self) {
+        self.runtime.block_on(self.client.batch_execute("COMMIT")).unwrap();
+    }
 }
 
 /// Begins a transaction with these statements.
@@ -169,7 +196,7 @@ pub(crate) fn begin(url: &str, sql: &str) -> Transaction {
         client.batch_execute(&format!("BEGIN; {sql}")).await.unwrap();
         client
     });
-    Transaction { _client: client, _runtime: runtime }
+    Transaction { client, runtime }
 }
 
 /// Lets `work` use a connection of its own.
@@ -212,7 +239,7 @@ fn private_directory() -> PathBuf {
 
 fn launch(directory: &Path, port: u16) -> Running {
     let log = File::options().create(true).append(true).open(directory.join("log")).unwrap();
-    let mut server = as_owner("postgres");
+    let mut server = server_program("postgres");
     server.arg("-D").arg(directory.join("data")).args(["-p", &port.to_string(), "-h", "127.0.0.1"]);
     server.arg("-k").arg(directory).args(["-c", "fsync=off", "-c", "max_connections=200", "-c", "log_statement=all"]);
     server.args(["-c", "log_line_prefix=[%d] ", "-c", "full_page_writes=off"]);
@@ -231,14 +258,18 @@ fn watch(server: u32, directory: &Path) -> Child {
     shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap()
 }
 
-/// A program of the PostgreSQL server, which refuses to run as root.
-fn as_owner(program: &str) -> Command {
-    let path = newest_installation().join(program);
+/// A program of the PostgreSQL server.
+fn server_program(name: &str) -> Command {
+    as_owner(&newest_installation().join(name))
+}
+
+/// A program that refuses to run as root.
+pub(crate) fn as_owner(program: &Path) -> Command {
     if !we_are_root() {
-        return Command::new(path);
+        return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(path).current_dir("/");
+    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program).current_dir("/");
     command
 }
 

@@ -87,8 +87,8 @@ impl Tables {
         }
     }
 
-    /// Begins a transaction of PostgreSQL with these statements; it is rolled back when the value is dropped.
-    pub(crate) fn hold_locks(&self, sql: &str) -> Transaction {
+    /// Begins a transaction of PostgreSQL with these statements; rolled back when the value is dropped.
+    pub(crate) fn begin(&self, sql: &str) -> Transaction {
         cluster::begin(&self.url, sql)
     }
 

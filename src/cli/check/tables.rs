@@ -4,6 +4,7 @@ use usher::{
     catalog::Catalog,
     config::{Config, Problem},
     database::{migrations, schema, session::Session},
+    directory::{OwnQueries, QueryFault, feed::Follow},
     routing::Rules,
     telemetry::causes::one_line,
 };
@@ -33,10 +34,17 @@ pub(super) async fn check(config: &Config) -> Report {
 async fn look(config: &Config, report: &mut Report) -> Result<(), Failure> {
     let session = database::session(config).await?;
     report.good.push(format!("the database named by {} answers", config.database_origin));
+    if let Some(own) = &config.own_queries {
+        look_at_own(own, &session, report).await.map_err(usher::catalog::Error::from)?;
+        return look_at_triggers(config, &session, report)
+            .await
+            .map_err(|error| usher::catalog::Error::from(error).into());
+    }
     look_at_columns(&session, report).await.map_err(usher::catalog::Error::from)?;
     if !report.errors.is_empty() {
         return Ok(());
     }
+    look_at_triggers(config, &session, report).await.map_err(usher::catalog::Error::from)?;
     let catalog = Catalog::open(session, Rules::new(config.routing.clone())).await?;
     Ok(rows::look(&catalog, report).await?)
 }
@@ -60,15 +68,37 @@ async fn look_at_columns(session: &Session, report: &mut Report) -> Result<(), u
             report.warnings.push(problem(&format!("{table}.{column}"), cause, NEEDED, remedy));
         }
     }
-    if !migrations::is_watched(session).await? {
-        let cause = "a trigger is missing or disabled: edits show only when what is held is no longer fresh".into();
-        let remedy = "run `usher migrate`, which creates what is missing".into();
-        report.warnings.push(problem("triggers of stores and store_domains", cause, "all of them", remedy));
-    }
     for index in migrations::missing_indexes(session).await? {
         let cause = "there is no such index, or it was left unfinished: every look-up reads the whole table".into();
         let remedy = "run `usher migrate`, which creates what is missing".into();
         report.warnings.push(problem(&format!("{}, index {}", index.table, index.name), cause, "both indexes", remedy));
+    }
+    Ok(())
+}
+
+async fn look_at_triggers(
+    config: &Config,
+    session: &Session,
+    report: &mut Report,
+) -> Result<(), usher::database::session::Error> {
+    if config.follow != Follow::Off && !migrations::is_watched(session, &config.plan.watched).await? {
+        let tables: Vec<_> = config.plan.watched.iter().map(|watch| watch.table.as_str()).collect();
+        let cause = "one is missing or disabled: edits show only when what is held is no longer fresh".into();
+        let remedy = "run `usher migrate`, which creates what is missing".into();
+        report.warnings.push(problem(&format!("triggers of {}", tables.join(", ")), cause, "all of them", remedy));
+    }
+    Ok(())
+}
+
+async fn look_at_own(
+    own: &OwnQueries,
+    session: &Session,
+    report: &mut Report,
+) -> Result<(), usher::database::session::Error> {
+    for QueryFault { query, cause } in own.faults(session).await? {
+        let accepted = "rows with store_id, and perhaps is_active and is_verified, of the tables that exist";
+        let remedy = "correct the statement, or give its columns these names with AS".into();
+        report.errors.push(problem(&format!("directory.queries.{query}"), cause, accepted, remedy));
     }
     Ok(())
 }
@@ -137,7 +167,9 @@ mod tests {
         let report = check_over(&format!(
             "{} INSERT INTO stores (subdomain, name) VALUES ('a', 'A'), ('api', 'B');
              INSERT INTO store_domains (store_id, domain) VALUES (1, 'X.com.'), (2, 'x.com'), (1, 'y.platform.com')",
-            migrations::sql(usher::database::session::Dialect::Sqlite).replace("BEGIN;", "").replace("COMMIT;", "")
+            migrations::sql(usher::database::session::Dialect::Sqlite, &migrations::Plan::default())
+                .replace("BEGIN;", "")
+                .replace("COMMIT;", "")
         ))
         .await;
         assert_eq!(subjects(&report.errors), ["store_domains.domain"]);

@@ -30,7 +30,7 @@ fn the_shown_defaults_are_the_built_in_ones() {
 }
 
 /// The keys without a default, which the file shows commented out.
-const UNSET: [&str; 11] = [
+const UNSET: [&str; 13] = [
     "admin.token_file",
     "routing.path_hosts",
     "directory.url_env",
@@ -41,6 +41,8 @@ const UNSET: [&str; 11] = [
     "directory.snapshot",
     "upstreams.default.probe_path",
     "upstreams.default.probe_host",
+    "directory.queries",
+    "directory.watch",
     "domains.cname",
 ];
 
@@ -68,6 +70,7 @@ fn keys_without_a_default_can_be_uncommented() {
             "directory.url_env" | "directory.url_file" => "the database is named twice",
             "directory.listen_url_env" => "this variable is not set",
             "admin.token_file" | "directory.listen_url_file" => "cannot be read",
+            "directory.watch" => "is without effect",
             _ => "",
         };
         assert!(problems.contains(expected) && problems.matches("error: ").count() <= 1, "{key}: {problems}");

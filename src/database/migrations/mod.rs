@@ -5,9 +5,7 @@ mod watch;
 
 use std::time::Duration;
 
-pub use watch::{CHANNEL, STANDING, is_watched};
-
-use self::watch::{WATCHED, Watch};
+pub use watch::{CHANNEL, Watch, is_watched, standing};
 
 use super::{
     schema::{self, IndexState},
@@ -25,6 +23,32 @@ const POSTGRES_PRELUDE: &str =
 SET LOCAL lock_timeout = '10s';
 ";
 
+/// What there has to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Whose tables are read.
+    pub tables: Tables,
+    /// Whose edits are told, on PostgreSQL; SQLite tells by itself that a file has changed.
+    pub watched: Vec<Watch>,
+    /// Whether edits are kept for those who ask for them, on PostgreSQL.
+    pub keeps_changes: bool,
+}
+
+/// Whose tables are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tables {
+    /// `stores` and `store_domains`, which are created where they are missing.
+    Default,
+    /// The app's own, whatever they are.
+    Own,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { tables: Tables::Default, watched: Watch::defaults(), keeps_changes: false }
+    }
+}
+
 /// One numbered step; written so that running it again changes nothing. What routing reads decides which triggers there are:
 /// they are made after all steps, without a number.
 struct Migration {
@@ -35,8 +59,10 @@ struct Migration {
 
 /// How a step is run.
 enum Work {
-    /// Statements in one transaction.
+    /// The default tables, in one transaction.
     Tables,
+    /// Statements that are needed whatever the tables are, in one transaction.
+    Always,
     /// One index; on PostgreSQL without a transaction.
     Index(Index),
 }
@@ -57,7 +83,7 @@ const POSTGRES: [Migration; 4] = [
     Migration { version: 1, sql: include_str!("postgres_1_tables.sql"), work: Work::Tables },
     Migration { version: 2, sql: include_str!("postgres_2_domains_index.sql"), work: Work::Index(DOMAINS_INDEX) },
     Migration { version: 3, sql: include_str!("postgres_3_stores_index.sql"), work: Work::Index(STORES_INDEX) },
-    Migration { version: 4, sql: include_str!("postgres_4_notices.sql"), work: Work::Tables },
+    Migration { version: 4, sql: include_str!("postgres_4_notices.sql"), work: Work::Always },
 ];
 
 const SQLITE: [Migration; 3] = [
@@ -65,6 +91,17 @@ const SQLITE: [Migration; 3] = [
     Migration { version: 2, sql: include_str!("sqlite_2_domains_index.sql"), work: Work::Index(DOMAINS_INDEX) },
     Migration { version: 3, sql: include_str!("sqlite_3_stores_index.sql"), work: Work::Index(STORES_INDEX) },
 ];
+
+/// Before all steps, which it records.
+const fn record_of(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Postgres => include_str!("postgres_0_record.sql"),
+        Dialect::Sqlite => include_str!("sqlite_0_record.sql"),
+    }
+}
+
+/// After all others: the table in which triggers keep edits.
+const KEPT_CHANGES: &str = include_str!("postgres_poll.sql");
 
 /// What the default look-ups read, by table.
 const NEEDED: [(&str, &[&str]); 2] = [
@@ -75,33 +112,59 @@ const NEEDED: [(&str, &[&str]); 2] = [
 /// All statements for `dialect`, in order, as `usher migrate --print` shows them: a script for `psql` or `sqlite3`.
 ///
 /// On PostgreSQL each statement has to be sent by itself, as `psql` does: indexes are built outside a transaction.
-pub fn sql(dialect: Dialect) -> String {
+pub fn sql(dialect: Dialect, plan: &Plan) -> String {
     let head = match dialect {
         Dialect::Postgres => {
             "-- For psql, which sends each statement by itself: indexes are built outside a transaction.\n\n"
         }
         Dialect::Sqlite => "",
     };
-    let migrations = of(dialect).iter().map(|migration| printed(migration, dialect));
-    let triggers = watched(dialect).iter().map(|watch| format!("BEGIN;\n{}COMMIT;\n", triggers(watch)));
-    format!("{head}{}", migrations.chain(triggers).collect::<Vec<_>>().join("\n"))
+    let record = [format!("BEGIN;\n{}{}COMMIT;\n", prelude(dialect), record_of(dialect))];
+    let migrations = plan.steps(dialect).map(|migration| printed(migration, dialect));
+    let triggers = plan.watched(dialect).iter().map(|watch| format!("BEGIN;\n{}COMMIT;\n", watch.sql()));
+    let script: Vec<_> = record.into_iter().chain(migrations).chain(triggers).chain(plan.changes(dialect)).collect();
+    format!("{head}{}", script.join("\n"))
 }
 
 /// Creates or upgrades what is missing; running it again changes nothing.
 ///
 /// Several instances may run it at the same time. On PostgreSQL its session must be one server session throughout, so not
 /// one behind a transaction-mode pooler.
-pub async fn run(session: &Session) -> Result<(), Error> {
-    for migration in of(session.dialect()) {
+pub async fn run(session: &Session, plan: &Plan) -> Result<(), Error> {
+    let dialect = session.dialect();
+    session.batch(&format!("{}{}", prelude(dialect), record_of(dialect))).await?;
+    for migration in plan.steps(dialect) {
         match &migration.work {
-            Work::Tables => session.batch(&transaction_body(migration, session.dialect())).await?,
+            Work::Tables | Work::Always => session.batch(&transaction_body(migration, dialect)).await?,
             Work::Index(index) => build(session, migration, *index).await?,
         }
     }
-    for watch in watched(session.dialect()) {
-        session.batch(&triggers(watch)).await?;
+    for watch in plan.watched(dialect) {
+        session.batch(&watch.sql()).await?;
+    }
+    if let Some(sql) = plan.changes(dialect) {
+        session.batch(&sql).await?;
     }
     Ok(())
+}
+
+impl Plan {
+    fn steps(&self, dialect: Dialect) -> impl Iterator<Item = &'static Migration> {
+        let tables = self.tables;
+        of(dialect).iter().filter(move |step| tables == Tables::Default || matches!(step.work, Work::Always))
+    }
+
+    fn watched(&self, dialect: Dialect) -> &[Watch] {
+        match dialect {
+            Dialect::Postgres => &self.watched,
+            Dialect::Sqlite => &[],
+        }
+    }
+
+    fn changes(&self, dialect: Dialect) -> Option<String> {
+        let kept = self.keeps_changes && dialect == Dialect::Postgres;
+        kept.then(|| KEPT_CHANGES.to_owned() + &self.watched.iter().map(Watch::wait_for_writers).collect::<String>())
+    }
 }
 
 /// The tables of the default routing queries that do not exist, for `serve` and `check` to name.
@@ -144,19 +207,6 @@ fn of(dialect: Dialect) -> &'static [Migration] {
     }
 }
 
-/// The tables whose edits triggers tell of. SQLite tells by itself that a file has changed.
-fn watched(dialect: Dialect) -> &'static [Watch] {
-    match dialect {
-        Dialect::Postgres => &WATCHED,
-        Dialect::Sqlite => &[],
-    }
-}
-
-/// A transaction for each table: the app may lock its tables in another order.
-fn triggers(watch: &Watch) -> String {
-    format!("{POSTGRES_PRELUDE}{}", watch.sql())
-}
-
 /// Builds the index where it is missing, one run after another.
 async fn build(session: &Session, migration: &Migration, index: Index) -> Result<(), Error> {
     take_turn(session).await?;
@@ -197,12 +247,15 @@ async fn end_turn(session: &Session) -> Result<(), Error> {
     }
 }
 
-fn transaction_body(migration: &Migration, dialect: Dialect) -> String {
-    let prelude = match dialect {
+fn prelude(dialect: Dialect) -> &'static str {
+    match dialect {
         Dialect::Postgres => POSTGRES_PRELUDE,
         Dialect::Sqlite => "",
-    };
-    format!("{prelude}{}{}", migration.sql, record(migration, dialect))
+    }
+}
+
+fn transaction_body(migration: &Migration, dialect: Dialect) -> String {
+    format!("{}{}{}", prelude(dialect), migration.sql, record(migration, dialect))
 }
 
 fn record(Migration { version, .. }: &Migration, dialect: Dialect) -> String {
@@ -216,7 +269,9 @@ fn record(Migration { version, .. }: &Migration, dialect: Dialect) -> String {
 fn printed(migration: &Migration, dialect: Dialect) -> String {
     let version = migration.version;
     match migration.work {
-        Work::Tables => format!("-- Migration {version}\nBEGIN;\n{}COMMIT;\n", transaction_body(migration, dialect)),
+        Work::Tables | Work::Always => {
+            format!("-- Migration {version}\nBEGIN;\n{}COMMIT;\n", transaction_body(migration, dialect))
+        }
         Work::Index(_) => format!("-- Migration {version}\n{}{}", migration.sql, record(migration, dialect)),
     }
 }
@@ -242,7 +297,7 @@ mod tests {
         assert_eq!(missing_tables(&session).await.unwrap(), ["stores", "store_domains"]);
         assert_eq!(missing_columns(&session).await.unwrap(), []);
         assert_eq!(missing_indexes(&session).await.unwrap(), [DOMAINS_INDEX, STORES_INDEX]);
-        run(&session).await.unwrap();
+        run(&session, &Plan::default()).await.unwrap();
         assert_eq!(missing_tables(&session).await.unwrap(), Vec::<&str>::new());
         assert_eq!(missing_columns(&session).await.unwrap(), []);
         assert_eq!(missing_indexes(&session).await.unwrap(), []);
@@ -251,10 +306,10 @@ mod tests {
     #[tokio::test]
     async fn running_again_changes_nothing() {
         let (_folder, session) = temporary();
-        run(&session).await.unwrap();
+        run(&session, &Plan::default()).await.unwrap();
         session.batch("INSERT INTO stores (subdomain, name) VALUES ('a', 'A')").await.unwrap();
         let before = schema_of(&session).await;
-        run(&session).await.unwrap();
+        run(&session, &Plan::default()).await.unwrap();
         assert_eq!(schema_of(&session).await, before);
         assert_eq!(
             session.query("SELECT id, is_active FROM stores", &[]).await.unwrap(),
@@ -269,7 +324,7 @@ mod tests {
         let (_folder, session) = temporary();
         let stores = "CREATE TABLE stores (id CHAR(36) PRIMARY KEY, subdomain TEXT, is_active INT, colour TEXT)";
         session.batch(stores).await.unwrap();
-        run(&session).await.unwrap();
+        run(&session, &Plan::default()).await.unwrap();
         let sql = session.query("SELECT sql FROM sqlite_master WHERE name = 'stores'", &[]).await.unwrap();
         assert_eq!(sql, [[Value::Text(stores.into())]]);
         session
@@ -291,11 +346,20 @@ mod tests {
     #[tokio::test]
     async fn what_is_printed_does_the_same() {
         let (_folder, by_run) = temporary();
-        run(&by_run).await.unwrap();
+        run(&by_run, &Plan::default()).await.unwrap();
         let (folder, by_hand) = temporary();
-        let printed = sql(Dialect::Sqlite);
+        let printed = sql(Dialect::Sqlite, &Plan::default());
         rusqlite::Connection::open(folder.path().join("usher.db")).unwrap().execute_batch(&printed).unwrap();
         assert_eq!(schema_of(&by_hand).await, schema_of(&by_run).await);
+    }
+
+    #[tokio::test]
+    async fn tables_that_are_not_used_are_not_created() {
+        let (_folder, session) = temporary();
+        let plan = Plan { tables: Tables::Own, watched: Vec::new(), keeps_changes: false };
+        run(&session, &plan).await.unwrap();
+        assert_eq!(missing_tables(&session).await.unwrap(), ["stores", "store_domains"]);
+        assert!(!sql(Dialect::Postgres, &plan).contains("CREATE TABLE stores"));
     }
 
     #[test]

@@ -16,6 +16,9 @@ BEGIN
         notice := 'everything';
     END IF;
     PERFORM set_config('usher.told', told::text, true);
+    IF to_regclass('usher.changes') IS NOT NULL THEN
+        INSERT INTO usher.changes (notice) VALUES (notice);
+    END IF;
     -- A full queue would make the commit fail. Whoever listens looks at it as well, and knows that nothing is told.
     IF pg_notification_queue_usage() < 0.5 THEN
         PERFORM pg_notify('usher_changes', notice);

@@ -12,6 +12,9 @@ DECLARE
     body text;
     event record;
 BEGIN
+    IF watched IS NULL THEN
+        RAISE EXCEPTION 'there is no table %', {table};
+    END IF;
     IF (SELECT relkind FROM pg_class WHERE oid = watched) NOT IN ('r', 'p') THEN
         RAISE WARNING '% is no table: edits of it are not told', watched;
         RETURN;
@@ -48,9 +51,13 @@ BEGIN
     END IF;
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
-    IF pg_notification_queue_usage() < 0.5 THEN
-        PERFORM pg_notify('usher_changes', 'everything');
-    END IF;
+    BEGIN
+        PERFORM usher.tell(ARRAY['everything']);
+    EXCEPTION WHEN OTHERS THEN
+        IF pg_notification_queue_usage() < 0.5 THEN
+            PERFORM pg_notify('usher_changes', 'everything');
+        END IF;
+    END;
     RETURN NULL;
 END
 $body$,

@@ -1,68 +1,118 @@
 //! The triggers on the app's tables, which tell whoever listens what has been edited.
 
-use super::watched;
-use crate::database::session::{Error, Session, Value};
+use std::fmt::Write as _;
+
+use super::POSTGRES_PRELUDE;
+use crate::database::session::{Dialect, Error, Session, Value};
 
 /// Where the triggers notify; the SQL beside this module says the same.
 pub const CHANNEL: &str = "usher_changes";
 
 const TEMPLATE: &str = include_str!("postgres_watch.sql");
 
-/// A table whose edits are told, and what its rows name.
-pub(super) struct Watch {
-    table: &'static str,
-    /// What routing reads; nothing else is compared.
-    columns: &'static [&'static str],
-    /// Kinds of names, as a change has them, and the columns that hold them.
-    keys: &'static [(&'static str, &'static str)],
-}
+/// Triggers of a table: insert, update, delete, truncate.
+const TRIGGERS: usize = 4;
 
-/// The tables of the default look-ups.
-pub(super) const WATCHED: [Watch; 2] = [
-    Watch {
-        table: "stores",
-        columns: &["id", "subdomain", "is_active"],
-        keys: &[("label", "subdomain"), ("tenant", "id")],
-    },
-    Watch {
-        table: "store_domains",
-        columns: &["id", "store_id", "domain", "is_active", "is_verified", "is_primary"],
-        keys: &[("domain", "domain"), ("tenant", "store_id")],
-    },
-];
+/// A table whose edits are told, and what its rows name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// As SQL names it.
+    pub table: String,
+    /// What routing reads; nothing else is compared.
+    pub columns: Vec<String>,
+    /// The column with a custom domain.
+    pub domain: Option<String>,
+    /// The column with a label.
+    pub label: Option<String>,
+    /// The column with a store's id. Where none of the three is set, an edit concerns everything.
+    pub tenant: Option<String>,
+}
 
 impl Watch {
-    /// The statement that creates the triggers, and repairs them where they differ.
+    /// The tables of the default look-ups.
+    pub fn defaults() -> Vec<Self> {
+        let stores = Self::of("stores", &["id", "subdomain", "is_active"]);
+        let columns = ["id", "store_id", "domain", "is_active", "is_verified", "is_primary"];
+        let domains = Self::of("store_domains", &columns);
+        vec![
+            Self { label: Some("subdomain".into()), tenant: Some("id".into()), ..stores },
+            Self { domain: Some("domain".into()), tenant: Some("store_id".into()), ..domains },
+        ]
+    }
+
+    fn of(table: &str, columns: &[&str]) -> Self {
+        let columns = columns.iter().map(|column| (*column).to_owned()).collect();
+        Self { table: table.to_owned(), columns, domain: None, label: None, tenant: None }
+    }
+
+    /// The columns that hold names, by kind.
+    pub fn keys(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let keys = [("domain", &self.domain), ("label", &self.label), ("tenant", &self.tenant)];
+        keys.into_iter().filter_map(|(kind, column)| Some((kind, column.as_deref()?)))
+    }
+
+    /// The transaction that creates the triggers, and repairs them where they differ. One for each table: the app may lock its
+    /// tables in another order.
     pub(super) fn sql(&self) -> String {
-        let columns: Vec<_> = self.columns.iter().copied().map(quoted).collect();
-        let keys: serde_json::Map<_, _> =
-            self.keys.iter().map(|(kind, column)| ((*kind).to_owned(), (*column).into())).collect();
-        TEMPLATE
-            .replace("{table}", &quoted(self.table))
+        let keys = self.keys().map(|(kind, column)| (kind.to_owned(), column.into()));
+        let keys = serde_json::Value::Object(keys.collect()).to_string();
+        let names = self.columns.iter().map(String::as_str).chain(self.keys().map(|(_, column)| column));
+        let columns: Vec<_> = names.map(quoted).collect();
+        let triggers = TEMPLATE
+            .replace("{table}", &quoted(&self.table))
             .replace("{columns}", &format!("ARRAY[{}]", columns.join(", ")))
-            .replace("{keys}", &quoted(&serde_json::Value::from(keys).to_string()))
+            .replace("{keys}", &quoted(&keys));
+        format!("{POSTGRES_PRELUDE}{triggers}")
+    }
+
+    /// The statements that wait for all who are writing to the table.
+    pub(super) fn wait_for_writers(&self) -> String {
+        let table = &self.table;
+        format!("BEGIN;\nSET LOCAL lock_timeout = '10s';\nLOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE;\nCOMMIT;\n")
     }
 }
 
-/// Whether all is well with what tells of edits, as one row: a text that stands for the triggers, NULL where one is missing or
+/// Asks whether all is well with what tells of edits. One row: a text that stands for the triggers, NULL where one is missing or
 /// disabled, and whether the queue of notices has room. Triggers that were made anew stand for another text: edits may have come
 /// between the old and the new ones.
-pub const STANDING: &str = "\
-SELECT CASE WHEN count(*) = 8 THEN string_agg(t.oid::text, ' ' ORDER BY t.oid) END, pg_notification_queue_usage() < 0.5
-FROM pg_trigger t
-WHERE tgrelid IN (to_regclass('stores'), to_regclass('store_domains')) AND tgenabled IN ('O', 'A')
-  AND tgname IN ('usher_insert', 'usher_update', 'usher_delete', 'usher_truncate')";
+pub fn standing(watched: &[Watch]) -> String {
+    let mut tables = String::new();
+    for watch in watched {
+        // Nothing that is written to a text fails.
+        let _ = write!(tables, "to_regclass({}), ", quoted(&watch.table));
+    }
+    format!(
+        "SELECT CASE WHEN count(*) = {} THEN string_agg(t.oid::text, ' ' ORDER BY t.oid) END, \
+         pg_notification_queue_usage() < 0.5 FROM pg_trigger t WHERE tgrelid IN ({tables}NULL) AND tgenabled IN ('O', 'A') \
+         AND tgname IN ('usher_insert', 'usher_update', 'usher_delete', 'usher_truncate')",
+        TRIGGERS * watched.len()
+    )
+}
 
 /// Whether the triggers are there and at work; on SQLite none are needed.
-pub async fn is_watched(session: &Session) -> Result<bool, Error> {
-    if watched(session.dialect()).is_empty() {
+pub async fn is_watched(session: &Session, watched: &[Watch]) -> Result<bool, Error> {
+    if session.dialect() == Dialect::Sqlite {
         return Ok(true);
     }
-    let rows = session.query(STANDING, &[]).await?;
+    let rows = session.query(&standing(watched), &[]).await?;
     Ok(matches!(rows.first().map(Vec::as_slice), Some([Value::Text(_), _])))
 }
 
 /// A text as SQL writes it.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_and_key_columns_are_compared() {
+        let watch = Watch { domain: Some("host".into()), ..Watch::of("shop.o'neill", &["id"]) };
+        let sql = watch.sql();
+        assert!(sql.contains("to_regclass('shop.o''neill')"), "{sql}");
+        assert!(sql.contains("ARRAY['id', 'host']"), "{sql}");
+        assert!(sql.contains(r#"'{"domain":"host"}'"#), "{sql}");
+    }
 }

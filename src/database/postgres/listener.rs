@@ -121,7 +121,7 @@ impl Drop for Listener {
 fn server(settings: &Settings) -> Config {
     let mut server = settings.with_ssl_mode();
     server.tcp_user_timeout(SILENCE_MAX);
-    if server.get_hosts().len().max(server.get_hostaddrs().len()) > 1 {
+    if settings.has_several_servers() {
         let options = server.get_options().unwrap_or_default();
         server.options(format!("{options} -c default_transaction_read_only=off").trim_start());
         server.target_session_attrs(TargetSessionAttrs::ReadWrite);

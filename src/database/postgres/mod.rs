@@ -2,6 +2,7 @@
 
 mod listener;
 mod pool;
+mod position;
 mod scan;
 mod tls;
 mod url;
@@ -12,6 +13,7 @@ use tokio_postgres::config::SslMode;
 
 pub use listener::Listener;
 pub use pool::{Client, Error, Pool, PoolStats};
+pub use position::Position;
 pub use tls::TlsError;
 pub use url::UrlError;
 
@@ -56,6 +58,11 @@ impl Settings {
     /// has them.
     pub fn parse(url: &str) -> Result<Self, UrlError> {
         url::parse(url)
+    }
+
+    /// Whether more than one server is named.
+    pub fn has_several_servers(&self) -> bool {
+        self.server.get_hosts().len().max(self.server.get_hostaddrs().len()) > 1
     }
 
     /// How the server is connected to, as far as tokio-postgres knows of TLS.

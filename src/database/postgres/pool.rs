@@ -7,7 +7,10 @@ use deadpool_postgres::{
     tokio_postgres::{self, NoTls, Row, types::ToSql, types::Type},
 };
 
-use super::{Settings, TlsMode, tls};
+use super::{Position, Settings, TlsMode, tls};
+
+/// Between two looks whether a replica has caught up; it mostly has within some milliseconds.
+const REPLAY_POLL: Duration = Duration::from_millis(10);
 
 /// A connection on loan from the pool; goes back on drop.
 pub type Client = Object;
@@ -57,8 +60,25 @@ impl Pool {
     ///
     /// Await it to its end: a future dropped in the middle leaves its query running on a connection that goes back to the pool.
     pub async fn query(&self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Error> {
+        self.query_since(None, sql, values).await
+    }
+
+    /// The same from a server that has replayed the log up to `position`; waits for it to come there, under the same deadline.
+    pub async fn query_since(
+        &self,
+        position: Option<&Position>,
+        sql: &str,
+        values: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, Error> {
         let client = self.client().await?;
-        match tokio::time::timeout(self.query_timeout, client.query_typed(sql, values)).await {
+        let query = async {
+            if let Some(position) = position {
+                wait_for_replay(&client, position.place()).await?;
+            }
+            client.query_typed(sql, values).await
+        };
+        let answer = tokio::time::timeout(self.query_timeout, query).await;
+        match answer {
             Ok(answer) => answer.map_err(Error::Query),
             Err(_) => {
                 close(client);
@@ -71,6 +91,17 @@ impl Pool {
     pub fn stats(&self) -> PoolStats {
         let status = self.pool.status();
         PoolStats { open: status.size, idle: status.available }
+    }
+}
+
+/// By a question of its own: one query sees the rows as they were when it began, and the log as it is.
+async fn wait_for_replay(client: &Client, place: i64) -> Result<(), tokio_postgres::Error> {
+    loop {
+        let rows = client.query_typed(Position::IS_REPLAYED, &[(&place, Type::INT8)]).await?;
+        if rows.first().is_some_and(|row| matches!(row.try_get(0), Ok(true))) {
+            return Ok(());
+        }
+        tokio::time::sleep(REPLAY_POLL).await;
     }
 }
 

@@ -111,6 +111,18 @@ impl Session {
         }
     }
 
+    /// Names and types of the columns of a statement that takes texts as `$1` and `$2`; it is not run. SQLite knows no types, and
+    /// tells an empty text.
+    pub async fn columns_of(&self, sql: &str) -> Result<Vec<(String, String)>, Error> {
+        match &self.connection {
+            Connection::Postgres(client) => in_time(columns_of(client, sql)).await,
+            Connection::Sqlite(database) => {
+                let sql = sql.to_owned();
+                Ok(database.run(move |connection| sqlite_value::columns_of(connection, &sql)).await?)
+            }
+        }
+    }
+
     /// Runs statements one after another in one transaction, and returns the rows of each.
     pub async fn transaction(&self, statements: &[(&str, Vec<Value>)]) -> Result<Vec<Vec<Row>>, Error> {
         match &self.connection {
@@ -142,6 +154,12 @@ async fn query_postgres(client: &ClientWrapper, sql: &str, values: &[Value]) -> 
     let typed: Vec<_> = values.iter().map(|value| (value as _, Type::UNKNOWN)).collect();
     let rows = client.query_typed(sql, &typed).await.map_err(postgres::Error::Query)?;
     rows.iter().map(postgres_value::row).collect::<Result<_, _>>().map_err(postgres::Error::Query)
+}
+
+async fn columns_of(client: &ClientWrapper, sql: &str) -> Result<Vec<(String, String)>, postgres::Error> {
+    let statement = client.prepare_typed(sql, &[Type::TEXT, Type::TEXT]).await.map_err(postgres::Error::Query)?;
+    let columns = statement.columns().iter();
+    Ok(columns.map(|column| (column.name().to_owned(), column.type_().name().to_owned())).collect())
 }
 
 async fn transaction_postgres(
@@ -186,6 +204,18 @@ impl Error {
         match self {
             Self::Postgres(postgres::Error::Query(error)) => error.code() == Some(&SqlState::UNIQUE_VIOLATION),
             Self::Sqlite(sqlite::Error::Query(error)) => sqlite_value::is_unique_violation(error),
+            _ => false,
+        }
+    }
+
+    /// Whether the statement itself was refused: wrong syntax, no such table, no such column.
+    pub fn is_wrong_statement(&self) -> bool {
+        match self {
+            // Class 42 of SQLSTATE, "Syntax Error or Access Rule Violation".
+            Self::Postgres(postgres::Error::Query(error)) => {
+                error.code().is_some_and(|state| state.code().starts_with("42"))
+            }
+            Self::Sqlite(sqlite::Error::Query(error)) => sqlite_value::is_wrong_statement(error),
             _ => false,
         }
     }

@@ -19,6 +19,16 @@ pub(super) fn query(connection: &Connection, sql: &str, values: &[Value]) -> rus
     Ok(answer)
 }
 
+/// A column of a statement has a name and no type.
+pub(super) fn columns_of(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<(String, String)>> {
+    let statement = connection.prepare(sql)?;
+    Ok(statement.column_names().map(|name| (name.to_owned(), String::new())).collect())
+}
+
+pub(super) fn is_wrong_statement(error: &Error) -> bool {
+    matches!(error, Error::SqlInputError { .. })
+}
+
 pub(super) fn transaction(
     connection: &mut Connection,
     statements: &[(String, Vec<Value>)],

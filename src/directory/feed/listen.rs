@@ -3,12 +3,13 @@
 use std::{convert::Infallible, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_postgres::Row;
 
 use super::{Feed, Loss};
 use crate::{
     database::{
-        migrations::{CHANNEL, STANDING},
-        postgres::{self, Listener, Pool},
+        migrations::CHANNEL,
+        postgres::{self, Listener, Pool, Position},
     },
     directory::Change,
 };
@@ -24,11 +25,12 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Where notices do not come through, another attempt will not help before somebody changes something.
 const DEAF_PAUSE: Duration = Duration::from_secs(60);
 
-/// Listens where `server` says and never returns. A notice sent through `rows`, where the directory reads, must arrive.
-pub async fn listen(mut feed: Feed, server: postgres::Settings, rows: Pool) {
+/// Listens where `server` says and never returns. A notice sent through `rows`, where the directory reads, must arrive. Where
+/// these may be replicas, `position` keeps up with what has been told.
+pub async fn listen(mut feed: Feed, server: postgres::Settings, rows: Pool, position: Option<Position>) {
     let mut pause = PAUSE_MIN;
     loop {
-        let Err(loss) = attend(&mut feed, &server, &rows).await;
+        let Err(loss) = attend(&mut feed, &server, &rows, position.as_ref()).await;
         pause = if feed.is_following() { PAUSE_MIN } else { PAUSE_MAX.min(pause * 2) };
         feed.lose(&loss);
         let pause = if matches!(loss, Loss::Deaf) { DEAF_PAUSE } else { pause };
@@ -38,23 +40,40 @@ pub async fn listen(mut feed: Feed, server: postgres::Settings, rows: Pool) {
 }
 
 /// One connection, for as long as it lives.
-async fn attend(feed: &mut Feed, server: &postgres::Settings, rows: &Pool) -> Result<Infallible, Loss> {
+async fn attend(
+    feed: &mut Feed,
+    server: &postgres::Settings,
+    rows: &Pool,
+    position: Option<&Position>,
+) -> Result<Infallible, Loss> {
     let mut listener = Listener::connect(server, CHANNEL).await?;
     if !listener.hears(rows).await? {
         return Err(Loss::Deaf);
     }
+    if let Some(position) = position {
+        position.restart(place(&listener).await?);
+    }
     let mut triggers = None;
     loop {
-        let telling = Telling::of(&listener).await?;
+        let telling = Telling::read(&listener.ask(&feed.question).await?)?;
         feed.stats.hear();
         feed.judge(&mut triggers, telling);
-        hear_until(Instant::now() + BEAT, feed, &mut listener).await?;
+        hear_until(Instant::now() + BEAT, feed, &mut listener, position).await?;
     }
 }
 
 /// Applies what is told until `end`.
-async fn hear_until(end: Instant, feed: &Feed, listener: &mut Listener) -> Result<(), postgres::Error> {
+async fn hear_until(
+    end: Instant,
+    feed: &Feed,
+    listener: &mut Listener,
+    position: Option<&Position>,
+) -> Result<(), postgres::Error> {
     while let Ok(notice) = timeout_at(end, listener.notice()).await {
+        // First, so that what is read after the change comes from where it has been replayed.
+        if let Some(position) = position {
+            position.raise(place(listener).await?);
+        }
         feed.apply(&Change::read(&notice?));
         feed.stats.hear();
         // A notice that is there already is given out whatever the time.
@@ -65,16 +84,20 @@ async fn hear_until(end: Instant, feed: &Feed, listener: &mut Listener) -> Resul
     Ok(())
 }
 
+/// Where the primary is in its log.
+async fn place(listener: &Listener) -> Result<i64, postgres::Error> {
+    listener.ask(&format!("SELECT {}", Position::PLACE)).await?.try_get(0).map_err(postgres::Error::Query)
+}
+
 /// What edits are told by.
-struct Telling {
+pub(super) struct Telling {
     /// The triggers; `None` where one is missing.
-    triggers: Option<String>,
-    queue_has_room: bool,
+    pub(super) triggers: Option<String>,
+    pub(super) queue_has_room: bool,
 }
 
 impl Telling {
-    async fn of(listener: &Listener) -> Result<Self, postgres::Error> {
-        let row = listener.ask(STANDING).await?;
+    pub(super) fn read(row: &Row) -> Result<Self, postgres::Error> {
         let read = || Ok(Self { triggers: row.try_get(0)?, queue_has_room: row.try_get(1)? });
         read().map_err(postgres::Error::Query)
     }
@@ -82,7 +105,7 @@ impl Telling {
 
 impl Feed {
     /// Begins to follow where nothing is in the way. `triggers` are those of before; edits between them and others were not told.
-    fn judge(&mut self, triggers: &mut Option<String>, telling: Telling) {
+    pub(super) fn judge(&mut self, triggers: &mut Option<String>, telling: Telling) {
         match telling {
             Telling { triggers: None, .. } => self.lose(&Loss::Triggers),
             Telling { queue_has_room: false, .. } => self.lose(&Loss::Queue),

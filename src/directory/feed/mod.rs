@@ -5,23 +5,40 @@
 
 mod file;
 mod listen;
+mod poll;
 mod stats;
 
-pub use self::{file::watch, listen::listen, stats::FeedStats};
+pub use self::{file::watch, listen::listen, poll::poll, stats::FeedStats};
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc, time::Duration};
 
 use super::{Change, Directory};
 use crate::{
-    database::{postgres, sqlite},
+    database::{
+        migrations::{self, Watch},
+        postgres, sqlite,
+    },
     lifecycle::{Readiness, ReadinessGuard},
     telemetry::causes::one_line,
 };
+
+/// How edits become known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// They are told at once.
+    Listen,
+    /// PostgreSQL is asked for them, so often.
+    Poll(Duration),
+    /// Not before what is held is no longer fresh.
+    Off,
+}
 
 /// What the feed does to the directory, and what it tells the operator.
 pub struct Feed {
     directory: Directory,
     readiness: Readiness,
+    /// Whether all is well with what tells of edits.
+    question: String,
     stats: Arc<FeedStats>,
     standing: Standing,
 }
@@ -29,14 +46,21 @@ pub struct Feed {
 /// Whether edits are heard.
 enum Standing {
     Following,
+    Off,
     Lost { error: String, _degraded: ReadinessGuard },
 }
 
 impl Feed {
-    /// A feed that hears nothing yet.
-    pub fn new(directory: Directory, readiness: Readiness) -> Self {
+    /// A feed that hears nothing yet, for edits of the `watched` tables.
+    pub fn new(directory: Directory, readiness: Readiness, watched: &[Watch]) -> Self {
         let standing = Standing::Lost { error: String::new(), _degraded: readiness.degrade("feed: not connected") };
-        Self { directory, readiness, stats: Arc::default(), standing }
+        Self { directory, readiness, question: migrations::standing(watched), stats: Arc::default(), standing }
+    }
+
+    /// Follows nothing, which is as well, and never returns.
+    pub async fn rest(mut self) {
+        self.standing = Standing::Off;
+        pending().await
     }
 
     /// What it counts; for the metrics.
@@ -71,8 +95,9 @@ impl Feed {
     }
 
     fn apply(&self, changes: &[Change]) {
-        self.directory.apply(changes);
+        // Counted first: whoever sees a change finds it counted.
         changes.iter().for_each(|change| self.stats.count(change));
+        self.directory.apply(changes);
     }
 }
 
@@ -95,6 +120,9 @@ enum Loss {
         "the server's queue of notices is half full; end the transaction of whoever listens there and does not read"
     )]
     Queue,
+    /// What was written meanwhile may have been pruned.
+    #[error("usher was stopped for too long")]
+    Asleep,
     /// The file cannot be read.
     #[error("the file cannot be watched")]
     File(#[from] sqlite::Error),
@@ -104,7 +132,7 @@ impl Loss {
     /// What `/ready` says.
     fn name(&self) -> &'static str {
         match self {
-            Self::Connection(_) => "feed: not connected",
+            Self::Connection(_) | Self::Asleep => "feed: not connected",
             Self::Deaf => "feed: notices do not come through",
             Self::Triggers => "feed: triggers are missing",
             Self::Queue => "feed: the queue of notices is full",

@@ -1,0 +1,187 @@
+//! Edits of PostgreSQL tables, read from `usher.changes`, where no notice comes through.
+//!
+//! A transaction may commit long after it has written its row there, behind rows that were read meanwhile: neither the row's
+//! number nor its time says what is new. So everything is read again from the oldest transaction that was still open at the last
+//! look, less what was seen already.
+
+use std::{collections::HashMap, convert::Infallible, time::Duration};
+
+use tokio::time::{Instant, interval, sleep};
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
+
+use super::{Feed, Loss, listen::Telling};
+use crate::{
+    database::postgres::{self, Pool, Position},
+    directory::Change,
+    telemetry::causes::one_line,
+};
+
+/// After an attempt that failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Between two prunings. A row is kept for as long after its transaction has ended, so that every other instance has read it.
+const PRUNE_EVERY: Duration = Duration::from_secs(30 * 60);
+
+/// Whoever has not looked for longer may have missed what was pruned.
+const ABSENCE_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// Rows of one look; beyond it everything is taken as changed.
+const ROWS_MAX: i64 = 1000;
+
+const HORIZON: &str = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint";
+
+const PRUNE: &str = "DELETE FROM usher.changes WHERE transaction < $1::bigint::text::xid8";
+
+/// Looks `every` so often through `rows` and never returns. Where these may be replicas, `position` keeps up with what was seen.
+pub async fn poll(mut feed: Feed, rows: Pool, every: Duration, position: Option<Position>) {
+    loop {
+        let Err(loss) = attend(&mut feed, &rows, every, position.as_ref()).await;
+        feed.lose(&loss);
+        sleep(PAUSE).await;
+    }
+}
+
+/// Looks again and again, until one look fails.
+async fn attend(
+    feed: &mut Feed,
+    rows: &Pool,
+    every: Duration,
+    position: Option<&Position>,
+) -> Result<Infallible, Loss> {
+    let (mut triggers, mut seen, mut pruning) = (None, Seen::default(), Pruning::begin());
+    let (mut ticks, mut looked_at) = (interval(every), Instant::now());
+    loop {
+        ticks.tick().await;
+        if looked_at.elapsed() > ABSENCE_MAX {
+            return Err(Loss::Asleep);
+        }
+        looked_at = Instant::now();
+        let telling = Telling::read(&one(rows, &feed.question).await?)?;
+        // Before the rows: whoever commits in between is read again.
+        let horizon = one(rows, HORIZON).await?.try_get(0).map_err(postgres::Error::Query)?;
+        let news = seen.news(rows).await?;
+        feed.stats.hear();
+        feed.judge(&mut triggers, Telling { queue_has_room: true, ..telling });
+        if let (Some(position), Some(place)) = (position, news.iter().map(|news| news.place).max()) {
+            position.raise(place);
+        }
+        feed.apply(&changes(&news));
+        seen.advance(horizon, &news);
+        pruning.prune(rows, horizon).await;
+    }
+}
+
+async fn one(rows: &Pool, sql: &str) -> Result<Row, postgres::Error> {
+    rows.query(sql, &[]).await?.pop().ok_or(postgres::Error::Closed)
+}
+
+/// A row of `usher.changes`.
+struct News {
+    id: i64,
+    transaction: i64,
+    notice: String,
+    /// Where the server that was asked is in its log.
+    place: i64,
+}
+
+impl News {
+    fn read(row: &Row) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self { id: row.try_get(0)?, transaction: row.try_get(1)?, notice: row.try_get(2)?, place: row.try_get(3)? })
+    }
+}
+
+/// What has been read, of the transactions that are read again.
+#[derive(Default)]
+struct Seen {
+    /// The oldest transaction that was open at the last look; none before the first.
+    horizon: Option<i64>,
+    /// The rows at or behind it, and their transactions.
+    ids: HashMap<i64, i64>,
+}
+
+impl Seen {
+    /// What was not read yet; nothing at the first look, after which all that is held is compared anyway.
+    async fn news(&self, rows: &Pool) -> Result<Vec<News>, postgres::Error> {
+        let Some(horizon) = self.horizon else { return Ok(Vec::new()) };
+        let ids: Vec<i64> = self.ids.keys().copied().collect();
+        let values: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&horizon, Type::INT8), (&ids, Type::INT8_ARRAY), (&ROWS_MAX, Type::INT8)];
+        let sql = format!(
+            "SELECT id, transaction::text::bigint, notice, {} FROM usher.changes
+             WHERE transaction >= $1::bigint::text::xid8 AND id <> ALL ($2) ORDER BY id LIMIT $3",
+            Position::PLACE
+        );
+        let news = rows.query(&sql, &values).await?;
+        news.iter().map(News::read).collect::<Result<_, _>>().map_err(postgres::Error::Query)
+    }
+
+    fn advance(&mut self, horizon: i64, news: &[News]) {
+        self.ids.extend(news.iter().map(|news| (news.id, news.transaction)));
+        self.ids.retain(|_, transaction| *transaction >= horizon);
+        self.horizon = Some(horizon);
+    }
+}
+
+fn changes(news: &[News]) -> Vec<Change> {
+    match i64::try_from(news.len()) {
+        Ok(rows) if rows < ROWS_MAX => news.iter().flat_map(|news| Change::read(&news.notice)).collect(),
+        _ => vec![Change::Everything],
+    }
+}
+
+/// Removes what everybody has read.
+struct Pruning {
+    noted_at: Instant,
+    /// Transactions before it had ended then.
+    horizon: Option<i64>,
+}
+
+impl Pruning {
+    fn begin() -> Self {
+        Self { noted_at: Instant::now(), horizon: None }
+    }
+
+    /// A failure leaves the table longer and the feed as good as it was.
+    async fn prune(&mut self, rows: &Pool, horizon: i64) {
+        let Some(ended) = self.horizon.filter(|_| self.noted_at.elapsed() >= PRUNE_EVERY) else {
+            self.horizon.get_or_insert(horizon);
+            return;
+        };
+        *self = Self { noted_at: Instant::now(), horizon: Some(horizon) };
+        if let Err(error) = rows.query(PRUNE, &[(&ended, Type::INT8)]).await {
+            tracing::warn!(error = one_line(&error), "usher.changes could not be pruned");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: i64, transaction: i64) -> News {
+        News { id, transaction, notice: format!("label s{id}"), place: 0 }
+    }
+
+    #[test]
+    fn rows_are_remembered_for_as_long_as_they_are_read_again() {
+        let mut seen = Seen::default();
+        seen.advance(10, &[]);
+        seen.advance(10, &[row(2, 12), row(3, 11)]);
+        assert_eq!((seen.horizon, seen.ids.len()), (Some(10), 2));
+        seen.advance(12, &[row(1, 10)]);
+        assert_eq!(seen.ids, HashMap::from([(2, 12)]));
+        seen.advance(20, &[]);
+        assert!(seen.ids.is_empty());
+    }
+
+    #[test]
+    fn more_rows_than_anybody_reads_are_everything() {
+        let few: Vec<_> = (1..4).map(|id| row(id, 1)).collect();
+        assert_eq!(changes(&few).len(), 3);
+        let many: Vec<_> = (0..ROWS_MAX).map(|id| row(id, 1)).collect();
+        assert_eq!(changes(&many), [Change::Everything]);
+    }
+}
