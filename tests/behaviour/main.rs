@@ -6,6 +6,7 @@
 mod support;
 
 mod access_log;
+mod acme;
 mod answers;
 mod app_answers;
 mod balancing;
@@ -23,6 +24,7 @@ mod framing;
 mod harness;
 mod headers;
 mod hosts;
+mod https;
 mod lifecycle;
 mod limits;
 mod metrics;
@@ -32,4 +34,5 @@ mod streaming;
 mod tls;
 mod upstream_h2c;
 mod upstreams;
+mod vault;
 mod websocket;
