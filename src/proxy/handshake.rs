@@ -1,8 +1,8 @@
 //! TLS on a new connection: whether anybody has the name is asked before anything is signed.
 //!
-//! The order: the syntax of what the client says, a certificate that could be at hand, the directory, a certificate in the
-//! database, the signature. A name that
-//! nobody has is told so by an alert; one that could not be looked up gets its handshake, and its request a 503.
+//! The order: the syntax of what the client says, a certificate that is at hand, the directory, a certificate in the database, the
+//! signature. A name that nobody has is refused by an alert; one that could not be looked up gets its handshake, and its request a
+//! 503.
 
 use std::{sync::Arc, time::Instant};
 

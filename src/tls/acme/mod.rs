@@ -48,6 +48,10 @@ const ORDERS_MAX: usize = 8;
 /// For one order; less than a lease lasts.
 const ORDER_WITHIN: Duration = Duration::from_mins(2);
 
+/// How long nothing is ordered after the CA has said that it was too much: its windows are hours long, and what comes too early
+/// counts as well.
+const REST: Duration = Duration::from_hours(1);
+
 /// How long a handshake waits for a certificate that is being asked for, and how often it looks.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(15);
 const HANDSHAKE_LOOK: Duration = Duration::from_millis(500);
@@ -145,6 +149,8 @@ struct Shared {
     names: Arc<dyn Names>,
     challenges: Arc<Challenges>,
     counts: Arc<Counts>,
+    /// Until when nothing is ordered.
+    resting_until: Mutex<Option<Instant>>,
     /// Names that this instance works for.
     under_way: Mutex<HashSet<String>>,
     /// Of this instance, for people who read the table of orders.
@@ -170,6 +176,7 @@ impl Acme {
             names,
             challenges,
             counts,
+            resting_until: Mutex::default(),
             under_way: Mutex::default(),
             holder: format!("{:x}-{}", fastrand::u32(..), std::process::id()),
         };
@@ -195,6 +202,9 @@ impl Acme {
                 }
             };
             for name in names {
+                if self.shared.is_resting() {
+                    break;
+                }
                 let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { break };
                 if let Some(work) = Work::begin(&self.shared, name) {
                     tokio::spawn(async move {
@@ -214,6 +224,17 @@ impl Shared {
             tracing::warn!(error, "the database cannot be asked which certificates are due");
             Vec::new()
         })
+    }
+
+    /// Whether the CA wants to be left alone.
+    fn is_resting(&self) -> bool {
+        let until = *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn rest(&self) {
+        tracing::warn!(rest = ?REST, "the CA wants fewer orders");
+        *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + REST);
     }
 
     fn under_way(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -248,6 +269,9 @@ impl Work {
     async fn work_under(&self, lease: Lease) {
         let outcome = timeout(ORDER_WITHIN, order::run(&self.shared, &lease)).await.unwrap_or(Err(OrderError::Late));
         self.shared.counts.count(&outcome);
+        if outcome.as_ref().is_err_and(|error| error.reason() == Reason::RateLimited) {
+            self.shared.rest();
+        }
         let name = self.name.as_str();
         let ended = match &outcome {
             Ok(()) => {
