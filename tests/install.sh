@@ -11,6 +11,7 @@ has() { command -v "$1" >/dev/null; }
 has curl || packages+=(curl)
 has h2load || packages+=(nghttp2-client)
 [ -x /usr/sbin/pgbouncer ] || packages+=(pgbouncer)
+has pebble || packages+=(pebble)
 has slowhttptest || packages+=(slowhttptest)
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
 

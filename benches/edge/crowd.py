@@ -2,6 +2,7 @@
 
 import select
 import socket
+import ssl
 import struct
 import time
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ BODY = SMALL_BODY.encode()
 class CrowdFigure:
     """One peer, one round."""
 
+    kind: str
     peer: str
     round: int
     connections: int
@@ -37,9 +39,10 @@ class CrowdFigure:
 
 
 class Crowd:
-    """Keep-alive connections to one port, each with one request behind it."""
+    """Keep-alive connections to one port, each with one request behind it, in clear text or under TLS."""
 
-    def __init__(self, port, count):
+    def __init__(self, port, count, tls=None):
+        self.tls = tls
         self.poller = select.epoll()
         self.members = {}
         self.received = {}
@@ -64,6 +67,8 @@ class Crowd:
         member.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         member.bind((f"127.0.0.{2 + number % ADDRESSES}", 0))
         member.connect(("127.0.0.1", port))
+        if self.tls:
+            member = self.tls.wrap_socket(member)
         member.setblocking(False)
         self.members[member.fileno()] = member
         self.poller.register(member, select.EPOLLIN)
@@ -85,7 +90,10 @@ class Crowd:
 
     def hear(self, seconds):
         for descriptor, _ in self.poller.poll(seconds):
-            part = self.members[descriptor].recv(65536)
+            try:
+                part = self.members[descriptor].recv(65536)
+            except ssl.SSLWantReadError:
+                continue  # a ticket, or half a record
             answer = self.received.get(descriptor, b"") + part
             if not part or not answer.startswith(b"HTTP/1.1 200"):
                 raise Failed(f"a connection of the crowd got {answer[:100]!r} and {'more' if part else 'its end'}")
@@ -116,11 +124,19 @@ class Crowd:
         self.poller.close()
 
 
-def measure_crowd(peer, count, seconds, round_number):
+def trusting():
+    """Takes any certificate: what is measured is the other side."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def measure_crowd(peer, count, seconds, round_number, tls=False):
     """What `count` connections cost a peer that has just been started."""
-    Crowd(peer.port, AT_ONCE).leave()  # what every process needs for its first requests is no connection's
+    port, context = (peer.tls_port, trusting()) if tls else (peer.port, None)
+    Crowd(port, AT_ONCE, context).leave()  # what every process needs for its first requests is no connection's
     before = rss_bytes(peer.process.pid)
-    crowd = Crowd(peer.port, count)
+    crowd = Crowd(port, count, context)
     try:
         time.sleep(IDLE_SECONDS)
         idle = rss_bytes(peer.process.pid)
@@ -130,5 +146,5 @@ def measure_crowd(peer, count, seconds, round_number):
     finally:
         crowd.leave()
     return CrowdFigure(
-        peer.name, round_number, count, (idle - before) // count, before, idle, spent / requests * 1e6, requests
+        "tls" if tls else "plain", peer.name, round_number, count, (idle - before) // count, before, idle, spent / requests * 1e6, requests
     )

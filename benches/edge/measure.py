@@ -49,12 +49,17 @@ class Work:
     path: str
     body_bytes: int
     http2: bool = False
+    tls: bool = False
+    handshakes: bool = False  # a connection of its own for every request
 
 
 WORKS = [
     Work("small", "small page (150 B)", "/", len(SMALL_BODY)),
     Work("64k", "64 KiB body", "/64k", 65536),
     Work("h2", "small page, HTTP/2, 16 connections × 32 streams", "/", len(SMALL_BODY), http2=True),
+    Work("tls", "small page, TLS 1.3, HTTP/1.1", "/", len(SMALL_BODY), tls=True),
+    Work("tls-h2", "small page, TLS 1.3, HTTP/2, 16 connections × 32 streams", "/", len(SMALL_BODY), http2=True, tls=True),
+    Work("handshake", "small page after a full handshake each (ECDSA P-256)", "/", len(SMALL_BODY), tls=True, handshakes=True),
 ]
 
 
@@ -87,13 +92,16 @@ class Load:
         self.connections = connections
 
     def run(self, peer, work, seconds):
+        """Both generators name no server under TLS, since they are given an address; every peer has one certificate for that."""
         if work.http2:
-            return self.run_h2load(f"http://127.0.0.1:{peer.http2_port}{work.path}", seconds)
-        return self.run_wrk(f"http://127.0.0.1:{peer.port}{work.path}", seconds)
+            origin = f"https://127.0.0.1:{peer.tls_port}" if work.tls else f"http://127.0.0.1:{peer.http2_port}"
+            return self.run_h2load(f"{origin}{work.path}", seconds)
+        origin = f"https://127.0.0.1:{peer.tls_port}" if work.tls else f"http://127.0.0.1:{peer.port}"
+        return self.run_wrk(f"{origin}{work.path}", seconds, ["--header", "Connection: close"] if work.handshakes else [])
 
-    def run_wrk(self, url, seconds):
+    def run_wrk(self, url, seconds, more):
         command = ["wrk", "--threads", 1, "--connections", self.connections, "--duration", f"{seconds}s",
-                   "--script", self.script, url]
+                   "--script", self.script, *more, url]
         said = self.said_by(command, seconds)
         results = [line for line in said.splitlines() if line.startswith("RESULT ")]
         if len(results) != 1:

@@ -16,7 +16,8 @@ import subprocess
 import time
 from pathlib import Path
 
-HOST = "customdomain1.com"
+from certificate import HOST, Certificate
+
 STORE_ID = "1"
 FORGED = "4711"
 SMALL_BODY = "<!doctype html><title>Shop Alpha</title>".ljust(149, ".") + "\n"
@@ -121,9 +122,11 @@ class Peer:
     def __init__(self, directory, core, app_port, logging):
         self.port = free_port()
         self.http2_port = free_port() if self.needs_http2_port else self.port
+        self.tls_port = free_port()
         self.app_port = app_port
         self.directory = directory / self.name
         self.directory.mkdir()
+        self.certificate = Certificate(self.directory)
         self.log = self.directory / "access.log" if logging else None
         if self.log:
             self.log.touch()
@@ -174,9 +177,14 @@ class Usher(Peer):
         config.write_text(f"""
 [listen]
 http = ["127.0.0.1:{self.port}"]
+https = ["127.0.0.1:{self.tls_port}"]
 workers = 1
 connections_per_client_max = 100000
 connection_requests_max = 1000000000
+
+[tls]
+certificates = [{{ certificate = "{self.certificate.chain}", key = "{self.certificate.key}", default = true }}]
+redirect = false
 
 [admin]
 listen = "127.0.0.1:0"
@@ -233,6 +241,11 @@ class Nginx(Peer):
   server {{
     listen 127.0.0.1:{self.port} default_server backlog=4096;
     listen 127.0.0.1:{self.http2_port} default_server http2;
+    listen 127.0.0.1:{self.tls_port} default_server ssl http2 backlog=4096;
+    ssl_certificate {self.certificate.chain};
+    ssl_certificate_key {self.certificate.key};
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_session_tickets on;
     if ($store = "") {{ return 404; }}
     location / {{
       proxy_pass http://app;
@@ -276,13 +289,15 @@ defaults
 frontend edge
   bind 127.0.0.1:{self.port} backlog 4096
   bind 127.0.0.1:{self.http2_port} proto h2
+  bind 127.0.0.1:{self.tls_port} ssl crt {self.certificate.both} alpn h2,http/1.1 ssl-min-ver TLSv1.2 backlog 4096
   unique-id-format %[uuid()]
   http-request set-var(txn.host) req.hdr(host),field(1,:),lower
   http-request set-var(txn.store) var(txn.host),map({self.directory}/stores.map)
   http-request return status 404 unless {{ var(txn.store) -m found }}
   http-request set-header X-Store-Id %[var(txn.store)]
   http-request set-header X-Forwarded-For %[src]
-  http-request set-header X-Forwarded-Proto http
+  http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }}
+  http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
   http-request set-header X-Request-Id %[unique-id]
   log-format '%{{+E}}o{{"time":%Ts.%ms,"request_id":"%ID","client":"%ci","method":"%HM","host":"%[var(txn.host)]",\
 "target":"%HU","version":"%HV","store":"%[var(txn.store)]","status":%ST,"bytes_in":%U,"bytes_out":%B,"duration":%Ta,\

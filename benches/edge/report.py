@@ -48,7 +48,7 @@ class Report:
         return "\n".join([
             "# Side by side", "", f"![CPU time per request]({stem}.svg)", "",
             "## CPU time per request", "", self.subtitle() + ".", "", *self.table(), "",
-            *self.crowd_section(),
+            *self.crowd_sections(),
             "Ratios are taken within each round (in their order) and the last figure is their median; below 1 the proxy "
             "of the row is cheaper. Requests per second and p99 are medians for orientation only: they depend on the "
             "load generator, which shares its core with the app server. RSS is the largest seen.", "",
@@ -68,31 +68,35 @@ class Report:
         rows = [self.row(work, peer, references) for work in self.works for peer in self.peers]
         return [line(head), line(["---", "---"] + ["---:"] * (len(head) - 2)), *map(line, rows)]
 
-    def crowd_section(self):
-        if not self.crowds:
+    def crowd_sections(self):
+        return [line for kind in ("plain", "tls") for line in self.crowd_section(kind)]
+
+    def crowd_section(self, kind):
+        crowds = [figure for figure in self.crowds if figure.kind == kind]
+        if not crowds:
             return []
         references = [name for name in REFERENCES if any(peer.name == name for peer in self.peers)]
         head = ["proxy", "KB per idle connection", "RSS MiB while idle", "CPU µs/request",
                 *[f"ratio to {PEERS[name].title}" for name in references]]
-        rows = [self.crowd_row(peer, references) for peer in self.peers]
+        rows = [self.crowd_row(kind, peer, references) for peer in self.peers]
         return [
-            f"## {self.crowds[0].connections:,} connections that do little", "",
+            f"## {crowds[0].connections:,} connections that do little{', under TLS' if kind == 'tls' else ''}", "",
             "Each has one request behind it and is idle: what it takes of the proxy's memory. Then each asks once a "
             "second: what a request costs.", "",
             line(head), line(["---"] + ["---:"] * (len(head) - 1)), *map(line, rows), "",
         ]
 
-    def crowd_row(self, peer, references):
-        mine = self.crowds_of(peer.name)
+    def crowd_row(self, kind, peer, references):
+        mine = self.crowds_of(kind, peer.name)
         return [
             peer.title, f"**{median(f.bytes_per_idle_connection for f in mine) / 1000:.2f}**",
             f"{median(f.rss_bytes_idle for f in mine) / 2**20:.1f}",
             f"**{median(f.cpu_us_per_request for f in mine):.1f}**",
-            *[ratios(peer.name, name, mine, self.crowds_of(name)) for name in references],
+            *[ratios(peer.name, name, mine, self.crowds_of(kind, name)) for name in references],
         ]
 
-    def crowds_of(self, name):
-        return sorted((f for f in self.crowds if f.peer == name), key=lambda f: f.round)
+    def crowds_of(self, kind, name):
+        return sorted((f for f in self.crowds if (f.kind, f.peer) == (kind, name)), key=lambda f: f.round)
 
     def row(self, work, peer, references):
         mine = self.of(work, peer.name)
@@ -135,6 +139,7 @@ def circumstances(peers):
         **versions,
         "wrk": first_line(["wrk", "-v"]),
         "h2load": first_line(["h2load", "--version"]),
+        "OpenSSL": first_line(["openssl", "version"]),
     }
 
 

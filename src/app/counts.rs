@@ -15,7 +15,7 @@ use crate::{
             FeedCounts, Metrics, UpstreamLabels,
         },
     },
-    tls::Certificates,
+    tls::{Certificates, Issuer, Vault},
     upstream::Upstream,
 };
 
@@ -26,6 +26,8 @@ pub(super) fn register(
     access_log: &AccessLog,
     buffers: &Arc<Buffers>,
     certificates: &Arc<Certificates>,
+    vault: Option<Vault>,
+    issuer: Option<Issuer>,
 ) {
     let directory = directory.clone();
     metrics.register_directory(move || directory_counts(&directory));
@@ -34,15 +36,24 @@ pub(super) fn register(
     let buffers = Arc::clone(buffers);
     metrics.register_buffers(move || BufferCounts { held: buffers.held() as u64, refused: buffers.refusals() });
     let certificates = Arc::clone(certificates);
-    metrics.register_certificates(move || certificate_counts(&certificates));
+    metrics.register_certificates(move || certificate_counts(&certificates, vault.as_ref(), issuer.as_ref()));
 }
 
-fn certificate_counts(certificates: &Certificates) -> CertificateCounts {
+fn certificate_counts(
+    certificates: &Certificates,
+    vault: Option<&Vault>,
+    issuer: Option<&Issuer>,
+) -> CertificateCounts {
+    let outcomes = ["issued", "refused", "unreachable", "rate_limited"];
+    let (loads, loads_failed) = vault.map(Vault::loads).unwrap_or_default();
     let counts = certificates.counts();
     CertificateCounts {
         held: counts.held as u64,
         earliest_expiry: counts.earliest_expiry.map(|expiry| expiry.duration_since(UNIX_EPOCH).unwrap_or_default()),
         failures: counts.failures,
+        loads,
+        loads_failed,
+        orders: issuer.map(|issuer| outcomes.into_iter().zip(issuer.orders()).collect()).unwrap_or_default(),
     }
 }
 

@@ -7,25 +7,26 @@ mod counts;
 mod rows;
 mod snapshot;
 mod threads;
+mod wanted;
 
 use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore, task::spawn_blocking};
 
-use self::{rows::Rows, threads::Threads};
+use self::{rows::Rows, threads::Threads, wanted::CustomDomains};
 use crate::{
     admin,
     config::Config,
     database::{postgres, sqlite},
     directory::{Directory, Feed, Keeper, OwnQueries, feed::Follow},
     lifecycle::{Drain, Readiness, Tasks, Termination},
-    proxy::{self, BindError, Buffers, Listeners, ListeningSocket, Places, Roles, Scheme},
+    proxy::{self, BindError, Buffers, Https, Listeners, ListeningSocket, Places, Roles, Scheme},
     routing::Rules,
     telemetry::{
         access_log::{AccessLog, Target},
         metrics::Metrics,
     },
-    tls::{self, Acceptor, Certificates, FileError, Files},
+    tls::{self, Acceptor, Acme, Certificates, FileError, Files, Issuer, Keyring, Tickets, Vault},
     upstream::{self, Upstream},
 };
 
@@ -58,6 +59,8 @@ pub struct App {
     sockets: Vec<Vec<ListeningSocket>>,
     workers: Vec<proxy::Parts>,
     certificates: (Files, Arc<Certificates>),
+    tickets: Option<(Arc<Tickets>, Arc<Keyring>)>,
+    acme: Option<Acme>,
     admin: (TcpListener, admin::Parts),
     upstreams: Vec<Arc<Upstream>>,
     rows: Rows,
@@ -84,9 +87,12 @@ impl App {
         };
         let files = Files::load(&config.tls.certificates)?;
         let certificates = files.certificates();
-        let acceptor = acceptor(&config, &certificates)?;
         let rows = Rows::open(&config)?;
         let source = rows.source(config.queries.clone());
+        let vault = config.tls.keys.clone().map(|keys| Vault::new(rows.session(), keys, Handle::current()));
+        let tickets = config.tls.keys.as_ref().map(|_keys| Tickets::new());
+        let (acme, issuer) = acme(&config, &rows).unzip();
+        let https = https(&config, &addresses, &certificates, vault.clone(), tickets.clone(), issuer.clone())?;
         let directory = Directory::new(config.directory.clone(), source, Handle::current());
         let (keeper, restored) = snapshot::restore(&config, &directory).await;
         let upstreams: Vec<_> = config.upstreams.iter().cloned().map(Upstream::new).map(Arc::new).collect();
@@ -94,15 +100,17 @@ impl App {
         counts::register_endpoints(&metrics, &upstreams);
         let access_log = start_access_log(&config)?;
         let buffers = Buffers::new(config.proxy.buffers_max);
-        counts::register(&metrics, &directory, &access_log, &buffers, &certificates);
+        counts::register(&metrics, &directory, &access_log, &buffers, &certificates, vault, issuer);
         let readiness = Readiness::default();
         let feed = Feed::new(directory.clone(), readiness.clone(), &config.plan.watched);
         counts::register_feed(&metrics, feed.stats());
         Ok(Self {
             addresses,
             sockets: listeners.into_workers(),
-            workers: workers(&config, &upstreams, &directory, &metrics, &access_log, &buffers, acceptor.as_ref()),
+            workers: workers(&config, &upstreams, &directory, &metrics, &access_log, &buffers, https.as_ref()),
             certificates: (files, certificates),
+            tickets: tickets.zip(config.tls.keys),
+            acme,
             admin: (admin_listener, admin_parts(config.admin, &readiness, metrics, &upstreams)),
             upstreams,
             rows,
@@ -145,6 +153,12 @@ impl App {
         }
         tasks.spawn("feed", self.rows.clone().follow(self.follow, self.feed));
         tasks.spawn("prober", upstream::probe(self.upstreams));
+        if let Some((tickets, keys)) = self.tickets {
+            tasks.spawn("tickets", tickets.share(self.rows.session(), keys));
+        }
+        if let Some(acme) = self.acme {
+            tasks.spawn("acme", acme.run());
+        }
         let mut threads = Threads::start(self.workers, self.sockets, &drain)?;
         let ended = tokio::select! {
             () = end => Ok(()),
@@ -176,12 +190,26 @@ fn bind_public(settings: &proxy::Settings) -> Result<Listeners, BindError> {
     Listeners::bind(http.chain(https), settings.workers)
 }
 
-/// One for all workers, so that a session can go on with another one.
-fn acceptor(config: &Config, certificates: &Arc<Certificates>) -> Result<Option<Acceptor>, Error> {
-    if config.proxy.https.is_empty() {
-        return Ok(None);
-    }
-    Acceptor::new(config.tls.minimum_version, Arc::clone(certificates)).map(Some).map_err(Error::Tls)
+/// The service that asks for certificates, where there is a CA to ask.
+fn acme(config: &Config, rows: &Rows) -> Option<(Acme, Issuer)> {
+    let (settings, keys) = config.acme.clone().zip(config.tls.keys.clone())?;
+    let names = Arc::new(CustomDomains::new(rows.session()));
+    Some(Acme::new(settings, rows.session(), keys, names))
+}
+
+/// One acceptor for all workers, so that a session can go on with another one.
+fn https(
+    config: &Config,
+    addresses: &Addresses,
+    certificates: &Arc<Certificates>,
+    vault: Option<Vault>,
+    tickets: Option<Arc<Tickets>>,
+    issuer: Option<Issuer>,
+) -> Result<Option<Https>, Error> {
+    let Some(first) = addresses.https.first() else { return Ok(None) };
+    let acceptor = Acceptor::new(config.tls.minimum_version, Arc::clone(certificates), vault, tickets, issuer)
+        .map_err(Error::Tls)?;
+    Ok(Some(Https::new(acceptor, config.https, first.port())))
 }
 
 async fn bind_admin(address: SocketAddr) -> Result<TcpListener, Error> {
@@ -216,7 +244,7 @@ fn workers(
     metrics: &Metrics,
     access_log: &AccessLog,
     buffers: &Arc<Buffers>,
-    acceptor: Option<&Acceptor>,
+    https: Option<&Https>,
 ) -> Vec<proxy::Parts> {
     let rules = Arc::new(Rules::new(config.routing.clone()));
     let connections = Arc::new(Semaphore::new(config.proxy.connections_max));
@@ -227,7 +255,7 @@ fn workers(
         settings: config.proxy.clone(),
         rules: Arc::clone(&rules),
         directory: directory.reader(),
-        acceptor: acceptor.cloned(),
+        https: https.cloned(),
         upstreams: upstreams.to_vec(),
         roles,
         metrics: metrics.worker(),

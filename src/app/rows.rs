@@ -75,6 +75,14 @@ impl Rows {
         }
     }
 
+    /// The same for services of the control plane.
+    pub(super) fn session(&self) -> Session {
+        match self {
+            Self::Postgres { pool, .. } => Session::pooled(pool),
+            Self::Sqlite(database) => Session::sqlite(database),
+        }
+    }
+
     /// What the look-ups read and the database has not; nothing, as it should be.
     async fn lack(&self, own: Option<&OwnQueries>) -> Result<Option<Error>, session::Error> {
         let session = match self {

@@ -1,12 +1,13 @@
 //! Why a command could not do its work: the cause in one line, what to do in another.
 
-use std::{error::Error, io, net::SocketAddr};
+use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 
 use http::StatusCode;
 
 use usher::{
     app, catalog, config, database, demo, directory, routing,
     telemetry::{self, causes},
+    tls,
 };
 
 /// Why a command could not do its work.
@@ -34,6 +35,21 @@ pub(crate) enum Failure {
     /// A store or a domain.
     #[error(transparent)]
     Catalog(#[from] catalog::Error),
+    /// A certificate in the database.
+    #[error(transparent)]
+    Archive(tls::ArchiveError),
+    /// Private keys cannot be sealed or opened.
+    #[error("no key is configured by which private keys are sealed")]
+    NoKeyring,
+    /// A file that was named.
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
     /// What was to be resolved names no host.
     #[error("the host {written:?} {cause}")]
     Host {
@@ -103,6 +119,10 @@ impl Failure {
             Self::Migrate(_) => "see what the database says; running it again does no harm".into(),
             Self::OwnTables => "edit them as the app does".into(),
             Self::Catalog(error) => error.remedy(),
+            Self::Archive(tls::ArchiveError::Database(_)) => "run `usher migrate`, which creates the table".into(),
+            Self::Archive(_) => "give a certificate and its own unencrypted key, both as PEM".into(),
+            Self::NoKeyring => "set tls.encryption_keys_file; `usher config default` says how to make a key".into(),
+            Self::Unreadable { .. } => "correct the path, or let yourself read the file".into(),
             Self::Host { .. } => "write a host and perhaps a path, as in `shop.example.com/cart`".into(),
             Self::NoAdmin { .. } => {
                 "see that usher runs with this configuration, and that admin.listen has a port other than 0".into()

@@ -1,5 +1,6 @@
 //! The command line: what may be written, and what is said in return.
 
+mod cert;
 mod check;
 mod config;
 mod database;
@@ -57,6 +58,7 @@ pub(crate) enum Once {
     Store(store::Store),
     Domain(domain::Domain),
     Upstreams(upstreams::Upstreams),
+    Cert(cert::Cert),
     Config(config::ConfigCommand),
 }
 
@@ -68,8 +70,9 @@ impl Once {
             Self::Resolve(resolve) => resolve.run().await,
             Self::Migrate(migrate) => migrate.run().await,
             Self::Store(store) => store.run().await,
-            Self::Domain(domain) => domain.run().await,
+            Self::Domain(domain) => Box::pin(domain.run()).await,
             Self::Upstreams(upstreams) => upstreams.run().await,
+            Self::Cert(cert) => cert.run().await,
             Self::Config(config) => config.run(),
         }
     }
@@ -121,6 +124,10 @@ mod tests {
             "usher upstreams --config f --json",
             "usher upstreams drain default 10.0.0.5:8000 --config f",
             "usher upstreams resume default [::1]:8000 --config f --json",
+            "usher cert import --certificate c.pem --key k.pem --config f",
+            "usher cert list --config f --json",
+            "usher cert show shop.example.com --config f",
+            "usher cert rekey --config f",
             "usher config default",
             "usher config schema",
         ] {

@@ -21,6 +21,8 @@ pub(super) struct File {
     pub(super) listen: Section<Listen>,
     /// Certificates, and how TLS is spoken.
     pub(super) tls: Section<Tls>,
+    /// The CA that usher asks for certificates.
+    pub(super) acme: Section<Acme>,
     /// The listener for health and metrics.
     pub(super) admin: Section<Admin>,
     /// Which request belongs to whom.
@@ -96,8 +98,18 @@ pub(super) struct Listen {
 pub(super) struct Tls {
     /// Certificates in PEM files; of two for the same name the first is shown.
     pub(super) certificates: Written<List<Section<CertificateFiles>>>,
+    /// A file with the keys by which private keys in the database are sealed, each line an id, a colon and 32 bytes in base64.
+    pub(super) encryption_keys_file: Written<String>,
+    /// The name of an environment variable that holds the same.
+    pub(super) encryption_keys_env: Written<String>,
     /// The oldest version of TLS that is spoken.
     pub(super) minimum_version: Written<MinimumVersion>,
+    /// Whether requests by http for hosts with a certificate of their own are sent to https (308).
+    pub(super) redirect: Written<bool>,
+    /// How long browsers stay with https on platform domains and below (`Strict-Transport-Security`); 0s: nothing is said.
+    pub(super) hsts_platform: Written<Timespan<0>>,
+    /// The same for custom domains.
+    pub(super) hsts_custom: Written<Timespan<0>>,
 }
 
 /// An item of `tls.certificates`.
@@ -122,6 +134,20 @@ pub(super) enum MinimumVersion {
     /// TLS 1.3 alone.
     #[serde(rename = "1.3")]
     Tls13,
+}
+
+/// `[acme]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Acme {
+    /// The directory URL of the CA; unset: no certificates are asked for.
+    pub(super) directory: Written<String>,
+    /// Whether you agree to the CA's terms of service; it issues nothing otherwise.
+    pub(super) terms_agreed: Written<bool>,
+    /// Whom the CA may write to, each `mailto:…`.
+    pub(super) contacts: Written<List<String>>,
+    /// A file with the root certificate of a private CA's own server (PEM); unset: the system's.
+    pub(super) root_file: Written<String>,
 }
 
 /// `[admin]`.

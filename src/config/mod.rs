@@ -2,6 +2,7 @@
 //! one module per section). Everything that is wrong is reported in one run, with place, value, what is accepted and what
 //! to do.
 
+mod acme;
 mod admin;
 mod convert;
 mod database;
@@ -41,6 +42,10 @@ pub struct Config {
     pub proxy: proxy::Settings,
     /// `[tls]`.
     pub tls: crate::tls::Settings,
+    /// `[acme]`; `None`: no certificates are asked for.
+    pub acme: Option<crate::tls::AcmeSettings>,
+    /// `[tls]`: what those are told who come without.
+    pub https: proxy::HttpsPolicy,
     /// `[admin]`.
     pub admin: crate::admin::Settings,
     /// `[routing]`.

@@ -18,13 +18,15 @@ use super::{
 };
 
 /// Keys whose value is never shown, whatever was written there.
-const SECRET_PATHS: [&str; 6] = [
+const SECRET_PATHS: [&str; 8] = [
     "directory.url",
     "directory.url_env",
     "directory.url_file",
     "directory.listen_url",
     "directory.listen_url_env",
     "directory.listen_url_file",
+    "tls.encryption_keys_env",
+    "tls.encryption_keys_file",
 ];
 
 /// Reads `text`; `None` where its syntax is broken, since guesses about the rest would mislead.

@@ -3,8 +3,8 @@
 use std::{mem, path::PathBuf};
 
 use super::{
-    Config, Env, admin, database::Located, directory, domains, file::File, listen, log, problems::Report, routing, tls,
-    upstreams,
+    Config, Env, acme, admin, database::Located, directory, domains, file::File, listen, log, problems::Report,
+    routing, tls, upstreams,
 };
 
 /// What `file` means; `None` where the database is not known. It counts only where `report` has found nothing.
@@ -13,7 +13,8 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
     let homepage_upstream = mem::take(&mut file.routing.0.homepage_upstream);
     let https = file.listen.0.https.span();
     let proxy = listen::resolve(file.listen.0, report);
-    let tls = tls::resolve(file.tls.0, https.filter(|_| !proxy.https.is_empty()), report);
+    let (tls, https) = tls::resolve(file.tls.0, https.filter(|_| !proxy.https.is_empty()), env, report);
+    let acme = acme::resolve(file.acme.0, tls.keys.is_some(), report);
     let admin = admin::resolve(file.admin.0, &[&proxy.http[..], &proxy.https].concat(), env, report);
     let routing = routing::resolve(file.routing.0, report);
     let platforms: Vec<_> = routing.platform_domains.iter().map(ToString::to_string).collect();
@@ -31,6 +32,8 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
     Some(Config {
         proxy,
         tls,
+        acme,
+        https,
         admin,
         routing,
         directory,

@@ -218,8 +218,8 @@ async fn open(
     scheme: Scheme,
     announced: &mut Announced<'_>,
 ) -> Option<(Box<ClientStream>, Protocol)> {
-    match &client.worker.acceptor {
-        Some(acceptor) if scheme == Scheme::Https => open_tls(client, acceptor, socket, announced).await,
+    match &client.worker.https {
+        Some(https) if scheme == Scheme::Https => open_tls(client, &https.acceptor, socket, announced).await,
         _ => {
             let mut stream = Box::new(ClientStream::new(Transport::Plain(socket)));
             let protocol = in_time(client, announced, preface::protocol(&mut stream)).await?;

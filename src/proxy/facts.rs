@@ -42,6 +42,11 @@ impl<'a> Facts<'a> {
         ForwardedHost { value: self.written.clone(), port: self.authority.port }
     }
 
+    /// The token, where it may be a CA's question (RFC 8555 §8.3).
+    pub(super) fn challenge(&self) -> Option<&'a str> {
+        self.path.raw().strip_prefix("/.well-known/acme-challenge/")
+    }
+
     /// The same for the decision.
     pub(super) fn routing(&'a self) -> RequestFacts<'a> {
         RequestFacts { host: &self.authority.host, path: &self.path, peer_is_loopback: self.peer_is_loopback }

@@ -11,6 +11,7 @@ use super::{
     error::Failure,
     exchange::Exchange,
     facts::Facts,
+    https,
     look_up::look_up,
     request,
     requester::Requester,
@@ -33,11 +34,14 @@ pub(super) async fn forward(
     request::check(&request)?;
     let facts = Facts::read(&request, client, requester)?;
     exchange.remember_host(&facts);
+    if let Some(answer) = https::challenge(worker, &facts, exchange) {
+        return Ok(answer);
+    }
     let route = worker.rules.route(&facts.routing())?;
     let subject = look_up(&worker.directory, route, exchange.started()).await?;
-    let destination = match decide(&worker.rules, subject) {
+    let destination = match https::prefer(worker, &facts, decide(&worker.rules, subject)) {
         Decision::Forward(destination) => destination,
-        Decision::Redirect(to) => return answer::redirect(to, &facts, &request, exchange),
+        Decision::Redirect(to) => return answer::redirect(to, worker, &facts, &request, exchange),
         Decision::Close(closed) => return Err(Failure::Closed(closed)),
         Decision::Refuse(refusal) => return Err(Failure::Unknown(refusal)),
     };

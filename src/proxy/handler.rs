@@ -19,7 +19,9 @@ use super::{
     error::Failure,
     exchange::Exchange,
     forward::forward,
+    https,
     requester::Requester,
+    scheme::Scheme,
 };
 
 /// Serves one request: opens its record, forwards it, and answers what went wrong.
@@ -30,7 +32,10 @@ pub(super) async fn handle(
     let requester = Requester::of(&client, request.headers());
     let mut exchange = Exchange::open(&client, &requester, &request);
     let forwarded = caught(pin!(forward(&client, &requester, &mut exchange, request))).await;
-    let response = forwarded.unwrap_or_else(|failure| answer::to_failure(failure, &mut exchange));
+    let mut response = forwarded.unwrap_or_else(|failure| answer::to_failure(failure, &mut exchange));
+    if requester.scheme == Scheme::Https {
+        https::keep(&client.worker, exchange.matched, response.headers_mut());
+    }
     Ok(finish(&client, response, exchange))
 }
 

@@ -1,15 +1,16 @@
 //! TLS on a new connection: whether anybody has the name is asked before anything is signed.
 //!
-//! The order: the syntax of what the client says, a certificate that could be shown, the directory, the signature. A name that
-//! nobody has is told so by an alert; one that could not be looked up gets its handshake, and its request a 503.
+//! The order: the syntax of what the client says, a certificate that is at hand, the directory, a certificate in the database, the
+//! signature. A name that nobody has is refused by an alert; one that could not be looked up gets its handshake, and its request a
+//! 503.
 
 use std::{sync::Arc, time::Instant};
 
 use super::{connection::Client, look_up::look_up, preface::Protocol, socket::Socket};
 use crate::{
-    routing::{Decision, Host, Hostname, Path, RequestFacts, decide},
+    routing::{Decision, Destination, Host, Hostname, Match, Path, RequestFacts, decide},
     telemetry::outcome::{HandshakeFailure, TlsVersion},
-    tls::{Acceptor, Agreed, Certificate, Hello, Stream},
+    tls::{Acceptor, Agreed, Certificate, Hello, NotLoaded, Stream, Vault},
 };
 
 /// What all requests of a connection under TLS have in common.
@@ -18,23 +19,19 @@ pub(super) struct Secured {
     shown: Shown,
 }
 
-/// What the client was shown.
-enum Shown {
-    /// A certificate for the name it asked for.
-    Named(Hostname<'static>, Arc<Certificate>),
-    /// The default, whatever it asked for.
-    Default,
+/// What the client is shown.
+struct Shown {
+    certificate: Arc<Certificate>,
+    /// The name it asked for, where the certificate is for that; `None`: it is shown the default, whatever it asked for.
+    asked: Option<Hostname<'static>>,
 }
 
 impl Secured {
     /// Whether a request for `host` belongs on this connection (RFC 9110 §7.4): browsers send what is for another name on a
     /// connection whose certificate covers that too. Who was shown the default was promised nothing.
     pub(super) fn is_for(&self, host: &Host<'_>) -> bool {
-        match (&self.shown, host) {
-            (Shown::Default, _) => true,
-            (Shown::Named(asked, _), Host::Name(name)) if asked == name => true,
-            (Shown::Named(_, certificate), host) => certificate.covers(host),
-        }
+        let Some(asked) = &self.shown.asked else { return true };
+        matches!(host, Host::Name(name) if name == asked) || self.shown.certificate.covers(host)
     }
 }
 
@@ -46,7 +43,7 @@ pub(super) async fn secure(
 ) -> Result<(Box<Stream<Socket>>, Protocol, Secured), HandshakeFailure> {
     let hello = acceptor.hello(socket).await?;
     let (shown, hello) = agree(client, acceptor, hello).await?;
-    let stream = Box::new(hello.accept().await?);
+    let stream = Box::new(hello.accept(&shown.certificate).await?);
     let Agreed { version, is_resumed, is_http2 } = Agreed::on(&stream);
     client.worker.metrics.handshake(version, is_resumed);
     Ok((stream, if is_http2 { Protocol::Http2 } else { Protocol::Http1 }, Secured { version, shown }))
@@ -70,26 +67,81 @@ async fn agree(
 }
 
 async fn choose(client: &Client, acceptor: &Acceptor, name: Option<&str>) -> Result<Shown, HandshakeFailure> {
-    let certificates = acceptor.certificates();
-    let default = certificates.default().map(|_certificate| Shown::Default);
+    let default = acceptor.certificates().default().map(|certificate| Shown { certificate, asked: None });
     let Some(name) = name else { return default.ok_or(HandshakeFailure::NoName) };
     let Ok(name) = Hostname::parse(name) else { return default.ok_or(HandshakeFailure::UnknownName) };
-    match certificates.find(&name) {
-        None => default.ok_or(HandshakeFailure::NoCertificate),
-        // Whoever has a default wants to answer every host.
-        Some(found) if default.is_some() || is_served(client, &name).await => {
-            Ok(Shown::Named(name.into_owned(), found))
-        }
-        Some(_) => Err(HandshakeFailure::UnknownName),
+    match find(client, acceptor, &name, default.is_some()).await {
+        Ok(certificate) => Ok(Shown { certificate, asked: Some(name.into_owned()) }),
+        Err(failure) => default.ok_or(failure),
     }
 }
 
-/// Whether a request for `name` would be anything but a 404.
-async fn is_served(client: &Client, name: &Hostname<'_>) -> bool {
+/// The certificate for `name`. With a default every name that has one in a file gets it; else only names that somebody has.
+async fn find(
+    client: &Client,
+    acceptor: &Acceptor,
+    name: &Hostname<'_>,
+    has_default: bool,
+) -> Result<Arc<Certificate>, HandshakeFailure> {
+    let (found, vault) = (acceptor.certificates().find(name), acceptor.vault());
+    match (found, vault) {
+        (Some(found), _) if has_default => Ok(found),
+        (None, None) => Err(HandshakeFailure::NoCertificate),
+        (found, vault) => {
+            let standing = standing(client, name).await;
+            match (standing, found, vault) {
+                (Standing::Unknown, ..) => Err(HandshakeFailure::UnknownName),
+                (_, Some(found), _) => Ok(found),
+                // Invented names cost no query of their own.
+                (Standing::Strangers, ..) => Err(HandshakeFailure::NoCertificate),
+                (standing, None, Some(vault)) => load(acceptor, vault, name, standing).await,
+                (_, None, None) => Err(HandshakeFailure::NoCertificate),
+            }
+        }
+    }
+}
+
+/// The certificate in the database, or one that is asked for now, where the name is a customer's.
+async fn load(
+    acceptor: &Acceptor,
+    vault: &Vault,
+    name: &Hostname<'_>,
+    standing: Standing,
+) -> Result<Arc<Certificate>, HandshakeFailure> {
+    let found = match (vault.find(name).await, acceptor.issuer()) {
+        (Ok(None), Some(issuer)) if standing == Standing::Customers => issuer.obtain(name, vault).await,
+        (found, _) => found,
+    };
+    match found {
+        Ok(found) => found.ok_or(HandshakeFailure::NoCertificate),
+        Err(NotLoaded) => Err(HandshakeFailure::NotLoaded),
+    }
+}
+
+/// What a request for a name would come to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// A 404.
+    Unknown,
+    /// What unknown hosts are answered.
+    Strangers,
+    /// An answer, or a 503.
+    Known,
+    /// A customer's own store, under a name that is verified and active.
+    Customers,
+}
+
+async fn standing(client: &Client, name: &Hostname<'_>) -> Standing {
     let worker = &client.worker;
     let (host, path) = (Host::Name(name.clone()), Path::read("/"));
     let facts = RequestFacts { host: &host, path: &path, peer_is_loopback: client.peer_is_loopback };
-    let Ok(route) = worker.rules.route(&facts) else { return true };
-    let Ok(subject) = look_up(&worker.directory, route, Instant::now()).await else { return true };
-    !matches!(decide(&worker.rules, subject), Decision::Refuse(_))
+    let Ok(route) = worker.rules.route(&facts) else { return Standing::Known };
+    let Ok(subject) = look_up(&worker.directory, route, Instant::now()).await else { return Standing::Known };
+    let is_known = subject.refusal().is_none();
+    match decide(&worker.rules, subject) {
+        Decision::Refuse(_) => Standing::Unknown,
+        _ if !is_known => Standing::Strangers,
+        Decision::Forward(Destination { matched: Match::CustomDomain, .. }) => Standing::Customers,
+        Decision::Forward(_) | Decision::Redirect(_) | Decision::Close(_) => Standing::Known,
+    }
 }

@@ -24,6 +24,7 @@ mod handshake;
 pub mod headers;
 mod http1;
 mod http2;
+mod https;
 mod ids;
 mod listener;
 mod look_up;
@@ -57,6 +58,7 @@ use ipnet::IpNet;
 
 pub use buffers::Buffers;
 pub use facts::ForwardedHost;
+pub use https::{Https, HttpsPolicy};
 pub use ids::Ids;
 pub use listener::{BindError, Listeners, ListeningSocket};
 pub use places::Places;

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Buffers, Places, Scheme, Settings, body::RequestBody, clock::Clock, connection, headers::HeaderRules,
+    Buffers, Https, Places, Scheme, Settings, body::RequestBody, clock::Clock, connection, headers::HeaderRules,
     listener::ListeningSocket,
 };
 use crate::{
@@ -25,7 +25,6 @@ use crate::{
     lifecycle::DrainWatch,
     routing::{Match, Rules},
     telemetry::{access_log::Writer, metrics::WorkerMetrics},
-    tls::Acceptor,
     upstream::{Connector, ProxyProtocol, Upstream},
 };
 
@@ -48,7 +47,7 @@ pub struct Worker {
     pub(super) rules: Arc<Rules>,
     pub(super) directory: Reader,
     pub(super) headers: Arc<HeaderRules>,
-    pub(super) acceptor: Option<Acceptor>,
+    pub(super) https: Option<Https>,
     pub(super) upstreams: Vec<Connector<RequestBody>>,
     pub(super) roles: Roles,
     pub(super) metrics: Arc<WorkerMetrics>,
@@ -71,8 +70,8 @@ pub struct Parts {
     pub rules: Arc<Rules>,
     /// This worker's door to the directory.
     pub directory: Reader,
-    /// Shakes hands on the sockets for TLS; there has to be one if there are any.
-    pub acceptor: Option<Acceptor>,
+    /// TLS; there has to be some if there are sockets for it.
+    pub https: Option<Https>,
     /// All upstreams, in the order of the configuration.
     pub upstreams: Vec<Arc<Upstream>>,
     /// Who is served by which of them.
@@ -121,7 +120,7 @@ impl Worker {
             settings: parts.settings,
             rules: parts.rules,
             directory: parts.directory,
-            acceptor: parts.acceptor,
+            https: parts.https,
             upstreams: parts.upstreams.into_iter().map(Connector::new).collect(),
             roles: parts.roles,
             metrics: parts.metrics,

@@ -42,7 +42,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in order of declaration.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Ok,
         Self::Redirected,
         Self::UnknownHost,
@@ -327,13 +327,15 @@ pub enum HandshakeFailure {
     UnknownName,
     /// There is no certificate for the name.
     NoCertificate,
+    /// The certificate could not be loaded from the database.
+    NotLoaded,
     /// The client broke off with an alert: it does not trust the certificate, for one.
     RefusedByClient,
 }
 
 impl HandshakeFailure {
     /// Every reason, in order of declaration.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Late,
         Self::CutOff,
         Self::Malformed,
@@ -341,6 +343,7 @@ impl HandshakeFailure {
         Self::NoName,
         Self::UnknownName,
         Self::NoCertificate,
+        Self::NotLoaded,
         Self::RefusedByClient,
     ];
 
@@ -354,6 +357,7 @@ impl HandshakeFailure {
             Self::NoName => "no_name",
             Self::UnknownName => "unknown_name",
             Self::NoCertificate => "no_certificate",
+            Self::NotLoaded => "not_loaded",
             Self::RefusedByClient => "refused_by_client",
         }
     }

@@ -5,14 +5,18 @@ use std::{io, sync::Arc};
 use rustls::{
     CommonState, HandshakeKind, ProtocolVersion, ServerConfig, SupportedProtocolVersion,
     crypto::aws_lc_rs::{self, Ticketer},
-    server::{Acceptor as FirstHalf, NoServerSessionStorage},
+    server::{Acceptor as FirstHalf, ClientHello, NoServerSessionStorage, ResolvesServerCert},
+    sign::CertifiedKey,
     version::TLS13,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
-use super::Certificates;
-use crate::telemetry::outcome::{HandshakeFailure, TlsVersion};
+use super::{Certificate, Certificates, Issuer, Tickets, Vault};
+use crate::{
+    routing::Hostname,
+    telemetry::outcome::{HandshakeFailure, TlsVersion},
+};
 
 /// In order of preference. Both are what the client may say; anything else ends the handshake (RFC 7301 §3.2), so that what was
 /// meant for another protocol is not taken for HTTP.
@@ -28,31 +32,57 @@ pub type Stream<IO> = tokio_rustls::server::TlsStream<IO>;
 /// Shakes hands with clients; a cheap clone.
 #[derive(Clone, Debug)]
 pub struct Acceptor {
-    /// One for all connections, since sessions can be resumed only where they began.
+    /// What all handshakes share, the keys of sessions above all: else a session could be resumed only where it began.
     config: Arc<ServerConfig>,
     certificates: Arc<Certificates>,
+    vault: Option<Vault>,
+    issuer: Option<Issuer>,
 }
 
 impl Acceptor {
-    /// An acceptor that shows `certificates`.
-    pub fn new(minimum: TlsVersion, certificates: Arc<Certificates>) -> Result<Self, SetUpError> {
+    /// An acceptor that shows `certificates`, and those in `vault`.
+    pub fn new(
+        minimum: TlsVersion,
+        certificates: Arc<Certificates>,
+        vault: Option<Vault>,
+        tickets: Option<Arc<Tickets>>,
+        issuer: Option<Issuer>,
+    ) -> Result<Self, SetUpError> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(versions(minimum))
             .map_err(SetUpError)?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&certificates) as _);
+            .with_cert_resolver(Arc::new(Chosen(None)));
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         // Sessions are kept by the clients: a store here would be one lock for all workers. Their first data is never taken before
         // the handshake is over, since it could be sent twice (RFC 8446 §8).
-        config.ticketer = Ticketer::new().map_err(SetUpError)?;
+        config.ticketer = match tickets {
+            Some(shared) => shared,
+            None => Ticketer::new().map_err(SetUpError)?,
+        };
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.max_early_data_size = 0;
-        Ok(Self { config: Arc::new(config), certificates })
+        Ok(Self { config: Arc::new(config), certificates, vault, issuer })
     }
 
-    /// What can be shown.
+    /// What can be shown at once.
     pub fn certificates(&self) -> &Certificates {
         &self.certificates
+    }
+
+    /// What can be shown after a look into the database.
+    pub fn vault(&self) -> Option<&Vault> {
+        self.vault.as_ref()
+    }
+
+    /// Who asks for certificates that are missing.
+    pub fn issuer(&self) -> Option<&Issuer> {
+        self.issuer.as_ref()
+    }
+
+    /// Whether there is a certificate for `name`, as far as that can be known without waiting. The default does not count.
+    pub fn has(&self, name: &Hostname<'_>) -> bool {
+        self.certificates.has(name) || self.vault.as_ref().is_some_and(|vault| vault.has(name))
     }
 
     /// Reads what the client says first.
@@ -88,9 +118,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Hello<IO> {
         self.start.client_hello().server_name().map(str::to_owned)
     }
 
-    /// Goes on with the certificate for the name, or the default.
-    pub async fn accept(self) -> Result<Stream<IO>, HandshakeFailure> {
-        self.start.into_stream(self.config).await.map_err(|error| failure(&error))
+    /// Goes on with `certificate`.
+    pub async fn accept(self, certificate: &Certificate) -> Result<Stream<IO>, HandshakeFailure> {
+        let mut config = ServerConfig::clone(&self.config);
+        config.cert_resolver = Arc::new(Chosen(Some(Arc::clone(certificate.key()))));
+        self.start.into_stream(Arc::new(config)).await.map_err(|error| failure(&error))
     }
 
     /// Tells the client that nobody here has that name. It may be gone already.
@@ -98,6 +130,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Hello<IO> {
         let mut io = self.start.io;
         let _gone = io.write_all(&UNRECOGNIZED_NAME).await;
         let _gone = io.shutdown().await;
+    }
+}
+
+/// The certificate that was chosen before, whatever rustls asks.
+#[derive(Debug)]
+struct Chosen(Option<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Chosen {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.clone()
     }
 }
 

@@ -11,10 +11,6 @@ use std::{
 
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
-use rustls::{
-    server::{ClientHello, ResolvesServerCert},
-    sign::CertifiedKey,
-};
 
 use super::Certificate;
 use crate::routing::Hostname;
@@ -40,6 +36,11 @@ impl Certificates {
     /// The one for `name`: of its own, else a wildcard.
     pub fn find(&self, name: &Hostname<'_>) -> Option<Arc<Certificate>> {
         self.held.load().find(name.as_str()).cloned()
+    }
+
+    /// Whether there is one for `name`, its own or a wildcard.
+    pub fn has(&self, name: &Hostname<'_>) -> bool {
+        self.held.load().find(name.as_str()).is_some()
     }
 
     /// The one for those who ask for no name, or for one that has no other.
@@ -68,14 +69,6 @@ pub struct Counts {
     pub earliest_expiry: Option<SystemTime>,
     /// Changed files that could not be followed, since the start.
     pub failures: u64,
-}
-
-impl ResolvesServerCert for Certificates {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let held = self.held.load();
-        let found = hello.server_name().and_then(|name| held.find(name)).or(held.default.as_ref());
-        found.map(|certificate| Arc::clone(certificate.key()))
-    }
 }
 
 #[derive(Debug)]

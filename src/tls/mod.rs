@@ -4,16 +4,24 @@
 //! good is shown until a better one is there. No private key is ever printed.
 
 mod acceptor;
+mod acme;
 mod certificate;
 mod certificates;
 mod files;
+mod keyring;
+mod tickets;
+mod vault;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 pub use acceptor::{Acceptor, Agreed, Hello, SetUpError, Stream};
+pub use acme::{Acme, BoxFuture, Challenges, Issuer, Names, Settings as AcmeSettings};
 pub use certificate::{Certificate, CertificateError};
 pub use certificates::{Certificates, Counts};
 pub use files::{FileError, Files};
+pub use keyring::{Keyring, KeyringError, SealError, Sealed};
+pub use tickets::Tickets;
+pub use vault::{Archive, ArchiveError, Entry, NotLoaded, Rekeyed, Vault};
 
 use crate::telemetry::outcome::TlsVersion;
 
@@ -22,6 +30,8 @@ use crate::telemetry::outcome::TlsVersion;
 pub struct Settings {
     /// Certificates in files, in order of preference.
     pub certificates: Vec<CertificateFiles>,
+    /// What private keys in the database are sealed by; without it no certificates are looked for there.
+    pub keys: Option<Arc<Keyring>>,
     /// The oldest version that is spoken.
     pub minimum_version: TlsVersion,
 }

@@ -6,6 +6,7 @@
 mod support;
 
 mod access_log;
+mod acme;
 mod answers;
 mod app_answers;
 mod balancing;
@@ -24,6 +25,7 @@ mod framing;
 mod harness;
 mod headers;
 mod hosts;
+mod https;
 mod lifecycle;
 mod limits;
 mod metrics;
@@ -35,4 +37,5 @@ mod streaming;
 mod tls;
 mod upstream_h2c;
 mod upstreams;
+mod vault;
 mod websocket;

@@ -46,7 +46,7 @@ fn status_on(client: &mut Client, host: &str) -> u16 {
 
 #[test]
 fn a_request_under_tls_is_one_by_https_whatever_the_client_says() {
-    let stage = TlsFixture::new();
+    let stage = TlsFixture::configured(App::echo(), "[tls]\nredirect = false");
     let mut client = stage.connect(HOST);
     let request = GET.replace("\r\n\r\n", "\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Port: 80\r\n\r\n");
     assert_eq!(client.send(request).response().status, 200);
@@ -66,7 +66,8 @@ fn a_request_under_tls_is_one_by_https_whatever_the_client_says() {
 
 #[test]
 fn a_trusted_proxy_may_say_that_its_own_client_used_http() {
-    let stage = TlsFixture::configured(App::echo(), "[listen]\ntrusted_proxies = ['127.0.0.1']");
+    let stage =
+        TlsFixture::configured(App::echo(), "[listen]\ntrusted_proxies = ['127.0.0.1']\n[tls]\nredirect = false");
     for (said, scheme) in [("", "https"), ("X-Forwarded-Proto: http\r\n", "http")] {
         let request = GET.replace("\r\n\r\n", &format!("\r\n{said}\r\n"));
         assert_eq!(stage.connect(HOST).send(request).response().status, 200);

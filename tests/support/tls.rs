@@ -11,7 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::ServerName,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use tempfile::TempDir;
 
@@ -94,6 +94,13 @@ impl Default for Trust {
 }
 
 impl Trust {
+    /// Trusting this root alone, as PEM.
+    pub(crate) fn of(root: &str) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(root.as_bytes()).unwrap()).unwrap();
+        Self { roots, ..Self::default() }
+    }
+
     /// With these versions only.
     pub(crate) fn versions(mut self, versions: &[&'static SupportedProtocolVersion]) -> Self {
         self.versions = versions.to_vec();

@@ -37,7 +37,7 @@ servers = ["127.0.0.1:8000"]
 head_timeout = "1 minute"
 "#;
     let expected = r#"error: usher.toml:1:2: listn: there is no such key
-       accepted: listen, tls, admin, routing, directory, upstreams, log, domains
+       accepted: listen, tls, acme, admin, routing, directory, upstreams, log, domains
        remedy:   did you mean listen?
 error: usher.toml:4:10: admin.listen = 9900: this is of the wrong type
        accepted: text in quotes

@@ -79,17 +79,19 @@ pub struct Index {
 const DOMAINS_INDEX: Index = Index { table: "store_domains", name: "usher_store_domains_canonical" };
 const STORES_INDEX: Index = Index { table: "stores", name: "usher_stores_subdomain_canonical" };
 
-const POSTGRES: [Migration; 4] = [
+const POSTGRES: [Migration; 5] = [
     Migration { version: 1, sql: include_str!("postgres_1_tables.sql"), work: Work::Tables },
     Migration { version: 2, sql: include_str!("postgres_2_domains_index.sql"), work: Work::Index(DOMAINS_INDEX) },
     Migration { version: 3, sql: include_str!("postgres_3_stores_index.sql"), work: Work::Index(STORES_INDEX) },
     Migration { version: 4, sql: include_str!("postgres_4_notices.sql"), work: Work::Always },
+    Migration { version: 5, sql: include_str!("postgres_5_certificates.sql"), work: Work::Always },
 ];
 
-const SQLITE: [Migration; 3] = [
+const SQLITE: [Migration; 4] = [
     Migration { version: 1, sql: include_str!("sqlite_1_tables.sql"), work: Work::Tables },
     Migration { version: 2, sql: include_str!("sqlite_2_domains_index.sql"), work: Work::Index(DOMAINS_INDEX) },
     Migration { version: 3, sql: include_str!("sqlite_3_stores_index.sql"), work: Work::Index(STORES_INDEX) },
+    Migration { version: 4, sql: include_str!("sqlite_4_certificates.sql"), work: Work::Always },
 ];
 
 /// Before all steps, which it records.
@@ -316,7 +318,7 @@ mod tests {
             [[Value::Int(1), Value::Int(1)]]
         );
         let applied = session.query("SELECT count(*) FROM usher_migrations", &[]).await.unwrap();
-        assert_eq!(applied, [[Value::Int(3)]]);
+        assert_eq!(applied, [[Value::Int(SQLITE.len() as i64)]]);
     }
 
     #[tokio::test]

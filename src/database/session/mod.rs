@@ -1,5 +1,5 @@
 //! One connection for the everyday commands, the same over PostgreSQL and SQLite: SQL text, plain values, rows of plain values.
-//! Not for the request path.
+//! Not for the request path, but for what the control plane does beside it.
 
 mod postgres_value;
 mod sqlite_value;
@@ -74,6 +74,8 @@ pub struct Session {
 enum Connection {
     /// Taken out of the pool for good: what a session sets, locks or leaves unfinished ends with it.
     Postgres(ClientWrapper),
+    /// One of the pool for each query.
+    Pool(postgres::Pool),
     Sqlite(sqlite::Database),
 }
 
@@ -84,6 +86,11 @@ impl Session {
         Ok(Self { connection: Connection::Postgres(client) })
     }
 
+    /// A session that takes a connection of the pool for each query, under the pool's deadlines, and gives it back: for services.
+    pub fn pooled(pool: &postgres::Pool) -> Self {
+        Self { connection: Connection::Pool(pool.clone()) }
+    }
+
     /// A session over an SQLite file.
     pub fn sqlite(database: &sqlite::Database) -> Self {
         Self { connection: Connection::Sqlite(database.clone()) }
@@ -92,7 +99,7 @@ impl Session {
     /// Which database this is.
     pub fn dialect(&self) -> Dialect {
         match self.connection {
-            Connection::Postgres(_) => Dialect::Postgres,
+            Connection::Postgres(_) | Connection::Pool(_) => Dialect::Postgres,
             Connection::Sqlite(_) => Dialect::Sqlite,
         }
     }
@@ -104,6 +111,7 @@ impl Session {
     pub async fn query(&self, sql: &str, values: &[Value]) -> Result<Vec<Row>, Error> {
         match &self.connection {
             Connection::Postgres(client) => in_time(query_postgres(client, sql, values)).await,
+            Connection::Pool(pool) => Ok(query_pool(pool, sql, values).await?),
             Connection::Sqlite(database) => {
                 let (sql, values) = (sql.to_owned(), values.to_vec());
                 Ok(database.run(move |connection| sqlite_value::query(connection, &sql, &values)).await?)
@@ -116,6 +124,10 @@ impl Session {
     pub async fn columns_of(&self, sql: &str) -> Result<Vec<(String, String)>, Error> {
         match &self.connection {
             Connection::Postgres(client) => in_time(columns_of(client, sql)).await,
+            Connection::Pool(pool) => {
+                let client = Object::take(pool.client().await?);
+                in_time(columns_of(&client, sql)).await
+            }
             Connection::Sqlite(database) => {
                 let sql = sql.to_owned();
                 Ok(database.run(move |connection| sqlite_value::columns_of(connection, &sql)).await?)
@@ -127,6 +139,11 @@ impl Session {
     pub async fn transaction(&self, statements: &[(&str, Vec<Value>)]) -> Result<Vec<Vec<Row>>, Error> {
         match &self.connection {
             Connection::Postgres(client) => in_time(transaction_postgres(client, statements)).await,
+            Connection::Pool(pool) => {
+                // Taken for good: broken off in the middle, it would go back in the middle of a transaction.
+                let client = Object::take(pool.client().await?);
+                in_time(transaction_postgres(&client, statements)).await
+            }
             Connection::Sqlite(database) => {
                 let owned: Vec<_> =
                     statements.iter().map(|(sql, values)| ((*sql).to_owned(), values.clone())).collect();
@@ -142,6 +159,10 @@ impl Session {
         match &self.connection {
             // The statements of one simple query are one transaction (PostgreSQL's protocol, "Simple Query").
             Connection::Postgres(client) => Ok(client.batch_execute(sql).await.map_err(postgres::Error::Query)?),
+            Connection::Pool(pool) => {
+                let client = Object::take(pool.client().await?);
+                Ok(client.batch_execute(sql).await.map_err(postgres::Error::Query)?)
+            }
             Connection::Sqlite(database) => {
                 let sql = sql.to_owned();
                 Ok(database.run(move |connection| sqlite_value::batch(connection, &sql)).await?)
@@ -160,6 +181,12 @@ async fn columns_of(client: &ClientWrapper, sql: &str) -> Result<Vec<(String, St
     let statement = client.prepare_typed(sql, &[Type::TEXT, Type::TEXT]).await.map_err(postgres::Error::Query)?;
     let columns = statement.columns().iter();
     Ok(columns.map(|column| (column.name().to_owned(), column.type_().name().to_owned())).collect())
+}
+
+async fn query_pool(pool: &postgres::Pool, sql: &str, values: &[Value]) -> Result<Vec<Row>, postgres::Error> {
+    let typed: Vec<_> = values.iter().map(|value| (value as _, Type::UNKNOWN)).collect();
+    let rows = pool.query(sql, &typed).await?;
+    rows.iter().map(postgres_value::row).collect::<Result<_, _>>().map_err(postgres::Error::Query)
 }
 
 async fn transaction_postgres(

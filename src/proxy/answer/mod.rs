@@ -4,7 +4,9 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header, uri::PathAndQuery};
 
-use super::{body::Source, error::Failure, exchange::Exchange, facts::Facts, headers::X_REQUEST_ID};
+use super::{
+    body::Source, error::Failure, exchange::Exchange, facts::Facts, headers::X_REQUEST_ID, https, worker::Worker,
+};
 use crate::{routing::RedirectTarget, telemetry::outcome::Outcome};
 
 /// What `Allow` says with a 405: the methods that are forwarded, as far as they have names of their own.
@@ -14,6 +16,7 @@ const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PAT
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// The answer to what went wrong; the record is told the reason.
@@ -39,13 +42,14 @@ pub(super) fn to_failure(failure: Failure, exchange: &mut Exchange) -> Response<
 /// 308 (RFC 9110 §15.4.9): the method stays.
 pub(super) fn redirect<B>(
     to: RedirectTarget<'_>,
+    worker: &Worker,
     facts: &Facts<'_>,
     request: &Request<B>,
     exchange: &mut Exchange,
 ) -> Result<Response<Source>, Failure> {
     let location = match to {
         RedirectTarget::Url(url) => url,
-        RedirectTarget::Host(host) => same_page_on(host, facts, request.uri())?,
+        RedirectTarget::Host(host) => same_page(https::origin(worker, facts, host), request.uri())?,
     };
     exchange.outcome = Outcome::Redirected;
     let mut response = page(StatusCode::PERMANENT_REDIRECT, "This page has moved.", exchange);
@@ -53,12 +57,18 @@ pub(super) fn redirect<B>(
     Ok(response)
 }
 
-/// Scheme, port, path and query stay.
-fn same_page_on(host: &str, facts: &Facts<'_>, target: &Uri) -> Result<HeaderValue, Failure> {
-    let scheme = facts.scheme.as_str();
-    let port = facts.authority.port.map(|port| format!(":{port}")).unwrap_or_default();
+/// Path and query stay.
+fn same_page(origin: String, target: &Uri) -> Result<HeaderValue, Failure> {
     let target = target.path_and_query().map_or("/", PathAndQuery::as_str);
-    HeaderValue::try_from(format!("{scheme}://{host}{port}{target}")).map_err(|_| Failure::BadTarget)
+    HeaderValue::try_from(origin + target).map_err(|_| Failure::BadTarget)
+}
+
+/// A text of usher's own, for programs.
+pub(super) fn text(text: String, exchange: &mut Exchange) -> Response<Source> {
+    exchange.outcome = Outcome::Ok;
+    let mut response = Response::new(Source::Page(Bytes::from(text)));
+    describe(response.headers_mut(), TEXT, exchange.ids.request_id.clone());
+    response
 }
 
 fn page(status: StatusCode, sentence: &str, exchange: &Exchange) -> Response<Source> {

@@ -141,7 +141,7 @@ pub struct BufferCounts {
 }
 
 /// How it stands with the certificates.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CertificateCounts {
     /// Certificates held now.
     pub held: u64,
@@ -149,6 +149,12 @@ pub struct CertificateCounts {
     pub earliest_expiry: Option<Duration>,
     /// Changed files that could not be followed since the start.
     pub failures: u64,
+    /// Looks into the database since the start.
+    pub loads: u64,
+    /// Those of them that failed.
+    pub loads_failed: u64,
+    /// Orders at a CA that ended since the start, by outcome.
+    pub orders: Vec<(&'static str, u64)>,
 }
 
 impl Metrics {
@@ -333,7 +339,14 @@ mod tests {
         metrics.register_access_log(|| AccessLogCounts { dropped: 11 });
         metrics.register_buffers(|| BufferCounts { held: 5, refused: 13 });
         let earliest_expiry = Some(Duration::from_secs(1_800_000_000));
-        metrics.register_certificates(move || CertificateCounts { held: 2, earliest_expiry, failures: 17 });
+        metrics.register_certificates(move || CertificateCounts {
+            held: 2,
+            earliest_expiry,
+            failures: 17,
+            loads: 23,
+            loads_failed: 19,
+            orders: vec![("issued", 29)],
+        });
         let text = metrics.encode().unwrap();
         assert_eq!(value(&text, r#"usher_directory_lookups_total{outcome="overloaded"}"#), Some(7.0));
         assert_eq!(value(&text, r#"usher_directory_entries{kind="absent"}"#), Some(3.0));
@@ -348,6 +361,9 @@ mod tests {
         assert_eq!(value(&text, "usher_tls_certificates"), Some(2.0));
         assert_eq!(value(&text, "usher_tls_certificate_earliest_expiry_seconds"), Some(1.8e9));
         assert_eq!(value(&text, "usher_tls_certificate_reload_failures_total"), Some(17.0));
+        assert_eq!(value(&text, r#"usher_tls_certificate_loads_total{outcome="answered"}"#), Some(4.0));
+        assert_eq!(value(&text, r#"usher_tls_certificate_loads_total{outcome="failed"}"#), Some(19.0));
+        assert_eq!(value(&text, r#"usher_acme_orders_total{outcome="issued"}"#), Some(29.0));
     }
 
     #[test]

@@ -339,11 +339,21 @@ pub(super) fn buffers(encoder: &mut DescriptorEncoder<'_>, counts: &BufferCounts
 
 /// Writes the series of the certificates.
 pub(super) fn certificates(encoder: &mut DescriptorEncoder<'_>, counts: &CertificateCounts) -> fmt::Result {
-    gauge(encoder, "tls_certificates", "Certificates held", None, counts.held)?;
+    gauge(encoder, "tls_certificates", "Certificates from files", None, counts.held)?;
     // Will a certificate run out over the weekend?
     if let Some(expiry) = counts.earliest_expiry {
         let help = "When the first certificate ends to be valid, since the Unix epoch";
         gauge(encoder, "tls_certificate_earliest_expiry", help, Some(Unit::Seconds), expiry.as_secs_f64())?;
+    }
+    // Can the certificates in the database be had? A failure is the database, a damaged row or a missing key.
+    let mut loads =
+        family(encoder, "tls_certificate_loads", "Certificates looked for in the database", MetricType::Counter)?;
+    labelled(&mut loads, &[("outcome", "answered")], counts.loads.saturating_sub(counts.loads_failed))?;
+    labelled(&mut loads, &[("outcome", "failed")], counts.loads_failed)?;
+    // Does the CA issue what is asked for? What is refused waits ever longer.
+    let mut orders = family(encoder, "acme_orders", "Orders at a CA that ended", MetricType::Counter)?;
+    for (outcome, count) in &counts.orders {
+        labelled(&mut orders, &[("outcome", *outcome)], *count)?;
     }
     // Has somebody put files in place that cannot be used?
     counter(

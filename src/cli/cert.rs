@@ -1,0 +1,137 @@
+//! `usher cert`.
+
+use std::{fs, path::PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use usher::{
+    config::Config,
+    tls::{Archive, ArchiveError, Entry, Keyring},
+};
+
+use super::{Failure, Outcome, database, outcome::table, store::Common};
+
+/// Import, list or show certificates in the database, or seal their keys anew
+///
+/// Certificates in the database are shown by every instance of usher, each within five minutes of the import. Their private keys
+/// are sealed by the first key that tls.encryption_keys_file or tls.encryption_keys_env names, and shown by no command.
+///
+/// With --json: {"name": text, "expires": seconds since the Unix epoch, "key_id": text}, or a list of these from `import` and `list`;
+/// `show` also has "certificate" (PEM). `rekey` says {"sealed_anew": number, "failed": [{"name": text, "reason": text}]}.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  usher cert import --certificate shop.pem --key shop.key --config usher.toml
+  usher cert list --config usher.toml
+  usher cert rekey --config usher.toml      after a new key was put in front of the old ones")]
+pub(crate) struct Cert {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Take a certificate for every name it is good for; what was there for a name is replaced
+    Import {
+        /// The certificate, with those that lead to its CA behind it (PEM)
+        #[arg(long, value_name = "FILE")]
+        certificate: PathBuf,
+        /// Its private key, unencrypted (PEM)
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// List certificates, the first to run out first
+    List {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Show a certificate, without its key
+    Show {
+        /// The name, as `list` shows it
+        name: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Seal every private key by the first of the configured keys
+    ///
+    /// Put the new key in front of the old one, have all instances restarted with both, run this, and then take the old one away.
+    Rekey {
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+impl Cert {
+    pub(super) async fn run(self) -> Result<Outcome, Failure> {
+        match self.action {
+            Action::Import { certificate, key, common } => {
+                let (config, archive) = open(&common).await?;
+                let [certificate, key] = [read(certificate)?, read(key)?];
+                list(&archive.import(&certificate, &key, keys(&config)?).await?, &common)
+            }
+            Action::List { common } => list(&open(&common).await?.1.list().await?, &common),
+            Action::Show { name, common } => show(&open(&common).await?.1, &name, &common).await,
+            Action::Rekey { common } => {
+                let (config, archive) = open(&common).await?;
+                rekey(&archive, keys(&config)?, &common).await
+            }
+        }
+    }
+}
+
+async fn open(common: &Common) -> Result<(Config, Archive), Failure> {
+    let config = common.file.load()?;
+    let archive = Archive::new(database::session(&config).await?);
+    Ok((config, archive))
+}
+
+fn keys(config: &Config) -> Result<&Keyring, Failure> {
+    config.tls.keys.as_deref().ok_or(Failure::NoKeyring)
+}
+
+fn read(path: PathBuf) -> Result<Vec<u8>, Failure> {
+    fs::read(&path).map_err(|cause| Failure::Unreadable { path, cause })
+}
+
+fn list(entries: &[Entry], common: &Common) -> Result<Outcome, Failure> {
+    if common.json { Outcome::json(&entries) } else { Ok(Outcome::answer(text(entries))) }
+}
+
+fn text(entries: &[Entry]) -> String {
+    let until = |entry: &Entry| jiff::Timestamp::from_second(entry.expires).unwrap_or(jiff::Timestamp::MAX).to_string();
+    let row = |entry: &Entry| [entry.name.clone(), until(entry), entry.key_id.clone()];
+    table(["NAME", "GOOD UNTIL", "SEALED BY"], entries.iter().map(row))
+}
+
+async fn show(archive: &Archive, name: &str, common: &Common) -> Result<Outcome, Failure> {
+    let Some((entry, certificate)) = archive.show(name).await? else {
+        let complaints = format!("there is no certificate for {name} in the database\n");
+        return Ok(Outcome { complaints, is_negative: true, ..Outcome::default() });
+    };
+    if common.json {
+        let Entry { name, expires, key_id } = entry;
+        return Outcome::json(&json!({"name": name, "expires": expires, "key_id": key_id, "certificate": certificate}));
+    }
+    Ok(Outcome::answer(format!("{}\n{certificate}", text(&[entry]))))
+}
+
+async fn rekey(archive: &Archive, keys: &Keyring, common: &Common) -> Result<Outcome, Failure> {
+    let rekeyed = archive.rekey(keys).await?;
+    let is_negative = !rekeyed.failed.is_empty();
+    if common.json {
+        let failed = rekeyed.failed.iter().map(|(name, error)| json!({"name": name, "reason": error.to_string()}));
+        let told = json!({"sealed_anew": rekeyed.sealed_anew, "failed": failed.collect::<Vec<_>>()});
+        return Ok(Outcome { is_negative, ..Outcome::json(&told)? });
+    }
+    let complaints = rekeyed.failed.iter().map(|(name, error)| format!("error: {name}: {error}\n")).collect();
+    let answer = format!("{} sealed by {} now\n", rekeyed.sealed_anew, keys.sealing_id());
+    Ok(Outcome { answer, complaints, is_negative })
+}
+
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Self {
+        Self::Archive(error)
+    }
+}

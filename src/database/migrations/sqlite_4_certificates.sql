@@ -1,0 +1,35 @@
+CREATE TABLE IF NOT EXISTS usher_certificates (
+    name TEXT PRIMARY KEY,
+    certificate TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    sealed_key TEXT NOT NULL,
+    expires_at INTEGER NOT NULL,
+    renew_at INTEGER,
+    updated_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
+);
+CREATE TABLE IF NOT EXISTS usher_ticket_keys (
+    number INTEGER PRIMARY KEY,
+    key_id TEXT NOT NULL,
+    sealed_key TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS usher_acme_accounts (
+    directory TEXT PRIMARY KEY,
+    key_id TEXT NOT NULL,
+    sealed_credentials TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS usher_acme_orders (
+    name TEXT PRIMARY KEY,
+    fence INTEGER NOT NULL,
+    holder TEXT NOT NULL,
+    leased_until INTEGER NOT NULL,
+    due_at INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    order_url TEXT,
+    problem TEXT
+);
+CREATE TABLE IF NOT EXISTS usher_acme_challenges (
+    token TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    begun_at INTEGER NOT NULL
+);

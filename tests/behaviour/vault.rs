@@ -1,0 +1,182 @@
+//! Certificates in the database: imported once, shown by every instance, readable by nobody who has the database alone.
+
+use std::fs;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use rustls::HandshakeKind;
+use tempfile::TempDir;
+
+use crate::support::{App, Backend, Binary, Ca, Client, Output, Pair, Tables, Usher, eventually};
+
+const HOST: &str = "customdomain1.com";
+
+/// A database, a keyring, and what imports into it.
+struct Stage {
+    tables: Tables,
+    folder: TempDir,
+    app: App,
+    ca: Ca,
+}
+
+impl Stage {
+    fn new(backend: Backend) -> Self {
+        let stage = Self {
+            tables: Tables::example(backend),
+            folder: TempDir::with_prefix("usher-vault-").unwrap(),
+            app: App::echo(),
+            ca: Ca::new(),
+        };
+        stage.keyring(&[("first", 1)]);
+        stage
+    }
+
+    /// Puts these keys into the file.
+    fn keyring(&self, keys: &[(&str, u8)]) {
+        let lines = keys.iter().map(|(id, byte)| format!("{id}:{}\n", STANDARD.encode([*byte; 32])));
+        fs::write(self.folder.path().join("keys"), lines.collect::<String>()).unwrap();
+    }
+
+    fn binary(&self) -> Binary {
+        let keys = self.folder.path().join("keys");
+        let config = format!("[listen]\nhttps = ['127.0.0.1:0']\n[tls]\nencryption_keys_file = {keys:?}");
+        Binary::over(&self.tables).apps(&[&self.app]).config(&config)
+    }
+
+    fn cert(&self, arguments: &[&str]) -> Output {
+        self.binary().run(&[&["cert"], arguments].concat())
+    }
+
+    fn import(&self, pair: &Pair) -> Output {
+        pair.write(self.folder.path(), "import");
+        let [certificate, key] = Pair::paths(self.folder.path(), "import").map(|path| path.display().to_string());
+        let output = self.cert(&["import", "--certificate", &certificate, "--key", &key]);
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        output
+    }
+
+    fn status(&self, usher: &Usher, host: &str) -> Result<u16, String> {
+        let mut client =
+            Client::connect_tls(usher.https(), &self.ca.trust(), host).map_err(|error| error.to_string())?;
+        Ok(client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).response().status)
+    }
+}
+
+#[test]
+fn what_is_imported_is_shown_by_every_instance() {
+    for backend in [Backend::Postgres, Backend::Sqlite] {
+        let stage = Stage::new(backend);
+        let listed = stage.import(&stage.ca.issue(&[HOST, "*.platform.com"]));
+        assert!(listed.stdout.contains(HOST) && listed.stdout.contains("*.platform.com"), "{}", listed.stdout);
+        let instances = [(); 2].map(|()| stage.binary().start());
+        for usher in &instances {
+            assert_eq!(stage.status(usher, HOST), Ok(200));
+            assert_eq!(stage.status(usher, "store1.platform.com"), Ok(200));
+            assert!(stage.status(usher, "nosuch.platform.com").unwrap_err().contains("UnrecognisedName"));
+            assert!(stage.status(usher, "customdomain2.com").unwrap_err().contains("UnrecognisedName"));
+        }
+        // Imported while they run, and asked for before.
+        stage.import(&stage.ca.issue(&["customdomain2.com"]));
+        for usher in &instances {
+            eventually("the new one is shown", || (stage.status(usher, "customdomain2.com") == Ok(200)).then_some(()));
+        }
+    }
+}
+
+#[test]
+fn a_session_goes_on_at_another_instance_and_after_a_restart() {
+    for backend in [Backend::Postgres, Backend::Sqlite] {
+        let stage = Stage::new(backend);
+        stage.import(&stage.ca.issue(&[HOST]));
+        let trust = stage.ca.trust().remembering();
+        let kind = |usher: &Usher| {
+            let mut client = Client::connect_tls(usher.https(), &trust, HOST).unwrap();
+            client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).response();
+            client.wire().session().handshake_kind().unwrap()
+        };
+        let [one, two] = [(); 2].map(|()| stage.binary().start());
+        eventually("sessions go on", || (kind(&one) == HandshakeKind::Resumed).then_some(()));
+        eventually("at the other instance too", || (kind(&two) == HandshakeKind::Resumed).then_some(()));
+        drop((one, two));
+        let restarted = stage.binary().start();
+        eventually("after a restart", || (kind(&restarted) == HandshakeKind::Resumed).then_some(()));
+    }
+}
+
+#[test]
+fn requests_are_sent_to_https_as_soon_as_there_is_a_certificate() {
+    let stage = Stage::new(Backend::Sqlite);
+    let usher = stage.binary().start();
+    assert_eq!(usher.get(HOST, "/").status, 200);
+    stage.import(&stage.ca.issue(&[HOST]));
+    eventually("the host is sent to https", || (usher.get(HOST, "/").status == 308).then_some(()));
+}
+
+#[test]
+fn a_certificate_is_shown_while_the_database_is_away() {
+    let stage = Stage::new(Backend::Sqlite);
+    stage.import(&stage.ca.issue(&[HOST]));
+    let usher = stage.binary().start();
+    assert_eq!(stage.status(&usher, HOST), Ok(200));
+    stage.tables.execute("ALTER TABLE usher_certificates RENAME TO elsewhere");
+    assert_eq!(stage.status(&usher, HOST), Ok(200));
+    // What was never loaded cannot be shown, and is not taken for unknown.
+    assert!(stage.status(&usher, "customdomain2.com").is_err());
+    let failed = usher.metric("usher_tls_handshake_failures_total", &["reason=\"not_loaded\""]);
+    assert!(failed >= 1.0, "{}", usher.admin_get("/metrics").text());
+    assert!(usher.log().contains("cannot be loaded"), "{}", usher.log());
+}
+
+#[test]
+fn private_keys_cannot_be_read_from_the_database_or_from_what_is_told() {
+    let stage = Stage::new(Backend::Sqlite);
+    let pair = stage.ca.issue(&[HOST]);
+    let said = stage.import(&pair);
+    let secret = pair.key.lines().nth(1).unwrap().to_owned();
+    let told = [said, stage.cert(&["list"]), stage.cert(&["show", HOST]), stage.cert(&["list", "--json"])];
+    for output in &told {
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        assert!(!output.stdout.contains(&secret) && !output.stdout.contains("PRIVATE"), "{}", output.stdout);
+    }
+    assert!(told[2].stdout.contains("BEGIN CERTIFICATE"), "{}", told[2].stdout);
+    let database = fs::read(stage.tables.path()).unwrap();
+    assert!(!database.windows(secret.len()).any(|window| window == secret.as_bytes()));
+    assert_eq!(stage.cert(&["show", "nosuch.example"]).code, 1);
+}
+
+#[test]
+fn a_new_key_takes_the_place_of_the_old_one_without_a_gap() {
+    let stage = Stage::new(Backend::Sqlite);
+    stage.import(&stage.ca.issue(&[HOST]));
+    stage.keyring(&[("second", 2), ("first", 1)]);
+    let usher = stage.binary().start();
+    assert_eq!(stage.status(&usher, HOST), Ok(200));
+    let rekeyed = stage.cert(&["rekey"]);
+    assert_eq!((rekeyed.code, rekeyed.stdout.as_str()), (0, "1 sealed by second now\n"), "{}", rekeyed.stderr);
+    stage.keyring(&[("second", 2)]);
+    let fresh = stage.binary().start();
+    assert_eq!(stage.status(&fresh, HOST), Ok(200));
+
+    stage.keyring(&[("third", 3)]);
+    let lost = stage.cert(&["rekey"]);
+    assert_eq!(lost.code, 1);
+    assert!(lost.stderr.contains("sealed by the key second"), "{}", lost.stderr);
+    let without = stage.binary().start();
+    assert!(stage.status(&without, HOST).is_err());
+    eventually("the reason is told", || without.log().contains("sealed by the key second").then_some(()));
+    assert_eq!(stage.status(&usher, HOST), Ok(200), "the others do not suffer");
+}
+
+#[test]
+fn keys_are_refused_where_they_are_none() {
+    let stage = Stage::new(Backend::Sqlite);
+    for (text, cause) in
+        [("nonsense\n", "a line without an id"), ("a:c2hvcnQ=\n", "no 32 bytes"), ("", "has no key in it")]
+    {
+        fs::write(stage.folder.path().join("keys"), text).unwrap();
+        let output = stage.cert(&["list"]);
+        assert_eq!(output.code, 1);
+        assert!(output.stderr.contains(cause) && !output.stderr.contains("c2hvcnQ"), "{}", output.stderr);
+    }
+    let without = Binary::over(&stage.tables).run(&["cert", "rekey"]);
+    assert!(without.stderr.contains("no key is configured"), "{}", without.stderr);
+}
