@@ -18,6 +18,7 @@ use crate::{
         feed::{self, Follow},
     },
     lifecycle::ReadinessGuard,
+    telemetry::causes::one_line,
 };
 
 /// Between two attempts to reach the database at start.
@@ -111,7 +112,7 @@ impl Rows {
                 Ok(None) => break,
                 Ok(Some(lack)) => return lack,
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the database cannot be asked yet");
+                    tracing::warn!(error = one_line(&error), "the database cannot be asked yet");
                     sleep(RETRY).await;
                 }
             }

@@ -6,6 +6,7 @@ use crate::{
     config::{self, Config},
     database::postgres,
     directory::{Directory, Keeper, Restored},
+    telemetry::causes::one_line,
 };
 
 /// Whoever keeps the file that is configured, and how many tenants came out of it.
@@ -22,7 +23,7 @@ pub(super) async fn restore(config: &Config, directory: &Directory) -> (Option<K
         }
         Ok(Restored::Nothing) => 0,
         Ok(Restored::Refused(error)) => {
-            tracing::warn!(%path, error = &error as &dyn std::error::Error, "the snapshot is not used");
+            tracing::warn!(%path, error = one_line(&error), "the snapshot is not used");
             0
         }
         Err(error) => {

@@ -13,6 +13,7 @@ use rustls::crypto::aws_lc_rs;
 use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{Certificate, CertificateError, CertificateFiles, Certificates};
+use crate::telemetry::causes::one_line;
 
 /// How often the files are looked at: a look costs some microseconds, and who replaces a certificate tries it soon.
 const LOOK: Duration = Duration::from_secs(1);
@@ -100,7 +101,7 @@ impl Pair {
             }
             Err(error) => {
                 certificates.count_failure();
-                let error = &error as &dyn std::error::Error;
+                let error = one_line(&error);
                 tracing::warn!(error, "the certificate that was there before is still shown");
                 false
             }

@@ -5,7 +5,6 @@
 //! recorded can then be read by nobody (RFC 8446 §8.1, RFC 9325 §7.4).
 
 use std::{
-    error::Error,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -18,6 +17,7 @@ use tokio::time::sleep;
 
 use super::{Keyring, SealError, Sealed};
 use crate::database::session::{self, Dialect, Session, Value};
+use crate::telemetry::causes::one_line;
 
 /// How long tickets are made by one key.
 const PERIOD_SECONDS: u64 = 12 * 60 * 60;
@@ -70,7 +70,7 @@ impl Tickets {
                     LOOK
                 }
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn Error, "the keys of session tickets cannot be shared");
+                    tracing::warn!(error = one_line(&error), "the keys of session tickets cannot be shared");
                     LOOK_AGAIN
                 }
             };

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use crate::{
     directory::{Shared, SourceError},
     routing::KeyRef,
+    telemetry::causes::one_line,
 };
 
 /// Several edits of everything in a row are read for once; and a database that has just come back has more urgent work.
@@ -41,7 +42,7 @@ impl Shared {
             match self.read_names_once(round).await {
                 Ok(()) => return,
                 Err(error) => {
-                    let error = &error as &dyn std::error::Error;
+                    let error = one_line(&error);
                     tracing::warn!(error, "the names in the tables could not be read; unknown hosts are asked for");
                 }
             }

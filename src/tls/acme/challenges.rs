@@ -8,6 +8,7 @@ use tokio::time::sleep;
 
 use super::{now, table};
 use crate::database::session::{self, Session, Value};
+use crate::telemetry::causes::one_line;
 
 /// How often the database is asked for them.
 const LOOK: Duration = Duration::from_secs(1);
@@ -36,7 +37,7 @@ impl Challenges {
             match read(session).await {
                 Ok(answers) => self.answers.store(answers.into()),
                 Err(error) => {
-                    let error = &error as &dyn std::error::Error;
+                    let error = one_line(&error);
                     tracing::warn!(error, "the database cannot be asked for open challenges");
                 }
             }

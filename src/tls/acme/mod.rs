@@ -32,6 +32,7 @@ use super::{Certificate, Keyring, NotLoaded, Vault};
 use crate::{
     database::session::{self, Dialect, Session},
     routing::Hostname,
+    telemetry::causes::one_line,
 };
 
 pub use challenges::Challenges;
@@ -220,7 +221,7 @@ impl Acme {
 impl Shared {
     async fn due(&self) -> Vec<String> {
         self.names.due(NAMES_MAX).await.unwrap_or_else(|error| {
-            let error = &error as &dyn std::error::Error;
+            let error = one_line(&error);
             tracing::warn!(error, "the database cannot be asked which certificates are due");
             Vec::new()
         })
@@ -260,7 +261,7 @@ impl Work {
             Ok(None) => {}
             Ok(Some(lease)) => self.work_under(lease).await,
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
+                let error = one_line(&error);
                 tracing::warn!(name, error, "a lease cannot be taken");
             }
         }
@@ -280,12 +281,12 @@ impl Work {
             }
             Err(error) => {
                 let attempts = lease.attempts + 1;
-                tracing::warn!(name, error = error as &dyn std::error::Error, attempts, "no certificate was issued");
+                tracing::warn!(name, error = one_line(error), attempts, "no certificate was issued");
                 lease.fail(&self.shared.session, error).await
             }
         };
         if let Err(error) = ended {
-            tracing::warn!(name, error = &error as &dyn std::error::Error, "a lease cannot be given back");
+            tracing::warn!(name, error = one_line(&error), "a lease cannot be given back");
         }
     }
 }

@@ -24,6 +24,7 @@ use super::{Certificate, CertificateError, Keyring, Sealed, acme, keyring::SealE
 use crate::{
     database::session::{self, Dialect, Session, Value},
     routing::Hostname,
+    telemetry::causes::one_line,
 };
 pub use archive::{Archive, ArchiveError, Entry, Rekeyed};
 
@@ -204,7 +205,7 @@ impl Landing {
         self.shared.loads.fetch_add(1, Relaxed);
         let loaded = loaded.map_err(|error| {
             self.shared.failures.fetch_add(1, Relaxed);
-            tracing::warn!(name = %self.name, error = &error as &dyn std::error::Error, "a certificate cannot be loaded");
+            tracing::warn!(name = %self.name, error = one_line(&error), "a certificate cannot be loaded");
             NotLoaded
         });
         sender.send_replace(Some(self.shared.keep(&self.name, loaded)));
