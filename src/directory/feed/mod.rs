@@ -41,6 +41,8 @@ pub struct Feed {
     question: String,
     stats: Arc<FeedStats>,
     standing: Standing,
+    /// Until it is known whether edits are heard: what is read before that is not kept, and requests are better off elsewhere.
+    beginning: Option<ReadinessGuard>,
 }
 
 /// Whether edits are heard.
@@ -54,12 +56,21 @@ impl Feed {
     /// A feed that hears nothing yet, for edits of the `watched` tables.
     pub fn new(directory: Directory, readiness: Readiness, watched: &[Watch]) -> Self {
         let standing = Standing::Lost { error: String::new(), _degraded: readiness.degrade("feed: not connected") };
-        Self { directory, readiness, question: migrations::standing(watched), stats: Arc::default(), standing }
+        let beginning = Some(readiness.hold("feed"));
+        Self {
+            directory,
+            readiness,
+            question: migrations::standing(watched),
+            stats: Arc::default(),
+            standing,
+            beginning,
+        }
     }
 
     /// Follows nothing, which is as well, and never returns.
     pub async fn rest(mut self) {
         self.standing = Standing::Off;
+        self.beginning = None;
         pending().await
     }
 
@@ -77,6 +88,7 @@ impl Feed {
         self.directory.follow();
         self.stats.follow();
         self.standing = Standing::Following;
+        self.beginning = None;
         tracing::info!("edits in the database are followed");
     }
 
@@ -92,6 +104,7 @@ impl Feed {
             tracing::warn!(error, "edits in the database are not followed");
         }
         self.standing = Standing::Lost { error, _degraded: self.readiness.degrade(loss.name()) };
+        self.beginning = None;
     }
 
     fn apply(&self, changes: &[Change]) {
