@@ -61,6 +61,8 @@ pub(super) struct Client {
     /// What the connection is for once HTTP/1.1 has ended on it.
     handed_over: Mutex<Option<(Box<Tunnel>, Box<Exchange>)>>,
     accepted_at: u64,
+    /// Among the connections of the same client; proxies of ours need none.
+    _place: Option<Place>,
 }
 
 impl Client {
@@ -78,6 +80,7 @@ impl Client {
             drain,
             handed_over: Mutex::default(),
             accepted_at,
+            _place: None,
             worker,
         }
     }
@@ -117,7 +120,7 @@ impl Client {
         self.standing != Standing::Stranger
     }
 
-    /// The connection's place among those of its client; an error where the client has too many. Proxies of ours need none.
+    /// A place among the connections of the client; an error where the client has too many. Proxies of ours need none.
     fn take_place(&self) -> Result<Option<Place>, TooMany> {
         if self.is_trusted() {
             return Ok(None);
@@ -178,31 +181,48 @@ impl Client {
 struct TooMany;
 
 /// Serves `tcp` to its end. What goes wrong on one connection ends that connection and nothing else.
-pub(super) async fn serve(
+///
+/// The future is a good part of what a parked connection takes. What happens once is therefore in boxes of its own, and this is
+/// no `async fn`: what such a function hands on it goes on to have room for.
+pub(super) fn serve(
+    worker: Arc<Worker>,
+    tcp: TcpStream,
+    scheme: Scheme,
+    drain: DrainWatch,
+    permit: OwnedSemaphorePermit,
+) -> impl Future<Output = ()> + Send {
+    let open = Open::count(Arc::clone(&worker), permit);
+    let met = Box::pin(meet(worker, tcp, scheme, drain));
+    async move {
+        let _until_the_end = &open;
+        let Some((client, stream, protocol)) = met.await else { return };
+        let announcement = pin!(client.drain.draining());
+        let mut announced = Announced { drain: &client.drain, announcement, is_heard: false };
+        match protocol {
+            Protocol::Http1 => http1::serve(&client, stream, &mut announced).await,
+            Protocol::Http2 => Box::pin(http2::serve(&client, stream, &mut announced)).await,
+        }
+    }
+}
+
+/// Who is at the other end of `tcp`, and what is spoken there; `None` where the connection comes to nothing.
+async fn meet(
     worker: Arc<Worker>,
     mut tcp: TcpStream,
     scheme: Scheme,
     drain: DrainWatch,
-    permit: OwnedSemaphorePermit,
-) {
-    let _open = Open::count(Arc::clone(&worker), permit);
-    let Ok(peer) = tcp.peer_addr().map(canonical) else { return };
-    if tcp.set_nodelay(true).is_err() {
-        return;
-    }
-    let Some(address) = proxy_protocol::client_of(peer.ip(), &worker, &mut tcp, &drain).await else { return };
+) -> Option<(Arc<Client>, Box<ClientStream>, Protocol)> {
+    let peer = tcp.peer_addr().map(canonical).ok()?;
+    tcp.set_nodelay(true).ok()?;
+    let address = proxy_protocol::client_of(peer.ip(), &worker, &mut tcp, &drain).await?;
     let local = worker.tells_addresses.then(|| tcp.local_addr().ok()).flatten();
-    let client = Arc::new(Client::new(worker, drain.clone(), ClientAddresses { client: peer, local }, address));
-    let Ok(_place) = client.take_place() else { return };
-    let announcement = pin!(drain.draining());
-    let mut announced = Announced { drain: &drain, announcement, is_heard: false };
+    let mut client = Client::new(worker, drain.clone(), ClientAddresses { client: peer, local }, address);
+    client._place = client.take_place().ok()?;
+    let client = Arc::new(client);
     let socket = Socket::new(tcp, Arc::clone(&client));
-    // Boxed, since a parked connection of HTTP/1.1 should not have to carry their state.
-    match Box::pin(open(&client, socket, scheme, &mut announced)).await {
-        Some((stream, Protocol::Http1)) => http1::serve(&client, stream, &mut announced).await,
-        Some((stream, Protocol::Http2)) => Box::pin(http2::serve(&client, stream, &mut announced)).await,
-        None => {}
-    }
+    let mut announced = Announced { drain: &drain, announcement: pin!(drain.draining()), is_heard: false };
+    let (stream, protocol) = open(&client, socket, scheme, &mut announced).await?;
+    Some((client, stream, protocol))
 }
 
 /// IPv4-mapped addresses as IPv4.
