@@ -31,12 +31,14 @@ fuzz: ## Throw mutated input at the parsers, FUZZ_SECONDS each (20)
 release: ## Build target/optimised/usher, the binary to ship
 	@deploy/release
 
-bench: ## Measure single operations, then usher beside nginx and HAProxy
+bench: ## Measure single operations, usher beside nginx and HAProxy, rushes and floods on PostgreSQL
 	@echo "== single operations"
 	@cargo bench --locked
 	@echo "== side by side"
-	@command -v python3 >/dev/null || $(SUDO) sh -c 'apt-get update -qq && apt-get install -qq -y python3'
+	@command -v python3 >/dev/null || $(SUDO) sh -c 'apt-get update -qq && apt-get install -qq -y python3 python3-venv'
 	@benches/edge/run
+	@echo "== the directory, live"
+	@benches/live/run
 
 chaos: ## Let app servers fail behind usher, nginx and HAProxy, and count who notices
 	@command -v python3 >/dev/null || $(SUDO) sh -c 'apt-get update -qq && apt-get install -qq -y python3 python3-venv'

@@ -24,16 +24,24 @@ class Database:
             shutil.chown(self.directory, "postgres", "postgres")
         self.port = free_port()
         self.url = f"postgres://usher@127.0.0.1:{self.port}/postgres"
-        data = self.directory / "data"
-        self.run("initdb", "--auth=trust", "--username=usher", "--no-sync", "--encoding=UTF8", "--locale=C", "-D", data)
+        self.data = self.directory / "data"
+        self.run("initdb", "--auth=trust", "--username=usher", "--no-sync", "--encoding=UTF8", "--locale=C", "-D", self.data)
+        self.start()
+        try:
+            self.fill(usher)
+        except BaseException:
+            self.stop()
+            raise
+
+    def start(self):
+        """Returns once it answers; also after it was stopped."""
         self.server = subprocess.Popen(
-            self.command("postgres", "-D", data, "-p", self.port, "-h", "127.0.0.1", "-k", self.directory,
+            self.command("postgres", "-D", self.data, "-p", self.port, "-h", "127.0.0.1", "-k", self.directory,
                          "-c", "fsync=off", "-c", "max_connections=200"),
             cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         try:
             self.wait()
-            self.fill(usher)
         except BaseException:
             self.stop()
             raise

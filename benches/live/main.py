@@ -1,0 +1,98 @@
+"""Rushes, floods and an outage of the database beside live traffic, on a real PostgreSQL."""
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "benches/edge"))
+sys.path.append(str(ROOT / "benches/chaos"))
+
+from database import Database  # noqa: E402
+from peers import App, Failed  # noqa: E402
+from report import commit, cpu_model, line, memory_gib  # noqa: E402
+from router import Router  # noqa: E402
+from works import WORKS  # noqa: E402
+
+
+def main():
+    options = read_options()
+    os.chdir(ROOT)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # an exit runs what ends the children
+    try:
+        prepare(options)
+        rows = run(options)
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+    except (Failed, subprocess.SubprocessError) as failure:
+        sys.exit(f"no figure: {failure}")
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "live.md").write_text(markdown(rows))
+    print("written:", options.output / "live.md")
+
+
+def read_options():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", default=",".join(WORKS), help="what to measure (default: %(default)s)")
+    parser.add_argument("--away", type=int, default=60, help="seconds that the database is away (%(default)s)")
+    parser.add_argument("--usher", type=Path, help="a binary to run, instead of building one")
+    parser.add_argument("--output", type=Path, default=ROOT / "benches/results", help="folder for the results")
+    options = parser.parse_args()
+    options.work = options.work.split(",")
+    if unknown := {*options.work} - {*WORKS}:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    options.output = options.output.resolve()
+    return options
+
+
+def prepare(options):
+    packages = {"nginx": "nginx", "wrk": "wrk", "h2load": "nghttp2-client"}
+    needed = [package for program, package in packages.items() if shutil.which(program) is None]
+    if needed:
+        apt = ["apt-get"] if os.geteuid() == 0 else ["sudo", "apt-get"]
+        subprocess.run([*apt, "update", "-q"], check=True)
+        subprocess.run([*apt, "install", "-q", "-y", "--no-install-recommends", *needed], check=True)
+    if not options.usher:
+        subprocess.run(["cargo", "build", "--release", "--locked"], check=True)
+    Router.binary = (options.usher or ROOT / "target/release/usher").resolve()
+
+
+def run(options):
+    rows = []
+    with ExitStack() as running:
+        directory = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="usher-live-")))
+        directory.chmod(0o755)  # the database server has a user of its own
+        database = Database(directory, Router.binary)
+        running.callback(database.stop)
+        app = App(directory, None)
+        running.callback(app.stop)
+        for name in options.work:
+            with ExitStack() as routers:
+                folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=directory))
+                for row in WORKS[name](routers, folder, database, app, options):
+                    print(*row, sep=" | ", flush=True)
+                    rows.append(row)
+    return rows
+
+
+def markdown(rows):
+    circumstances = {
+        "command": " ".join(["benches/live/run", *sys.argv[1:]]),
+        "commit": commit(),
+        "machine": f"{cpu_model()}, {os.cpu_count()} cores, {memory_gib():.0f} GiB",
+        "usher": subprocess.run([Router.binary, "--version"], capture_output=True, text=True, check=True).stdout.strip(),
+    }
+    return "\n".join([
+        "# The directory, live", "", line(["what", "figure", "asked"]), line(["---", "---", "---"]), *map(line, rows), "",
+        *[f"- {name}: {value}" for name, value in circumstances.items()], "",
+    ])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""A router under test, what it counts, and a client that asks one thing after another on one connection."""
+
+import http.client
+import time
+
+from peers import Failed, Process, free_port
+
+PATIENCE_SECONDS = 10
+
+
+class Router:
+    binary = None
+
+    def __init__(self, directory, database, app, number=0, more=""):
+        self.port, self.admin = free_port(), free_port()
+        config = directory / f"usher-{number}.toml"
+        config.write_text(f"""
+[listen]
+http = ["127.0.0.1:{self.port}"]
+connections_per_client_max = 100000
+connection_requests_max = 1000000000
+
+[admin]
+listen = "127.0.0.1:{self.admin}"
+
+[routing]
+platform_domains = ["platform.com"]
+
+[directory]
+url = "{database.url}"
+{more}
+
+[upstreams.default]
+servers = ["http://127.0.0.1:{app.port}"]
+
+[log]
+access = "{directory}/access-{number}.log"
+""")
+        self.process = Process(f"usher-{number}", [self.binary, "serve", "--config", config], None, directory)
+        self.process.wait_for(self.port)
+        self.wait(lambda: self.metric("usher_directory_following") == 1)
+
+    def wait(self, condition, seconds=30):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise Failed(f"not within {seconds} s; {self.process.said()}")
+            time.sleep(0.01)
+
+    def metric(self, name, label=""):
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=PATIENCE_SECONDS)
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+        series = [row for row in text.splitlines() if row.startswith(name) and row[len(name)] in " {" and label in row]
+        return sum(float(row.rsplit(" ", 1)[1]) for row in series)
+
+    def client(self):
+        return Client(self.port)
+
+    def stop(self):
+        self.process.stop()
+
+
+class Client:
+    """Keeps its connection."""
+
+    def __init__(self, port):
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+
+    def get(self, host, path="/echo"):
+        """Status, body, and the seconds it took."""
+        began = time.perf_counter()
+        self.connection.request("GET", path, headers={"Host": host})
+        answer = self.connection.getresponse()
+        body = answer.read()
+        return answer.status, body, time.perf_counter() - began
+
+    def close(self):
+        self.connection.close()

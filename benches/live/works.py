@@ -1,0 +1,119 @@
+"""What is measured. Each work yields rows of the table: what, the figure, what is asked."""
+
+import json
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from peers import Failed
+from router import Router
+
+KNOWN = "customdomain1.com"
+COLD_REQUESTS = 10_000
+FLOOD_PER_SECOND = 20_000
+FLOOD_SECONDS = 10
+STEADY_PER_SECOND = 200
+
+
+def start(routers, *arguments, **keywords):
+    router = Router(*arguments, **keywords)
+    routers.callback(router.stop)
+    return router
+
+
+def cold(routers, directory, database, app, options):
+    """A rush for one host that nobody has asked for yet."""
+    router = start(routers, directory, database, app)
+    before = router.metric("usher_directory_queries_total")
+    command = ["h2load", "-n", COLD_REQUESTS, "-c", 100, "-m", 100, f"--connect-to=127.0.0.1:{router.port}", f"http://{KNOWN}/"]
+    said = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout
+    if f"{COLD_REQUESTS} succeeded" not in said:
+        raise Failed(f"not every request was answered:\n{said}")
+    queries = router.metric("usher_directory_queries_total") - before
+    yield f"{COLD_REQUESTS} requests for one cold host at once", f"{queries:.0f} query", "1 query"
+
+
+def flood(routers, directory, database, app, options):
+    """Invented hosts beside steady requests for known ones; once with all names known, once without."""
+    for what, more in (("all names known", ""), ("names not known", "names_max = 0")):
+        router = start(routers, directory, database, app, more=more)
+        if not more:
+            router.wait(lambda: router.metric("usher_directory_names") > 0)
+        quiet = steady(router, FLOOD_SECONDS)
+        before = router.metric("usher_directory_queries_total")
+        flooding = subprocess.Popen(
+            ["wrk", "-t1", "-c40", f"-d{FLOOD_SECONDS + 1}", "-s", Path(__file__).parent / "flood.lua",
+             f"http://127.0.0.1:{router.port}/"], stdout=subprocess.PIPE, text=True)
+        time.sleep(0.5)
+        flooded = steady(router, FLOOD_SECONDS)
+        said, _ = flooding.communicate()
+        rate = float(next(row.split(":")[1] for row in said.splitlines() if row.startswith("Requests/sec")))
+        queries = (router.metric("usher_directory_queries_total") - before) / (FLOOD_SECONDS + 1)
+        p99s = [quantile(sorted(times), 0.99) * 1000 for times in (quiet, flooded)]
+        yield (f"flood of {rate:.0f} invented hosts per second, {what}",
+               f"p99 of known hosts {p99s[0]:.2f} → {p99s[1]:.2f} ms ({p99s[1] / p99s[0]:.2f}), {queries:.0f} queries per second",
+               "below twice")
+
+
+def steady(router, seconds):
+    """Requests at even intervals, each of which has to be answered; their times."""
+    client, times, began = router.client(), [], time.perf_counter()
+    for number in range(STEADY_PER_SECOND * seconds):
+        time.sleep(max(0, began + number / STEADY_PER_SECOND - time.perf_counter()))
+        status, _, took = client.get(KNOWN)
+        if status != 200:
+            raise Failed(f"a known host was answered {status}")
+        times.append(took)
+    client.close()
+    return times
+
+
+def outage(routers, directory, database, app, options):
+    """The server is killed under load, stays away, and comes back."""
+    router = start(routers, directory, database, app)
+    load = Load(router)
+    database.server.send_signal(signal.SIGQUIT)
+    database.server.wait(20)
+    time.sleep(options.away)
+    database.start()
+    router.wait(lambda: router.metric("usher_directory_following") == 1, seconds=60)
+    reconnected = time.perf_counter()
+    database.execute(f"UPDATE store_domains SET store_id = 2 WHERE domain = '{KNOWN}'")
+    client = router.client()
+    while json.loads(client.get(KNOWN)[1])["store"] != "2":
+        pass
+    live = time.perf_counter() - reconnected
+    answered, failed = load.end()
+    database.execute(f"UPDATE store_domains SET store_id = 1 WHERE domain = '{KNOWN}'")
+    yield (f"database killed under load, {options.away} s away, back",
+           f"{failed} of {answered + failed} requests for a held tenant failed; first change live {live * 1000:.0f} ms after "
+           "edits were followed again", "none failed, live within 1 s")
+
+
+class Load:
+    """Requests for a held tenant, one after the other, in a thread of its own."""
+
+    def __init__(self, router):
+        self.client, self.counts, self.done = router.client(), {True: 0, False: 0}, threading.Event()
+        self.client.get(KNOWN)
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        while not self.done.is_set():
+            self.counts[self.client.get(KNOWN)[0] == 200] += 1
+            time.sleep(0.005)
+
+    def end(self):
+        self.done.set()
+        self.thread.join()
+        return self.counts[True], self.counts[False]
+
+
+def quantile(ordered, share):
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("inf")
+
+
+WORKS = {"cold": cold, "flood": flood, "outage": outage}
