@@ -13,7 +13,11 @@ use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::D
 
 use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore, task::spawn_blocking};
 
-use self::{rows::Rows, threads::Threads, wanted::CustomDomains};
+use self::{
+    rows::Rows,
+    threads::Threads,
+    wanted::{CustomDomains, Renewals},
+};
 use crate::{
     admin,
     config::Config,
@@ -26,7 +30,7 @@ use crate::{
         access_log::{AccessLog, Target},
         metrics::Metrics,
     },
-    tls::{self, Acceptor, Acme, Certificates, FileError, Files, Issuer, Keyring, Tickets, Vault},
+    tls::{self, Acceptor, Acme, Certificates, FileError, Files, Issuer, Keyring, Names, Tickets, Vault},
     upstream::{self, Upstream},
 };
 
@@ -193,7 +197,10 @@ fn bind_public(settings: &proxy::Settings) -> Result<Listeners, BindError> {
 /// The service that asks for certificates, where there is a CA to ask.
 fn acme(config: &Config, rows: &Rows) -> Option<(Acme, Issuer)> {
     let (settings, keys) = config.acme.clone().zip(config.tls.keys.clone())?;
-    let names = Arc::new(CustomDomains::new(rows.session()));
+    let names: Arc<dyn Names> = match &config.own_queries {
+        None => Arc::new(CustomDomains::new(rows.session())),
+        Some(_) => Arc::new(Renewals::new(rows.session())),
+    };
     Some(Acme::new(settings, rows.session(), keys, names))
 }
 

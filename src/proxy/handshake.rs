@@ -140,8 +140,10 @@ async fn standing(client: &Client, name: &Hostname<'_>) -> Standing {
     let is_known = subject.refusal().is_none();
     match decide(&worker.rules, subject) {
         Decision::Refuse(_) => Standing::Unknown,
+        // Its visitors are told so, and that needs a handshake too.
+        Decision::Close(_) => Standing::Known,
         _ if !is_known => Standing::Strangers,
         Decision::Forward(Destination { matched: Match::CustomDomain, .. }) => Standing::Customers,
-        Decision::Forward(_) | Decision::Redirect(_) | Decision::Close(_) => Standing::Known,
+        Decision::Forward(_) | Decision::Redirect(_) => Standing::Known,
     }
 }

@@ -127,6 +127,17 @@ fn a_certificate_is_shown_while_the_database_is_away() {
 }
 
 #[test]
+fn visitors_of_a_store_that_is_switched_off_are_told_so() {
+    let stage = Stage::new(Backend::Sqlite);
+    stage.import(&stage.ca.issue(&[HOST]));
+    stage.tables.execute("UPDATE stores SET is_active = false");
+    let closed = stage.binary().config("[routing]\ninactive_store = 'gone'").start();
+    assert_eq!(stage.status(&closed, HOST), Ok(410));
+    let unknown = stage.binary().start();
+    assert!(stage.status(&unknown, HOST).unwrap_err().contains("UnrecognisedName"));
+}
+
+#[test]
 fn private_keys_cannot_be_read_from_the_database_or_from_what_is_told() {
     let stage = Stage::new(Backend::Sqlite);
     let pair = stage.ca.issue(&[HOST]);
