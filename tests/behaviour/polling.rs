@@ -49,7 +49,7 @@ fn adding(domain: &str) -> String {
 }
 
 #[test]
-fn an_edit_shows_behind_apooler_once() {
+fn an_edit_shows_behind_a_pooler_once() {
     let stage = Stage::new();
     stage.check("new.example", 404);
     stage.tables.execute(&adding("new.example"));
