@@ -80,7 +80,8 @@ impl<'a> Search<'a> {
 
     /// A connection to the endpoint to try at `now`.
     pub(super) async fn find(&mut self, mut now: Instant, exchange: &mut Exchange) -> Result<Found, Failure> {
-        while let Some(in_flight) = self.place(&mut now, exchange).await? {
+        while let Some(mut in_flight) = self.place(&mut now, exchange).await? {
+            in_flight.ask(now);
             exchange.attempts += 1;
             exchange.endpoint = Some(in_flight.endpoint().clone());
             match self.take_or_open(now, exchange).await {
@@ -90,7 +91,7 @@ impl<'a> Search<'a> {
                 }
                 Err(error) => {
                     let asked = mem::replace(&mut now, Instant::now());
-                    self.not_connected(error, &in_flight, now.saturating_duration_since(asked), exchange);
+                    self.not_connected(error, &mut in_flight, now.saturating_duration_since(asked), exchange);
                 }
             }
             if self.is_late(now) {
@@ -143,7 +144,7 @@ impl<'a> Search<'a> {
         place.map_err(|_elapsed| Failure::NotConnected(ConnectError::Full))
     }
 
-    fn not_connected(&mut self, error: ConnectError, at: &InFlight, waited: Duration, exchange: &mut Exchange) {
+    fn not_connected(&mut self, error: ConnectError, at: &mut InFlight, waited: Duration, exchange: &mut Exchange) {
         at.failed(waited, Instant::now());
         self.worker.metrics.attempt(self.at(), AttemptOutcome::NotConnected);
         exchange.note_attempt(at.endpoint(), AttemptOutcome::NotConnected, waited);

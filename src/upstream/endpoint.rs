@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Share, health::Health, latency::Latency, moment::Moment, queue::Queue};
+use super::{Share, health::Health, latency::Latency, moment::Moment, queue::Queue, silence::Silence};
 use crate::telemetry::outcome::EndpointState;
 
 /// `host:port` of one app server.
@@ -53,6 +53,7 @@ pub(super) struct Limit {
 pub struct Endpoint {
     in_flight: AtomicUsize,
     latency: Latency,
+    silence: Silence,
     health: Health,
     limit: Option<Limit>,
     server: Server,
@@ -64,7 +65,16 @@ pub struct Endpoint {
 impl Endpoint {
     pub(super) fn new(server: Server, health: Health, limit: Option<Limit>, start: Instant) -> Self {
         let label = server.address.to_string().into();
-        Self { in_flight: AtomicUsize::new(0), latency: Latency::default(), health, limit, server, label, start }
+        Self {
+            in_flight: AtomicUsize::new(0),
+            latency: Latency::default(),
+            silence: Silence::default(),
+            health,
+            limit,
+            server,
+            label,
+            start,
+        }
     }
 
     /// Where it is.
@@ -122,6 +132,11 @@ impl Endpoint {
     /// Whether it is fit for requests.
     pub(super) fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// For how long it has given no answer that it owes.
+    pub(super) fn silence(&self) -> &Silence {
+        &self.silence
     }
 
     /// How long it takes to answer.
@@ -191,12 +206,14 @@ pub struct InFlight {
     endpoint: Arc<Endpoint>,
     /// The place that its store has for it.
     share: Option<Share>,
+    /// Whether an answer is owed.
+    is_owed: bool,
 }
 
 impl InFlight {
     /// `None` where the endpoint has no room.
     pub(super) fn begin(endpoint: &Arc<Endpoint>) -> Option<Self> {
-        endpoint.begin().then(|| Self { endpoint: Arc::clone(endpoint), share: None })
+        endpoint.begin().then(|| Self { endpoint: Arc::clone(endpoint), share: None, is_owed: false })
     }
 
     /// The endpoint that is counted at.
@@ -209,16 +226,26 @@ impl InFlight {
         self.share = share;
     }
 
+    /// The request is sent, and its answer waited for.
+    pub fn ask(&mut self, now: Instant) {
+        self.endpoint.silence.ask(self.endpoint.moment(now));
+        self.is_owed = true;
+    }
+
     /// The head of an answer came after `took`.
-    pub fn answered(&self, took: Duration, now: Instant) {
+    pub fn answered(&mut self, took: Duration, now: Instant) {
         let now = self.endpoint.moment(now);
+        if std::mem::take(&mut self.is_owed) {
+            self.endpoint.silence.hear(now);
+        }
         self.endpoint.latency.observe(took, now);
         self.endpoint.announce(self.endpoint.health.answered(now));
     }
 
     /// The app server failed, after as long as `waited`.
-    pub fn failed(&self, waited: Duration, now: Instant) {
+    pub fn failed(&mut self, waited: Duration, now: Instant) {
         self.unanswered(waited, now);
+        self.forget();
         self.endpoint.announce(self.endpoint.health.failed(self.endpoint.moment(now)));
     }
 
@@ -228,8 +255,17 @@ impl InFlight {
     }
 }
 
+impl InFlight {
+    fn forget(&mut self) {
+        if std::mem::take(&mut self.is_owed) {
+            self.endpoint.silence.forget();
+        }
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
+        self.forget();
         self.endpoint.end();
     }
 }

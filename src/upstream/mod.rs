@@ -25,6 +25,7 @@ mod proxy_header;
 mod queue;
 mod settings;
 mod shares;
+mod silence;
 mod trunk;
 
 use std::{sync::Arc, time::Instant};

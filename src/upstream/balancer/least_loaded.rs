@@ -36,8 +36,10 @@ impl Load {
     fn of(endpoint: &Endpoint, now: Moment) -> Self {
         let in_flight = endpoint.in_flight();
         let unknown_us = if in_flight > 0 { UNKNOWN_US } else { 0.0 };
+        let expected_us = endpoint.latency().expected_us(now).unwrap_or(unknown_us);
+        let silent_us = endpoint.silence().lasts_ms(now) as f32 * 1_000.0;
         Self {
-            latency_us: endpoint.latency().expected_us(now).unwrap_or(unknown_us) + NOISE_US,
+            latency_us: expected_us.max(silent_us) + NOISE_US,
             requests: (in_flight as f32 + 1.0) / endpoint.weight_at(now),
         }
     }
@@ -110,6 +112,15 @@ mod tests {
         let _first = busy(&unknown, 1);
         let _requests = busy(&known, 10);
         assert_eq!(spread(&[known, unknown]), [1000, 0]);
+    }
+
+    #[test]
+    fn one_that_owes_an_answer_for_long_counts_as_slow_as_it_is() {
+        let (silent, other) = (taking(1, 5), taking(2, 20));
+        silent.silence().ask(Moment(NOW.0 - 900));
+        assert_eq!(spread(&[Arc::clone(&silent), Arc::clone(&other)]), [0, 1000]);
+        silent.silence().hear(NOW);
+        assert_eq!(spread(&[silent, other]), [1000, 0]);
     }
 
     #[test]

@@ -66,6 +66,7 @@ impl Simulation {
         *free = now.max(*free) + self.work_us[place];
         self.running.push(Reverse((*free, number)));
         self.guards.insert(number, (place, now, InFlight::begin(&self.endpoints[place]).unwrap()));
+        self.endpoints[place].silence().ask(Moment(now / 1000));
         self.served[place] += 1;
     }
 
@@ -75,6 +76,7 @@ impl Simulation {
             let (place, began, _guard) = self.guards.remove(&number).unwrap();
             let took = Duration::from_micros(end - began);
             self.endpoints[place].latency().observe(took, Moment(end / 1000));
+            self.endpoints[place].silence().hear(Moment(end / 1000));
             self.waits_us.push(end - began);
         }
     }
@@ -92,6 +94,17 @@ fn one_slow_server_is_hardly_noticed() {
         let run = |work_ms: &[u64]| Simulation::new(&[1, 1, 1], work_ms, seed).run(Balance::LeastLoaded, 150.0);
         let [with, without] = [run(&[200, 20, 20]), run(&[20, 20, 20])].map(|run| run.p99_ms());
         assert!(with <= 1.5 * without, "seed {seed}: p99 {with} ms with a slow server, {without} without");
+    }
+}
+
+/// As one that was frozen a moment ago does: it was quick before.
+#[test]
+fn one_that_says_nothing_any_more_gets_a_handful_of_requests() {
+    for seed in 0..5 {
+        let simulation = Simulation::new(&[1, 1, 1], &[u64::from(u32::MAX), 20, 20], seed);
+        simulation.endpoints[0].latency().observe(Duration::from_millis(5), Moment(0));
+        let served = simulation.run(Balance::LeastLoaded, 150.0).served[0];
+        assert!(served <= 10, "seed {seed}: {served}");
     }
 }
 
