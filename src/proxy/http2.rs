@@ -29,8 +29,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Bytes of one upload that may be under way: a client 100 ms away can send 2.5 MB/s.
 const STREAM_WINDOW: u32 = 256 * 1024;
 
-/// The same for all uploads of a connection, which is what it can make usher hold: apps that do not read slow down their clients.
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The largest window there is (RFC 9113 §6.9.1).
+const WINDOW_MAX: u32 = (1 << 31) - 1;
 
 /// A peer that answers no ping for [`PING_TIMEOUT`] is gone, whatever TCP still believes.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -142,6 +142,12 @@ impl<'a> Watch<'a> {
     }
 }
 
+/// Room for as many uploads as there may be streams: one that its app does not read must not take the room of another, whose
+/// client would then seem to pause. What one client can make usher hold is bounded by `requests_per_client_max`.
+fn connection_window(streams_max: u32) -> u32 {
+    STREAM_WINDOW.saturating_mul(streams_max).min(WINDOW_MAX)
+}
+
 fn builder(client: &Arc<Client>) -> Builder<Streams> {
     let worker = &client.worker;
     let settings = &worker.settings;
@@ -149,7 +155,7 @@ fn builder(client: &Arc<Client>) -> Builder<Streams> {
     builder
         .timer(CoarseTimer(Arc::clone(&worker.clock)))
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(connection_window(settings.http2_streams_max))
         .max_send_buf_size(SEND_BUFFER)
         .max_concurrent_streams(settings.http2_streams_max)
         .max_header_list_size(u32::try_from(settings.header_max_bytes).unwrap_or(u32::MAX))
