@@ -117,6 +117,7 @@ class Peer:
     title = ""
     binary = ""
     version_flag = "-v"
+    works = True  # also measured busy, and not among crowds alone
     needs_http2_port = True  # HTTP/2 with prior knowledge has to be declared; whoever recognises it needs no other port
 
     def __init__(self, directory, core, app_port, logging):
@@ -169,6 +170,7 @@ class Usher(Peer):
     version_flag = "--version"
     needs_http2_port = False
     binary = Path("target/optimised/usher").resolve()
+    park_after = "500ms"
 
     def command(self):
         log = f'access = "{self.log}"' if self.log else 'access = "off"'
@@ -181,6 +183,7 @@ https = ["127.0.0.1:{self.tls_port}"]
 workers = 1
 connections_per_client_max = 100000
 connection_requests_max = 1000000000
+park_after = "{self.park_after}"
 
 [tls]
 certificates = [{{ certificate = "{self.certificate.chain}", key = "{self.certificate.key}", default = true }}]
@@ -215,6 +218,15 @@ servers = ["http://127.0.0.1:{self.app_port}"]
                 [HOST],
             )
         rows.close()
+
+
+class UsherUnparked(Usher):
+    """What parking saves and costs: the same with all that it keeps for a connection."""
+
+    name = "usher-unparked"
+    title = "usher, never parking"
+    works = False
+    park_after = "1d"
 
 
 class Nginx(Peer):
@@ -316,7 +328,7 @@ backend app
             self.log = Path(self.process.output.name)
 
 
-PEERS = {peer.name: peer for peer in (Usher, Nginx, Haproxy)}
+PEERS = {peer.name: peer for peer in (Usher, UsherUnparked, Nginx, Haproxy)}
 
 
 def nginx_config(directory, http):

@@ -13,6 +13,7 @@ from peers import PEERS, first_line
 from plot import plot
 
 REFERENCES = ["nginx", "haproxy"]
+CROWD_REFERENCES = ["usher-unparked", *REFERENCES]
 
 
 class Report:
@@ -65,7 +66,7 @@ class Report:
         references = [name for name in REFERENCES if any(peer.name == name for peer in self.peers)]
         head = ["work", "proxy", "CPU µs/request", *[f"ratio to {PEERS[name].title}" for name in references],
                 "requests/s", "p99 ms", "RSS MiB"]
-        rows = [self.row(work, peer, references) for work in self.works for peer in self.peers]
+        rows = [self.row(work, peer, references) for work in self.works for peer in self.peers if peer.works]
         return [line(head), line(["---", "---"] + ["---:"] * (len(head) - 2)), *map(line, rows)]
 
     def crowd_sections(self):
@@ -75,7 +76,7 @@ class Report:
         crowds = [figure for figure in self.crowds if figure.kind == kind]
         if not crowds:
             return []
-        references = [name for name in REFERENCES if any(peer.name == name for peer in self.peers)]
+        references = [name for name in CROWD_REFERENCES if any(peer.name == name for peer in self.peers)]
         head = ["proxy", "KB per idle connection", "RSS MiB while idle", "CPU µs/request",
                 *[f"ratio to {PEERS[name].title}" for name in references]]
         rows = [self.crowd_row(kind, peer, references) for peer in self.peers]
@@ -110,7 +111,7 @@ class Report:
 
     def bars(self):
         return [(work.title, [(peer.title, [f.cpu_us_per_request for f in self.of(work, peer.name)])
-                              for peer in self.peers]) for work in self.works]
+                              for peer in self.peers if peer.works]) for work in self.works]
 
     def of(self, work, name):
         return sorted((f for f in self.figures if (f.work, f.peer) == (work.name, name)), key=lambda f: f.round)

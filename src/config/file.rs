@@ -60,6 +60,8 @@ pub(super) struct Listen {
     pub(super) buffers_max: Written<Size<0, 1_099_511_627_776>>,
     /// How long an idle connection is kept.
     pub(super) keep_alive_timeout: Written<Timespan<1>>,
+    /// How long a connection of HTTP/1.1 is quiet before it is parked, which gives most of its memory back.
+    pub(super) park_after: Written<Timespan<1>>,
     /// For a complete request head; then 408, or nothing where no head had begun.
     pub(super) header_timeout: Written<Timespan<1>>,
     /// Between two pieces of a request body; then 408.

@@ -47,6 +47,7 @@ pub(super) fn resolve(written: file::Listen, report: &mut Report<'_>) -> proxy::
         connection_lifetime: written.connection_lifetime.or(Duration::from_hours(1)),
         buffers_max: written.buffers_max.or(BUFFERS_MAX),
         keep_alive_timeout: written.keep_alive_timeout.or(Duration::from_secs(60)),
+        park_after: written.park_after.or(Duration::from_millis(500)),
         header_timeout: written.header_timeout.or(Duration::from_secs(30)),
         body_timeout: written.body_timeout.or(Duration::from_secs(30)),
         write_timeout: written.write_timeout.or(Duration::from_secs(30)),

@@ -1,7 +1,7 @@
 //! HTTP/1.1 on one connection: served by hyper while something happens, parked while nothing does.
 //!
 //! hyper keeps some 20 KB for a connection, and an edge has tens of thousands that are idle. A connection that has been quiet for
-//! half a second is therefore taken apart to its socket; the next byte builds it up again.
+//! a while (`park_after`) is therefore taken apart to its socket; the next byte builds it up again.
 
 use std::{
     future::{Future, poll_fn},
@@ -24,8 +24,7 @@ use super::{
 };
 use crate::telemetry::outcome::Limit;
 
-/// How often a connection is looked at, and how long it is quiet before it is parked: longer than a browser pauses between the
-/// requests of a page, and short beside the time for which a connection is kept.
+/// How often a connection is looked at: short beside every limit that is looked after.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Header fields that hyper parses on its stack; another limit costs an allocation per request.
@@ -187,7 +186,9 @@ impl<'a> Watch<'a> {
         if let Some(since) = pulse.head_since() {
             return (worker.clock.since(since) >= worker.settings.header_timeout).then_some(End::HeadTimeout);
         }
-        (pulse.is_silent() && worker.clock.since(pulse.quiet_since()) >= LOOK).then_some(End::Quiet)
+        // The end of an idle connection comes while it is parked.
+        let parked_after = worker.settings.park_after.min(worker.settings.keep_alive_timeout);
+        (pulse.is_silent() && worker.clock.since(pulse.quiet_since()) >= parked_after).then_some(End::Quiet)
     }
 }
 

@@ -88,6 +88,8 @@ pub struct Settings {
     pub buffers_max: usize,
     /// How long an idle connection is kept.
     pub keep_alive_timeout: Duration,
+    /// How long a connection of HTTP/1.1 is quiet before it is parked.
+    pub park_after: Duration,
     /// From the first byte of a head, or from the accepted connection, to the complete head.
     pub header_timeout: Duration,
     /// Between two pieces of a request body.
