@@ -182,6 +182,7 @@ http = ["127.0.0.1:{self.port}"]
 https = ["127.0.0.1:{self.tls_port}"]
 workers = 1
 connections_per_client_max = 100000
+requests_per_client_max = 100000
 connection_requests_max = 1000000000
 park_after = "{self.park_after}"
 

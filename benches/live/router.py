@@ -18,6 +18,7 @@ class Router:
 [listen]
 http = ["127.0.0.1:{self.port}"]
 connections_per_client_max = 100000
+requests_per_client_max = 100000
 connection_requests_max = 1000000000
 
 [admin]

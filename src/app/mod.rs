@@ -255,7 +255,7 @@ fn workers(
 ) -> Vec<proxy::Parts> {
     let rules = Arc::new(Rules::new(config.routing.clone()));
     let connections = Arc::new(Semaphore::new(config.proxy.connections_max));
-    let places = Places::new(config.proxy.connections_per_client_max);
+    let places = Places::new(config.proxy.connections_per_client_max, config.proxy.requests_per_client_max);
     let roles =
         Roles { tenant: config.tenant_upstream, admin: config.admin_upstream, homepage: config.homepage_upstream };
     let worker = |_number| proxy::Parts {

@@ -52,6 +52,8 @@ pub(super) struct Listen {
     pub(super) connections_max: Written<Count<1, 1_000_000>>,
     /// Connections at once of one client address (IPv6: of one /64); further ones are closed at once.
     pub(super) connections_per_client_max: Written<Count<1, 1_000_000>>,
+    /// Requests at once of one client address, whatever its connections and proxies; beyond it 429.
+    pub(super) requests_per_client_max: Written<Count<1, 1_000_000>>,
     /// Requests on one connection; the last one closes it.
     pub(super) connection_requests_max: Written<Count<1, 1_000_000_000>>,
     /// How long a connection takes new requests.

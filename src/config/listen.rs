@@ -43,6 +43,7 @@ pub(super) fn resolve(written: file::Listen, report: &mut Report<'_>) -> proxy::
         workers: workers(written.workers.or(0)),
         connections_max: written.connections_max.or(CONNECTIONS_MAX),
         connections_per_client_max: written.connections_per_client_max.or(512),
+        requests_per_client_max: written.requests_per_client_max.or(1024),
         connection_requests_max: written.connection_requests_max.or(10_000),
         connection_lifetime: written.connection_lifetime.or(Duration::from_hours(1)),
         buffers_max: written.buffers_max.or(BUFFERS_MAX),

@@ -17,7 +17,7 @@ use super::{
     exchange::Exchange,
     handshake::{Secured, secure},
     http1, http2,
-    places::Place,
+    places::{Place, Turn},
     preface::{self, Protocol},
     proxy_protocol,
     pulse::Pulse,
@@ -62,7 +62,7 @@ pub(super) struct Client {
     handed_over: Mutex<Option<(Box<Tunnel>, Box<Exchange>)>>,
     accepted_at: u64,
     /// Among the connections of the same client; proxies of ours need none.
-    _place: Option<Place>,
+    place: Option<Place>,
 }
 
 impl Client {
@@ -80,7 +80,7 @@ impl Client {
             drain,
             handed_over: Mutex::default(),
             accepted_at,
-            _place: None,
+            place: None,
             worker,
         }
     }
@@ -125,11 +125,22 @@ impl Client {
         if self.is_trusted() {
             return Ok(None);
         }
-        let place = self.worker.places.take(self.address());
+        let place = self.worker.places.connect(self.address());
         if place.is_none() {
             self.worker.metrics.limit(Limit::ConnectionsPerClient);
         }
         place.map(Some).ok_or(TooMany)
+    }
+
+    /// One more request of `requester` among those that it has at once; an error where it has too many. Requests that a proxy
+    /// of ours makes for itself are not counted.
+    pub(super) fn take_turn(&self, requester: IpAddr) -> Result<Option<Turn>, TooMany> {
+        let turn = match &self.place {
+            Some(place) => place.begin(),
+            None if self.worker.settings.trusted_proxies.standing(requester) != Standing::Stranger => return Ok(None),
+            None => self.worker.places.visit(requester).begin_visit(),
+        };
+        turn.map(Some).ok_or(TooMany)
     }
 
     /// Whether the connection has reached its share of requests or time: closing it now and then lets a load balancer in front
@@ -177,8 +188,10 @@ impl Client {
     }
 }
 
-/// A client has as many connections as it may.
-struct TooMany;
+/// A client has as many connections, or requests at once, as it may.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("client has as many requests at once as it may")]
+pub(super) struct TooMany;
 
 /// Serves `tcp` to its end. What goes wrong on one connection ends that connection and nothing else.
 ///
@@ -217,7 +230,7 @@ async fn meet(
     let address = proxy_protocol::client_of(peer.ip(), &worker, &mut tcp, &drain).await?;
     let local = worker.tells_addresses.then(|| tcp.local_addr().ok()).flatten();
     let mut client = Client::new(worker, drain.clone(), ClientAddresses { client: peer, local }, address);
-    client._place = client.take_place().ok()?;
+    client.place = client.take_place().ok()?;
     let client = Arc::new(client);
     let socket = Socket::new(tcp, Arc::clone(&client));
     let mut announced = Announced { drain: &drain, announcement: pin!(drain.draining()), is_heard: false };

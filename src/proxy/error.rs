@@ -4,7 +4,10 @@ use std::error::Error;
 
 use http::StatusCode;
 
-use super::upload::{BodyLimit, UploadError};
+use super::{
+    connection::TooMany,
+    upload::{BodyLimit, UploadError},
+};
 use crate::{
     directory::CouldNotAsk,
     routing::{AmbiguousPath, Closed, HostnameError, Refusal},
@@ -26,6 +29,8 @@ pub(super) enum Failure {
     HeaderCount,
     #[error("target is too long")]
     TargetTooLong,
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
     #[error("method is not served")]
     MethodRefused,
     #[error("target names no path")]
@@ -108,6 +113,7 @@ impl Failure {
             Self::BodyLimit(BodyLimit::Size) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeaderCount => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownCoding | Self::UpgradeRefused => StatusCode::NOT_IMPLEMENTED,
             Self::BadTarget
@@ -143,7 +149,7 @@ impl Failure {
             Self::Closed(_) => Outcome::StoreInactive,
             Self::CouldNotAsk(_) => Outcome::DirectoryUnavailable,
             Self::NotConnected(ConnectError::Full) => Outcome::Overloaded,
-            Self::StoreFull(_) => Outcome::Limited,
+            Self::TooMany(_) | Self::StoreFull(_) => Outcome::Limited,
             Self::NotConnected(ConnectError::Timeout) => Outcome::ConnectTimeout,
             Self::NotConnected(_) => Outcome::ConnectFailed,
             Self::HeadTimeout => Outcome::HeadTimeout,
@@ -159,6 +165,7 @@ impl Failure {
     pub(super) fn limit(&self) -> Option<Limit> {
         match (self, self.status()) {
             (Self::BodyLimit(limit), _) => Some((*limit).into()),
+            (Self::TooMany(_), _) => Some(Limit::RequestsPerClient),
             (Self::StoreFull(_), _) => Some(Limit::StoreRequests),
             (_, StatusCode::REQUEST_TIMEOUT) => Some(Limit::HeaderTimeout),
             (_, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => Some(Limit::HeaderSize),
@@ -183,7 +190,10 @@ impl Failure {
     pub(super) fn passes(&self) -> bool {
         matches!(
             self,
-            Self::CouldNotAsk(_) | Self::StoreFull(_) | Self::NotConnected(ConnectError::Draining | ConnectError::Full)
+            Self::TooMany(_)
+                | Self::CouldNotAsk(_)
+                | Self::StoreFull(_)
+                | Self::NotConnected(ConnectError::Draining | ConnectError::Full)
         )
     }
 
@@ -198,6 +208,7 @@ impl Failure {
             StatusCode::METHOD_NOT_ALLOWED => "This method is not allowed here.",
             StatusCode::REQUEST_TIMEOUT => "The request did not come in time. Please try again.",
             StatusCode::PAYLOAD_TOO_LARGE => "The request is too large.",
+            StatusCode::TOO_MANY_REQUESTS => "Too many requests at once. Please try again shortly.",
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "The header of the request is too large.",
             StatusCode::URI_TOO_LONG => "The address is too long.",
             StatusCode::NOT_IMPLEMENTED => "The request needs something that is not supported here.",

@@ -16,6 +16,7 @@ use super::{
     connection::Client,
     facts::Facts,
     ids::Ids,
+    places::Turn,
     pulse::Pulse,
     requester::Requester,
     upload::{Fault, Tally},
@@ -34,6 +35,8 @@ use crate::{
 pub(super) struct Exchange {
     client: Arc<Client>,
     requester: IpAddr,
+    /// Among the requests of its client.
+    pub(super) turn: Option<Turn>,
     started: Instant,
     /// `None` where the head could not be read.
     asked: Option<Asked>,
@@ -96,6 +99,7 @@ impl Exchange {
         Self {
             client: Arc::clone(client),
             requester,
+            turn: None,
             started: Instant::now(),
             asked,
             ids,

@@ -28,6 +28,7 @@ pub(super) async fn forward(
     mut request: Request<Incoming>,
 ) -> Result<Response<Source>, Failure> {
     let worker = &client.worker;
+    exchange.turn = client.take_turn(requester.address)?;
     let upgrade = Upgrade::take(&mut request)?;
     request::name_host(&mut request)?;
     request::check_size(&request, &worker.settings)?;

@@ -80,6 +80,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// Connections at once of one client address (IPv6: of one /64); beyond it they are closed. Proxies of ours are exempt.
     pub connections_per_client_max: usize,
+    /// Requests at once of one client address, on all its connections and through proxies of ours (429).
+    pub requests_per_client_max: usize,
     /// Requests on one connection; the last one closes it. Proxies of ours are exempt.
     pub connection_requests_max: u64,
     /// How long a connection takes new requests. Proxies of ours are exempt.

@@ -1,12 +1,15 @@
-//! How many connections each client has: without a bound one address could take them all.
+//! How many connections each client has, and how many requests on all of them: without a bound one address could take everything.
 //!
-//! An entry exists only while one of its connections does, so that what is remembered is bounded by `connections_max`.
+//! An entry exists only while one of its connections or requests does, so that what is remembered is bounded by what they are.
 
 use std::{
     collections::HashMap,
     hash::BuildHasher,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use foldhash::fast::RandomState;
@@ -14,59 +17,124 @@ use foldhash::fast::RandomState;
 /// Locks; a connection takes one of them twice in its life, so that workers hardly ever meet.
 const SHARDS: usize = 64;
 
-/// The places that clients have in the whole process.
+/// What clients have in the whole process.
 #[derive(Debug)]
 pub struct Places {
-    max: usize,
+    connections_max: usize,
+    requests_max: usize,
     /// Chooses the shard.
     hasher: RandomState,
-    shards: [Mutex<HashMap<Block, usize, RandomState>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
+}
+
+type Shard = HashMap<Block, Guest, RandomState>;
+
+/// One client.
+#[derive(Debug, Default)]
+struct Guest {
+    connections: usize,
+    /// Requests that a proxy of ours has brought.
+    visits: usize,
+    /// Requests at once, on connections of its own and brought by proxies.
+    requests: Arc<AtomicUsize>,
 }
 
 impl Places {
-    /// `max` places for each client.
-    pub fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max, hasher: RandomState::default(), shards: std::array::from_fn(|_| Mutex::default()) })
+    /// `connections_max` connections for each client, and `requests_max` requests at once on all of them.
+    pub fn new(connections_max: usize, requests_max: usize) -> Arc<Self> {
+        let shards = std::array::from_fn(|_| Mutex::default());
+        Arc::new(Self { connections_max, requests_max, hasher: RandomState::default(), shards })
     }
 
     /// A place for one more connection of `address`, unless all of its client's are taken.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    pub(super) fn connect(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let block = Block::of(address);
         let mut shard = self.shard(block);
-        let taken = shard.entry(block).or_default();
-        if *taken >= self.max {
+        let guest = shard.entry(block).or_default();
+        if guest.connections >= self.connections_max {
             return None;
         }
-        *taken += 1;
-        drop(shard);
-        Some(Place { places: Arc::clone(self), block })
+        guest.connections += 1;
+        Some(self.place(block, Kind::Connection, guest))
     }
 
-    fn give_back(&self, block: Block) {
+    /// The place of a client that a proxy of ours speaks for.
+    pub(super) fn visit(self: &Arc<Self>, address: IpAddr) -> Place {
+        let block = Block::of(address);
         let mut shard = self.shard(block);
-        let Some(taken) = shard.get_mut(&block) else { return };
-        *taken -= 1;
-        if *taken == 0 {
+        let guest = shard.entry(block).or_default();
+        guest.visits += 1;
+        self.place(block, Kind::Visit, guest)
+    }
+
+    fn place(self: &Arc<Self>, block: Block, kind: Kind, guest: &Guest) -> Place {
+        Place { places: Arc::clone(self), block, kind, requests: Arc::clone(&guest.requests) }
+    }
+
+    fn give_back(&self, block: Block, kind: Kind) {
+        let mut shard = self.shard(block);
+        let Some(guest) = shard.get_mut(&block) else { return };
+        match kind {
+            Kind::Connection => guest.connections -= 1,
+            Kind::Visit => guest.visits -= 1,
+        }
+        if guest.connections + guest.visits == 0 {
             shard.remove(&block);
         }
     }
 
-    fn shard(&self, block: Block) -> MutexGuard<'_, HashMap<Block, usize, RandomState>> {
+    fn shard(&self, block: Block) -> MutexGuard<'_, Shard> {
         let [chosen, ..] = self.hasher.hash_one(block).to_le_bytes();
         self.shards[usize::from(chosen) % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The place of one connection, given back when dropped.
+/// The place of one connection, or of a request that a proxy has brought; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Places>,
     block: Block,
+    kind: Kind,
+    requests: Arc<AtomicUsize>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Connection,
+    Visit,
+}
+
+impl Place {
+    /// One more request of this client; `None` where it has as many as it may.
+    pub(super) fn begin(&self) -> Option<Turn> {
+        let turn = Turn { requests: Arc::clone(&self.requests), _visit: None };
+        (turn.requests.fetch_add(1, Relaxed) < self.places.requests_max).then_some(turn)
+    }
+
+    /// The same for the one request that this place was taken for.
+    pub(super) fn begin_visit(self) -> Option<Turn> {
+        let mut turn = self.begin()?;
+        turn._visit = Some(self);
+        Some(turn)
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.give_back(self.block);
+        self.places.give_back(self.block, self.kind);
+    }
+}
+
+/// One request among those that its client has at once, until dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    requests: Arc<AtomicUsize>,
+    _visit: Option<Place>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.requests.fetch_sub(1, Relaxed);
     }
 }
 
@@ -112,6 +180,21 @@ mod tests {
         assert_ne!(block("0.0.0.1"), block("0:0:0:1::"));
     }
 
+    #[test]
+    fn requests_of_one_client_count_together_on_whatever_connection_they_come() {
+        let places = Places::new(10, 2);
+        let [client, other] = ["203.0.113.7", "203.0.113.8"].map(|address| address.parse().unwrap());
+        let connections = [places.connect(client).unwrap(), places.connect(client).unwrap()];
+        let first = connections[0].begin().unwrap();
+        let brought = places.visit(client).begin_visit().unwrap();
+        assert!(connections[1].begin().is_none() && places.visit(client).begin_visit().is_none());
+        assert!(places.visit(other).begin_visit().is_some());
+        drop(brought);
+        assert!(connections[1].begin().is_some());
+        drop((first, connections));
+        assert_eq!(entries(&places), 0);
+    }
+
     /// One connection comes, or one of those that are open goes.
     #[derive(Clone, Debug)]
     enum Step {
@@ -129,13 +212,13 @@ mod tests {
             max in 1..5usize,
             steps in prop::collection::vec(step(), 0..200),
         ) {
-            let places = Places::new(max);
+            let places = Places::new(max, 1);
             let mut open: Vec<(u8, Place)> = Vec::new();
             for step in steps {
                 match step {
                     Step::Come(client) => {
                         let taken = open.iter().filter(|(owner, _)| *owner == client).count();
-                        let place = places.take(IpAddr::from([10, 0, 0, client]));
+                        let place = places.connect(IpAddr::from([10, 0, 0, client]));
                         prop_assert_eq!(place.is_some(), taken < max);
                         open.extend(place.map(|place| (client, place)));
                     }

@@ -92,6 +92,8 @@ impl Outcome {
 pub enum Limit {
     /// `connections_per_client_max`: one more was closed at once.
     ConnectionsPerClient,
+    /// `requests_per_client_max` (429).
+    RequestsPerClient,
     /// `header_timeout` (408 where a head had begun).
     HeaderTimeout,
     /// `header_max_bytes` or `header_max_count` (431).
@@ -126,8 +128,9 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit, in order of declaration.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ConnectionsPerClient,
+        Self::RequestsPerClient,
         Self::HeaderTimeout,
         Self::HeaderSize,
         Self::TargetLength,
@@ -149,6 +152,7 @@ impl Limit {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ConnectionsPerClient => "connections_per_client",
+            Self::RequestsPerClient => "requests_per_client",
             Self::HeaderTimeout => "header_timeout",
             Self::HeaderSize => "header_size",
             Self::TargetLength => "target_length",

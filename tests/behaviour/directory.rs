@@ -147,7 +147,8 @@ fn however_many_ask_for_a_cold_host_the_database_is_asked_once() {
     let cluster = Cluster::shared();
     let tables = Tables::example(Backend::Postgres);
     let app = App::echo();
-    let crowd = "[listen]\nconnections_per_client_max = 10000\n[directory]\nnames_max = 0";
+    let crowd =
+        "[listen]\nconnections_per_client_max = 10000\nrequests_per_client_max = 10000\n[directory]\nnames_max = 0";
     let usher = Binary::over(&tables).apps(&[&app]).config(crowd).start();
     wait_until_following(&usher);
 

@@ -175,6 +175,91 @@ fn one_client_takes_its_share_of_the_connections_and_others_still_get_in() {
     assert!(reached(&stage.usher, "connections_per_client") >= 4);
 }
 
+/// Never answers a request for `/held`, nor one for `/unread`, whose body it leaves in the socket.
+fn holding(mut conversation: Conversation) {
+    while let Some(head) = conversation.head() {
+        if head.line.contains("/held") {
+            let _ended = conversation.closed_by_peer();
+            return;
+        }
+        if head.line.contains("/unread") {
+            return thread::sleep(SOON);
+        }
+        let body = conversation.wire().body(head.framing(Framing::Empty)).unwrap().bytes;
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", body.len(), "x".repeat(body.len()));
+        if conversation.write(answer).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn one_client_has_its_share_of_requests_on_whatever_connections_and_others_are_served() {
+    let config = "[listen]\nrequests_per_client_max = 3\nproxy_protocol = ['loopback']\ntrusted_proxies = ['10.0.0.1']";
+    let stage = Fixture::configured(App::scripted(holding), config);
+    let held = |client: &str, fields: &str| {
+        let mut connection = announced(&stage.usher, client);
+        connection.send(format!("GET /held HTTP/1.1\r\nHost: {HOST}\r\n{fields}\r\n"));
+        connection
+    };
+    let asked = |client: &str, fields: &str| {
+        announced(&stage.usher, client).send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n{fields}\r\n")).response()
+    };
+    let brought = "X-Forwarded-For: 203.0.113.7\r\n";
+    let mut holds = vec![held("203.0.113.7", ""), held("203.0.113.7", ""), held("10.0.0.1", brought)];
+    eventually("they are at the app", || (stage.app.requests().len() == 3).then_some(()));
+
+    for response in [asked("203.0.113.7", ""), asked("10.0.0.1", brought)] {
+        assert_eq!((response.status, response.header("retry-after")), (429, Some("5")));
+        assert_eq!(response.header("connection"), None);
+    }
+    assert_eq!(asked("203.0.113.8", "").status, 200);
+    assert_eq!(asked("10.0.0.1", "X-Forwarded-For: 203.0.113.8\r\n").status, 200);
+    assert_eq!(asked("10.0.0.1", "").status, 200);
+    assert_eq!(reached(&stage.usher, "requests_per_client"), 2);
+
+    holds.pop();
+    eventually("there is room again", || (asked("203.0.113.7", "").status == 200).then_some(()));
+}
+
+#[test]
+fn streams_count_as_requests_of_their_client() {
+    let stage = Fixture::configured(App::scripted(holding), "[listen]\nrequests_per_client_max = 5");
+    let mut client = H2Client::connect(stage.usher.http());
+    let held: Vec<_> = (0..5).map(|_| client.ask(h2_get(HOST, "/held")).unwrap()).collect();
+    eventually("they are at the app", || (stage.app.requests().len() == 5).then_some(()));
+    assert_eq!(client.get(HOST, "/").unwrap().0.status(), 429);
+    assert_eq!(stage.get(HOST, "/").status, 429);
+    drop(held);
+    eventually("there is room again", || (client.get(HOST, "/").unwrap().0.status() == 200).then_some(()));
+}
+
+#[test]
+fn uploads_that_an_app_does_not_read_take_nothing_from_others_on_their_connection() {
+    const UPLOADS: usize = 16;
+    let stage = Fixture::configured(
+        App::scripted(holding),
+        "[listen]\nbody_timeout = '1s'\n[upstreams.default]\nbuffer_request = '0B'",
+    );
+    let mut client = H2Client::connect(stage.usher.http());
+    let post = |path: &str| Request::post(format!("http://{HOST}{path}")).body(()).unwrap();
+    let held: Vec<_> = (0..UPLOADS)
+        .map(|_| {
+            let mut stream = client.start(post("/unread")).unwrap();
+            stream.body.send_data(Bytes::from(vec![b'x'; 8 << 20]), false).unwrap();
+            stream
+        })
+        .collect();
+    eventually("they are at the app", || (stage.app.requests().len() == UPLOADS).then_some(()));
+    thread::sleep(Duration::from_secs(2));
+    let mut stream = client.start(post("/")).unwrap();
+    stream.body.send_data(Bytes::from(vec![b'x'; 100_000]), true).unwrap();
+    let (head, body) = client.answer(stream).unwrap();
+    assert_eq!((head.status().as_u16(), body.len()), (200, 100_000));
+    assert_eq!(reached(&stage.usher, "body_timeout"), 0);
+    drop(held);
+}
+
 #[test]
 fn an_idle_connection_is_closed_in_silence_parked_or_not() {
     for (keep_alive, least) in [("100ms", 100), ("1500ms", 1500)] {

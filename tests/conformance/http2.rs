@@ -54,6 +54,7 @@ fn a_frame_that_breaks_the_rules_ends_its_stream_or_connection() {
 #[test]
 fn no_flood_keeps_others_waiting_or_grows_without_bound() {
     let _alone = alone();
-    let stage = Fixture::with_app(App::small_or_large("/large", LARGE));
+    let stage = Fixture::configured(App::small_or_large("/large", LARGE), "[listen]\nrequests_per_client_max = 100");
     run("http2_floods.py", &stage);
+    assert!(stage.usher.metric("usher_limits_total", &["limit=\"requests_per_client\""]) > 0.0);
 }

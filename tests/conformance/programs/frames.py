@@ -40,8 +40,8 @@ def error_name(code):
 class Connection:
     """One connection, and all that the other side said on it so far."""
 
-    def __init__(self, port, *pairs, greet=True, seconds=5):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=seconds)
+    def __init__(self, port, *pairs, greet=True, seconds=5, source="127.0.0.1"):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=seconds, source_address=(source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.seconds = seconds
         self.encoder, self.decoder = Encoder(), Decoder()
