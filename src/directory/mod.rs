@@ -81,6 +81,7 @@ impl Directory {
             platforms: settings.platforms,
             names: Names::new(settings.names_max),
             name_rounds: AtomicU64::new(0),
+            names_took_ms: AtomicU64::new(0),
             rounds: AtomicU64::new(0),
             unchecked: AtomicUsize::new(0),
         };
@@ -172,6 +173,8 @@ struct Shared {
     names: Names,
     /// Readings of the names begun or ended; only the newest goes on.
     name_rounds: AtomicU64,
+    /// What the last reading of the names took.
+    names_took_ms: AtomicU64,
     /// Rechecks begun or ended; only the newest goes on.
     rounds: AtomicU64,
     unchecked: AtomicUsize,

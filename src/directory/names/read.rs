@@ -3,12 +3,15 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{
+            AtomicBool,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     time::Duration,
 };
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     directory::{Shared, SourceError},
@@ -18,6 +21,10 @@ use crate::{
 
 /// Several edits of everything in a row are read for once; and a database that has just come back has more urgent work.
 const SETTLE: Duration = Duration::from_secs(1);
+
+/// An app that edits everything again and again must not keep its database busy with us: so many times what the last reading
+/// took are between two of them.
+const REST: u32 = 10;
 
 /// Before the next try where reading failed.
 const RETRY: Duration = Duration::from_secs(10);
@@ -37,7 +44,7 @@ impl Shared {
     }
 
     async fn read_names(self: Arc<Self>, round: u64) {
-        sleep(SETTLE).await;
+        sleep(pause_after(Duration::from_millis(self.names_took_ms.load(Relaxed)))).await;
         while self.name_rounds.load(SeqCst) == round {
             match self.read_names_once(round).await {
                 Ok(()) => return,
@@ -60,7 +67,10 @@ impl Shared {
             }
             goes_on
         };
-        let is_complete = self.loader.source.names(&each).await?;
+        let began = Instant::now();
+        let is_complete = self.loader.source.names(&each).await;
+        self.names_took_ms.store(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), Relaxed);
+        let is_complete = is_complete?;
         match (is_complete, fits.load(SeqCst)) {
             (true, true) => {
                 self.names.finish(round);
@@ -74,5 +84,22 @@ impl Shared {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// Before the next reading, where the last one `took` so long.
+fn pause_after(took: Duration) -> Duration {
+    SETTLE.max(took.saturating_mul(REST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_for_a_tenth_of_the_time_at_most() {
+        assert_eq!(pause_after(Duration::ZERO), SETTLE);
+        assert_eq!(pause_after(Duration::from_millis(50)), SETTLE);
+        assert_eq!(pause_after(Duration::from_secs(3)), Duration::from_secs(30));
     }
 }
