@@ -100,7 +100,7 @@ async fn explain(
         Err(ambiguous) => return Ok(refuse_ambiguous(told, ambiguous)),
     };
     told.step("route", &route);
-    let subject = look_up(source, route, &mut told).await?;
+    let subject = look_up(source, route, config.own_queries.is_some(), &mut told).await?;
     conclude(config, decide(&rules, subject), &mut told);
     Ok(told)
 }
@@ -119,24 +119,27 @@ fn standing(config: &Config, place: Place<'_>) -> String {
 async fn look_up<'a>(
     source: &dyn TenantSource,
     route: Route<'a>,
+    is_own: bool,
     told: &mut Explanation,
 ) -> Result<Subject<'a>, Failure> {
     let (mut tenant, mut apex) = (None, None);
     if let Route::Tenant { key, without_www, .. } = &route {
-        tenant = load(source, *key, told).await?;
+        tenant = load(source, *key, is_own, told).await?;
         if let (None, Some(key)) = (&tenant, without_www) {
-            apex = load(source, *key, told).await?;
+            apex = load(source, *key, is_own, told).await?;
         }
     }
     Ok(Subject { route, tenant, apex })
 }
 
-async fn load(source: &dyn TenantSource, key: KeyRef<'_>, told: &mut Explanation) -> Result<Option<Tenant>, Failure> {
+async fn load(
+    source: &dyn TenantSource,
+    key: KeyRef<'_>,
+    is_own: bool,
+    told: &mut Explanation,
+) -> Result<Option<Tenant>, Failure> {
     let tenant = source.load(&key.into()).await.map_err(Failure::Lookup)?;
-    let asked = match key {
-        KeyRef::CustomDomain(domain) => format!("store_domains.domain = '{domain}'"),
-        KeyRef::Label { label, .. } => format!("stores.subdomain = '{label}'"),
-    };
+    let asked = asked(key, is_own);
     let answer = match &tenant {
         None => "no row".to_owned(),
         Some(Tenant { id, status: Status::Active }) => format!("store {}, active", id.as_str()),
@@ -144,6 +147,16 @@ async fn load(source: &dyn TenantSource, key: KeyRef<'_>, told: &mut Explanation
     };
     told.step("look-up", format!("{asked}: {answer}"));
     Ok(tenant)
+}
+
+/// What the database was asked: our tables, or the queries in their place.
+fn asked(key: KeyRef<'_>, is_own: bool) -> String {
+    match key {
+        KeyRef::CustomDomain(domain) if is_own => format!("directory.queries.custom_domain with '{domain}'"),
+        KeyRef::CustomDomain(domain) => format!("store_domains.domain = '{domain}'"),
+        KeyRef::Label { label, .. } if is_own => format!("directory.queries.label with '{label}'"),
+        KeyRef::Label { label, .. } => format!("stores.subdomain = '{label}'"),
+    }
 }
 
 fn refuse_ambiguous(mut told: Explanation, ambiguous: AmbiguousPath) -> Explanation {

@@ -37,6 +37,11 @@ fn run(name: &str, before: &[Found<'_>], edit: &str, after: &[Found<'_>]) {
         assert_eq!(output.code, 0, "{command}: {}{}", output.stdout, output.stderr);
         assert!(command == "migrate" || !output.stderr.contains("trigger"), "{}", output.stderr);
     }
+    let (host, store) = before.iter().find_map(|(host, store)| Some((host, (*store)?))).expect("a host with a store");
+    let told = binary(name, &tables, &app).run(&["resolve", host]).stdout;
+    let has_own_queries = file(&format!("{name}.toml")).contains("\n[directory.queries]");
+    assert_eq!(told.contains("directory.queries."), has_own_queries, "{told}");
+    assert!(told.contains(&format!(": store {store}, active")), "{told}");
     let believed = "[directory]\nabsent_for = '1h'\nfresh_for = '1h'\nusable_for = '2h'";
     let usher = binary(name, &tables, &app).config(believed).start();
     eventually("edits are followed", || (usher.metric("usher_directory_following", &[]) == 1.0).then_some(()));
