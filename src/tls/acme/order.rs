@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AuthorizationStatus, ChallengeType, Identifier, NewOrder, Order, OrderStatus, RetryPolicy,
+    Account, AuthorizationStatus, Challenge, ChallengeStatus, ChallengeType, Identifier, NewOrder, Order, OrderStatus,
+    RetryPolicy,
 };
 use tokio::time::sleep;
 
@@ -58,6 +59,7 @@ async fn resume_or_begin(account: &Account, session: &Session, lease: &Lease) ->
 
 /// Answers what the CA wants to know, by HTTP-01 (RFC 8555 §8.3).
 async fn answer(order: &mut Order, session: &Session, lease: &Lease) -> Result<(), OrderError> {
+    let mut refused = None;
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization?;
@@ -68,9 +70,27 @@ async fn answer(order: &mut Order, session: &Session, lease: &Lease) -> Result<(
         let token = challenge.token.clone();
         challenges::publish(session, &lease.name, &token, challenge.key_authorization().as_str()).await?;
         sleep(challenges::SPREAD).await;
-        challenge.set_ready().await?;
+        refused = challenge.set_ready().await.err().or(refused);
     }
-    Ok(())
+    match refused {
+        Some(error) if waits_for_us(order).await? => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the CA has not been told to look. Of an order that another instance left behind it may have been, and have looked
+/// since: then it does not want to be told again.
+async fn waits_for_us(order: &mut Order) -> Result<bool, OrderError> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        let mut challenges = authorization.refresh().await?.challenges.iter();
+        let is_pending = |challenge: &Challenge| challenge.status == ChallengeStatus::Pending;
+        if challenges.any(|challenge| challenge.r#type == ChallengeType::Http01 && is_pending(challenge)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Writes what was issued, if the lease is still the last one.
