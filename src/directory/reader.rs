@@ -40,29 +40,44 @@ impl Reader {
     /// A hit never waits, and allocates only when a key that comes again and again is copied to this worker's first level.
     /// Waiting for a load needs a runtime with timers. `now` is when the request came: all that it waits for here ends
     /// [`Settings::lookup_timeout`](super::Settings::lookup_timeout) later, however many keys it asks for.
-    pub async fn lookup(&self, key: KeyRef<'_>, now: Instant) -> Result<Option<Tenant>, CouldNotAsk> {
-        let hash = self.marks.hash(key);
-        if let Some(tenant) = self.recall(key, hash, now) {
-            return Ok(Some(tenant));
-        }
-        let copies = self.marks.copies();
-        match self.shared.loader.cache.get(key, now) {
-            Some(entry) => Ok(self.answer(key, hash, &entry, copies, now)),
-            None => self.ask(key, now).await,
+    #[inline]
+    pub fn lookup<'a>(
+        &'a self,
+        key: KeyRef<'a>,
+        now: Instant,
+    ) -> impl Future<Output = Result<Option<Tenant>, CouldNotAsk>> + Send + 'a {
+        // Before there is a future: what goes into one is written to memory and read again.
+        let held = self.held(key, now);
+        async move {
+            match held {
+                Some(answer) => Ok(answer),
+                // In a box: it is rare, and would make every look-up large.
+                None => Box::pin(self.load(key, now)).await,
+            }
         }
     }
 
-    /// Of what is not in the tables nobody is asked; of what is, at the expense of those that are.
-    async fn ask(&self, key: KeyRef<'_>, now: Instant) -> Outcome {
-        match self.shared.names.has(key) {
-            Some(false) => {
-                self.counters.count(Event::Unlisted);
-                Ok(None)
-            }
-            Some(true) => self.wait_for_load(key, Budget::Known, now).await,
-            None if self.shared.loader.cache.has_known(key) => self.wait_for_load(key, Budget::Known, now).await,
-            None => self.wait_for_load(key, Budget::Stranger, now).await,
+    /// The answer, where nobody has to be asked: of what is not in the tables nobody is.
+    fn held(&self, key: KeyRef<'_>, now: Instant) -> Option<Option<Tenant>> {
+        let hash = self.marks.hash(key);
+        if let Some(tenant) = self.recall(key, hash, now) {
+            return Some(Some(tenant));
         }
+        let copies = self.marks.copies();
+        match self.shared.loader.cache.get(key, now) {
+            Some(entry) => Some(self.answer(key, hash, &entry, copies, now)),
+            None if self.shared.names.has(key) == Some(false) => {
+                self.counters.count(Event::Unlisted);
+                Some(None)
+            }
+            None => None,
+        }
+    }
+
+    /// Asks, for what is in the tables at the expense of those that are.
+    async fn load(&self, key: KeyRef<'_>, now: Instant) -> Outcome {
+        let is_known = self.shared.names.has(key) == Some(true) || self.shared.loader.cache.has_known(key);
+        self.wait_for_load(key, if is_known { Budget::Known } else { Budget::Stranger }, now).await
     }
 
     fn recall(&self, key: KeyRef<'_>, hash: KeyHash, now: Instant) -> Option<Tenant> {

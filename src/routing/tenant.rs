@@ -1,13 +1,15 @@
 //! The store that a request belongs to.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
 /// The primary key of a store as text, whatever type its column has; kept ready to be sent as `X-Store-Id`.
+///
+/// One word, since it goes from hand to hand in every look-up: a `HeaderValue` is five, and its last one is a byte.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TenantId(HeaderValue);
+pub struct TenantId(Arc<HeaderValue>);
 
 impl TenantId {
     /// Takes an id of 1 to 255 visible ASCII characters; anything else cannot stand in a header.
@@ -16,7 +18,13 @@ impl TenantId {
         if !fits {
             return Err(TenantIdError);
         }
-        HeaderValue::from_str(text).map(|value| Self(counted(value))).map_err(|_| TenantIdError)
+        HeaderValue::from_str(text).map(Self::holding).map_err(|_| TenantIdError)
+    }
+
+    /// The bytes of a new value get their counter when they are first cloned, which allocates: let that be now.
+    fn holding(value: HeaderValue) -> Self {
+        drop(value.clone());
+        Self(Arc::new(value))
     }
 
     /// The id as the value of a header; cloning it allocates nothing.
@@ -32,7 +40,7 @@ impl TenantId {
     /// The same id in memory of its own, so that a worker's copy shares no counter with another core.
     pub fn detached(&self) -> Self {
         // What is a value already cannot fail to become one; the shared copy would only be slower.
-        HeaderValue::from_bytes(self.0.as_bytes()).map_or_else(|_| self.clone(), |value| Self(counted(value)))
+        HeaderValue::from_bytes(self.0.as_bytes()).map_or_else(|_| self.clone(), Self::holding)
     }
 }
 
@@ -40,12 +48,6 @@ impl fmt::Display for TenantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
-}
-
-/// The bytes of a new value get their counter when they are first cloned, which allocates: let that be now.
-fn counted(value: HeaderValue) -> HeaderValue {
-    drop(value.clone());
-    value
 }
 
 /// An id that cannot be sent in a header.
