@@ -7,12 +7,13 @@ use std::{
 
 use crate::{
     directory::{Directory, Event, FeedStats},
+    domains::{State, Verifier},
     proxy::Buffers,
     telemetry::{
         access_log::AccessLog,
         metrics::{
-            AccessLogCounts, BufferCounts, CertificateCounts, DirectoryCounts, EndpointGauges, EndpointPosition,
-            FeedCounts, Metrics, UpstreamLabels,
+            AccessLogCounts, BufferCounts, CertificateCounts, DirectoryCounts, DomainCounts, EndpointGauges,
+            EndpointPosition, FeedCounts, Metrics, UpstreamLabels,
         },
     },
     tls::{Certificates, Issuer, Vault},
@@ -124,5 +125,21 @@ pub(super) fn register_feed(metrics: &Metrics, feed: Arc<FeedStats>) {
         follows: feed.follows(),
         changes: feed.changes(),
         silence: feed.silence(),
+    });
+}
+
+/// Makes the series of the looks at custom domains readable for a scrape, where there are any.
+pub(super) fn register_domains(metrics: &Metrics, verifier: Option<&Verifier>) {
+    let Some(verifier) = verifier else { return };
+    let counts = verifier.counts();
+    metrics.register_domains(move || {
+        let (looks, late) = counts.looks();
+        DomainCounts {
+            looks: ["present", "absent", "unknown"].into_iter().zip(looks).collect(),
+            late,
+            entered: State::ALL.iter().map(|state| state.as_str()).zip(counts.entered()).collect(),
+            running: counts.running(),
+            full: counts.full(),
+        }
     });
 }

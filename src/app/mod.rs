@@ -4,6 +4,7 @@
 //! everything else (database, admin listener, signals).
 
 mod counts;
+mod domains;
 mod rows;
 mod snapshot;
 mod threads;
@@ -23,6 +24,7 @@ use crate::{
     config::Config,
     database::{postgres, sqlite},
     directory::{Directory, Feed, Keeper, OwnQueries, feed::Follow},
+    domains::{SelfCheck, Verifier, dns},
     lifecycle::{Drain, Readiness, Tasks, Termination},
     proxy::{self, BindError, Buffers, Https, Listeners, ListeningSocket, Places, Roles, Scheme},
     routing::Rules,
@@ -65,6 +67,8 @@ pub struct App {
     certificates: (Files, Arc<Certificates>),
     tickets: Option<(Arc<Tickets>, Arc<Keyring>)>,
     acme: Option<Acme>,
+    self_check: SelfCheck,
+    verifier: Option<Verifier>,
     admin: (TcpListener, admin::Parts),
     upstreams: Vec<Arc<Upstream>>,
     rows: Rows,
@@ -106,15 +110,29 @@ impl App {
         let buffers = Buffers::new(config.proxy.buffers_max);
         counts::register(&metrics, &directory, &access_log, &buffers, &certificates, vault, issuer);
         let readiness = Readiness::default();
-        let feed = Feed::new(directory.clone(), readiness.clone(), &config.plan.watched);
+        let mut feed = Feed::new(directory.clone(), readiness.clone(), &config.plan.watched);
         counts::register_feed(&metrics, feed.stats());
+        let self_check = SelfCheck::default();
+        let verifier = domains::verifier(&config, &rows, &self_check, &mut feed)?;
+        counts::register_domains(&metrics, verifier.as_ref());
         Ok(Self {
             addresses,
             sockets: listeners.into_workers(),
-            workers: workers(&config, &upstreams, &directory, &metrics, &access_log, &buffers, https.as_ref()),
+            workers: workers(
+                &config,
+                &upstreams,
+                &directory,
+                &metrics,
+                &access_log,
+                &buffers,
+                https.as_ref(),
+                &self_check,
+            ),
             certificates: (files, certificates),
             tickets: tickets.zip(config.tls.keys),
             acme,
+            self_check,
+            verifier,
             admin: (admin_listener, admin_parts(config.admin, &readiness, metrics, &upstreams)),
             upstreams,
             rows,
@@ -162,6 +180,10 @@ impl App {
         }
         if let Some(acme) = self.acme {
             tasks.spawn("acme", acme.run());
+        }
+        tasks.spawn("self-check", self.self_check.keep(self.rows.session()));
+        if let Some(verifier) = self.verifier {
+            tasks.spawn("verifier", verifier.run());
         }
         let mut threads = Threads::start(self.workers, self.sockets, &drain)?;
         let ended = tokio::select! {
@@ -252,6 +274,7 @@ fn workers(
     access_log: &AccessLog,
     buffers: &Arc<Buffers>,
     https: Option<&Https>,
+    self_check: &SelfCheck,
 ) -> Vec<proxy::Parts> {
     let rules = Arc::new(Rules::new(config.routing.clone()));
     let connections = Arc::new(Semaphore::new(config.proxy.connections_max));
@@ -263,6 +286,7 @@ fn workers(
         rules: Arc::clone(&rules),
         directory: directory.reader(),
         https: https.cloned(),
+        self_check: self_check.clone(),
         upstreams: upstreams.to_vec(),
         roles,
         metrics: metrics.worker(),
@@ -286,6 +310,9 @@ pub enum Error {
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[source] tls::SetUpError),
+    /// The DNS cannot be asked.
+    #[error("the DNS cannot be asked, which domains.verification = \"usher\" needs")]
+    Dns(#[source] dns::Error),
     /// The database settings cannot be used.
     #[error("the database cannot be used")]
     Postgres(#[from] postgres::Error),

@@ -131,7 +131,7 @@ fn list(domains: &[catalog::Domain], common: &Common) -> Result<Outcome, Failure
 
 fn with_records(domain: &catalog::Domain, config: &Config, common: &Common) -> Result<Outcome, Failure> {
     let targets = DnsTargets {
-        verification_prefix: &config.domains.verification_prefix,
+        verification_prefix: config.domains.checks.prefixes.first().map_or("", String::as_str),
         addresses: &config.domains.addresses,
         cname: config.domains.cname.as_ref().map(|name| name.as_str()),
     };

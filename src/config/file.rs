@@ -456,10 +456,39 @@ pub(super) enum LogFormat {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Domains {
+    /// Who decides whether a domain is its customer's.
+    pub(super) verification: Written<Verification>,
     /// The label in front of a customer's domain under which the TXT record with the token is looked for.
     pub(super) verification_prefix: Written<String>,
+    /// Further labels under which it counts as well, while customers still have the records that they were told earlier.
+    pub(super) former_prefixes: Written<List<String>>,
     /// Addresses of this edge, for the customers' A and AAAA records.
     pub(super) addresses: Written<List<String>>,
     /// A name of this edge, for the customers' CNAME records.
     pub(super) cname: Written<String>,
+    /// Domains looked at at once by this instance; the others wait.
+    pub(super) checks_max: Written<Count<1, 1000>>,
+    /// For a look at one domain, all questions together; then nothing was learned.
+    pub(super) check_timeout: Written<Timespan<100>>,
+    /// Whether `is_verified` is taken back from a domain that is lost.
+    pub(super) unverify_lost: Written<bool>,
+    /// Resolvers to ask, each with its port; empty: those of the system.
+    pub(super) resolvers: Written<List<String>>,
+    /// Where the DNS servers of customers' zones listen.
+    pub(super) authority_port: Written<Count<1, 65535>>,
+    /// Where visitors reach `listen.http`, for the self-check.
+    pub(super) self_check_port: Written<Count<1, 65535>>,
+    /// Whether customers' names and the DNS servers of their zones may be at addresses that are not public.
+    pub(super) allow_private: Written<bool>,
+}
+
+/// `domains.verification`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum Verification {
+    /// The app.
+    App,
+    /// usher, by the customers' TXT records.
+    Usher,
 }

@@ -80,7 +80,7 @@ pub struct Config {
     pub log: telemetry::logging::Settings,
     /// `[log]`: the access log.
     pub access_log: telemetry::access_log::Settings,
-    /// `[domains]`: what customers are told to set.
+    /// `[domains]`: what customers are told to set, and who looks at it.
     pub domains: Domains,
     /// What is accepted and hardly meant.
     pub warnings: Vec<Problem>,
@@ -99,11 +99,13 @@ pub enum Database {
     Sqlite(std::path::PathBuf),
 }
 
-/// `[domains]`: the DNS records that customers are told to set.
+/// `[domains]`: the DNS records that customers are told to set, and who looks at them.
 #[derive(Clone, Debug)]
 pub struct Domains {
-    /// Prefix of the TXT record's name: `_orion-verify`.
-    pub verification_prefix: String,
+    /// Whether usher decides who owns a domain; else the app does.
+    pub are_verified: bool,
+    /// How a domain is looked at; the first of the prefixes is the one that customers are told.
+    pub checks: crate::domains::Settings,
     /// Addresses of this edge, for A and AAAA records.
     pub addresses: Vec<std::net::IpAddr>,
     /// A name of this edge, for CNAME records.

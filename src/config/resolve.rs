@@ -23,7 +23,11 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
         directory::resolve(file.directory.0, &platforms, env, report);
     let upstreams = upstreams::resolve(file.upstreams, report);
     let (log, access_log) = log::resolve(file.log.0, report);
-    let domains = domains::resolve(file.domains.0, report);
+    let domains = domains::resolve(file.domains.0, look_ups.own.is_some(), report);
+    let plan = match domains.are_verified {
+        true => look_ups.plan.with_tokens(),
+        false => look_ups.plan,
+    };
     let mut serving = |path, name| upstreams::named(path, name, &upstreams, report);
     let [admin_upstream, homepage_upstream] =
         [serving("routing.admin_upstream", admin_upstream), serving("routing.homepage_upstream", homepage_upstream)];
@@ -43,7 +47,7 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
         listen,
         queries: look_ups.queries,
         own_queries: look_ups.own,
-        plan: look_ups.plan,
+        plan,
         follow,
         upstreams,
         admin_upstream,

@@ -15,7 +15,7 @@ use super::{
     look_up::look_up,
     request,
     requester::Requester,
-    response, retry,
+    response, retry, self_check,
     upgrade::{self, Upgrade},
 };
 use crate::routing::{Decision, decide};
@@ -36,6 +36,9 @@ pub(super) async fn forward(
     let facts = Facts::read(&request, client, requester)?;
     exchange.remember_host(&facts);
     if let Some(answer) = https::challenge(worker, &facts, exchange) {
+        return Ok(answer);
+    }
+    if let Some(answer) = self_check::respond(worker, &facts, exchange) {
         return Ok(answer);
     }
     let route = worker.rules.route(&facts.routing())?;

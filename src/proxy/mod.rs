@@ -42,6 +42,7 @@ mod response;
 mod retry;
 mod scheme;
 mod search;
+mod self_check;
 mod socket;
 mod stream;
 mod streams;

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     directory::Reader,
+    domains::SelfCheck,
     lifecycle::DrainWatch,
     routing::{Match, Rules},
     telemetry::{access_log::Writer, metrics::WorkerMetrics},
@@ -48,6 +49,7 @@ pub struct Worker {
     pub(super) directory: Reader,
     pub(super) headers: Arc<HeaderRules>,
     pub(super) https: Option<Https>,
+    pub(super) self_check: SelfCheck,
     pub(super) upstreams: Vec<Connector<RequestBody>>,
     pub(super) roles: Roles,
     pub(super) metrics: Arc<WorkerMetrics>,
@@ -72,6 +74,8 @@ pub struct Parts {
     pub directory: Reader,
     /// TLS; there has to be some if there are sockets for it.
     pub https: Option<Https>,
+    /// What instances know each other by.
+    pub self_check: SelfCheck,
     /// All upstreams, in the order of the configuration.
     pub upstreams: Vec<Arc<Upstream>>,
     /// Who is served by which of them.
@@ -121,6 +125,7 @@ impl Worker {
             rules: parts.rules,
             directory: parts.directory,
             https: parts.https,
+            self_check: parts.self_check,
             upstreams: parts.upstreams.into_iter().map(Connector::new).collect(),
             roles: parts.roles,
             metrics: parts.metrics,

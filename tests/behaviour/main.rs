@@ -18,6 +18,8 @@ mod connections;
 mod decision_table;
 mod demo;
 mod directory;
+mod dns;
+mod domains;
 mod early_answers;
 mod examples;
 mod expectations;

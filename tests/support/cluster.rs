@@ -175,6 +175,11 @@ pub(crate) fn query(url: &str, sql: &str, value: &str) -> usize {
     connected(url, async |client| client.query(sql, &[&value]).await.map(|rows| rows.len())).unwrap()
 }
 
+/// The rows of a query.
+pub(crate) fn count(url: &str, sql: &str) -> usize {
+    connected(url, async |client| client.query(sql, &[]).await.map(|rows| rows.len())).unwrap()
+}
+
 /// An open transaction; rolled back when dropped.
 pub(crate) struct Transaction {
     client: tokio_postgres::Client,

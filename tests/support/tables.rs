@@ -107,6 +107,15 @@ impl Tables {
         cluster::query(&self.url, sql, value)
     }
 
+    /// The rows of a query.
+    pub(crate) fn count(&self, sql: &str) -> usize {
+        let Some(path) = self.url.strip_prefix("sqlite://") else { return cluster::count(&self.url, sql) };
+        let file = rusqlite::Connection::open(path).unwrap();
+        file.busy_timeout(super::SOON).unwrap();
+        let mut statement = file.prepare(sql).unwrap_or_else(|error| panic!("{error} in {sql}"));
+        statement.query_map([], |_row| Ok(())).unwrap().count()
+    }
+
     pub(crate) fn url(&self) -> &str {
         &self.url
     }

@@ -40,10 +40,15 @@ pub struct Feed {
     /// Whether all is well with what tells of edits.
     question: String,
     stats: Arc<FeedStats>,
+    /// Who else has to know of edits, beside the directory.
+    observer: Option<Observer>,
     standing: Standing,
     /// Until it is known whether edits are heard: what is read before that is not kept, and requests are better off elsewhere.
     beginning: Option<ReadinessGuard>,
 }
+
+/// Is called with every edit that is heard of.
+type Observer = Box<dyn Fn(&Change) + Send + Sync>;
 
 /// Whether edits are heard.
 enum Standing {
@@ -62,9 +67,15 @@ impl Feed {
             readiness,
             question: migrations::standing(watched),
             stats: Arc::default(),
+            observer: None,
             standing,
             beginning,
         }
+    }
+
+    /// Tells `observer` of every edit too; of everything whenever some may have been missed.
+    pub fn observe(&mut self, observer: impl Fn(&Change) + Send + Sync + 'static) {
+        self.observer = Some(Box::new(observer));
     }
 
     /// Follows nothing, which is as well, and never returns.
@@ -86,6 +97,7 @@ impl Feed {
     /// From now on every edit is heard of.
     fn follow(&mut self) {
         self.directory.follow();
+        self.tell(&[Change::Everything]);
         self.stats.follow();
         self.standing = Standing::Following;
         self.beginning = None;
@@ -111,6 +123,13 @@ impl Feed {
         // Counted first: whoever sees a change finds it counted.
         changes.iter().for_each(|change| self.stats.count(change));
         self.directory.apply(changes);
+        self.tell(changes);
+    }
+
+    fn tell(&self, changes: &[Change]) {
+        if let Some(observer) = &self.observer {
+            changes.iter().for_each(observer);
+        }
     }
 }
 

@@ -157,6 +157,21 @@ pub struct CertificateCounts {
     pub orders: Vec<(&'static str, u64)>,
 }
 
+/// What the looks at custom domains have shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DomainCounts {
+    /// Looks that ended since the start, by what became of the proof of ownership.
+    pub looks: Vec<(&'static str, u64)>,
+    /// Those of them that came to no end in time.
+    pub late: u64,
+    /// How often a domain came into a state since the start.
+    pub entered: Vec<(&'static str, u64)>,
+    /// Looks in the air now.
+    pub running: u64,
+    /// How often as many were in the air as may be.
+    pub full: u64,
+}
+
 impl Metrics {
     /// The registry with the series of workers and process in it. The names of the `upstreams` become labels; counters
     /// refer to them by their position.
@@ -211,6 +226,11 @@ impl Metrics {
     /// Adds the series of the certificates; `counts` is called for each scrape. Once per process.
     pub fn register_certificates(&self, counts: impl Fn() -> CertificateCounts + Send + Sync + 'static) {
         self.register(move |encoder| series::certificates(encoder, &counts()));
+    }
+
+    /// Adds the series of the looks at custom domains; `counts` is called for each scrape. Once per process.
+    pub fn register_domains(&self, counts: impl Fn() -> DomainCounts + Send + Sync + 'static) {
+        self.register(move |encoder| series::domains(encoder, &counts()));
     }
 
     /// The OpenMetrics text, of type [`CONTENT_TYPE`]. It reads `/proc` and is for the control runtime only.
@@ -347,7 +367,19 @@ mod tests {
             loads_failed: 19,
             orders: vec![("issued", 29)],
         });
+        metrics.register_domains(|| DomainCounts {
+            looks: vec![("present", 31)],
+            late: 37,
+            entered: vec![("live", 41)],
+            running: 43,
+            full: 47,
+        });
         let text = metrics.encode().unwrap();
+        assert_eq!(value(&text, r#"usher_domain_looks_total{proof="present"}"#), Some(31.0));
+        assert_eq!(value(&text, "usher_domain_looks_late_total"), Some(37.0));
+        assert_eq!(value(&text, r#"usher_domain_changes_total{state="live"}"#), Some(41.0));
+        assert_eq!(value(&text, "usher_domain_looks_in_flight"), Some(43.0));
+        assert_eq!(value(&text, "usher_domain_looks_full_total"), Some(47.0));
         assert_eq!(value(&text, r#"usher_directory_lookups_total{outcome="overloaded"}"#), Some(7.0));
         assert_eq!(value(&text, r#"usher_directory_entries{kind="absent"}"#), Some(3.0));
         assert_eq!(value(&text, "usher_directory_loads_in_flight"), Some(0.0));
@@ -386,6 +418,7 @@ mod tests {
         metrics.register_access_log(AccessLogCounts::default);
         metrics.register_buffers(BufferCounts::default);
         metrics.register_certificates(CertificateCounts::default);
+        metrics.register_domains(DomainCounts::default);
         let text = metrics.encode().unwrap();
         let mut families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect::<Vec<_>>();
         let declared = families.len();

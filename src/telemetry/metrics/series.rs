@@ -15,8 +15,8 @@ use prometheus_client::{
 };
 
 use super::{
-    AccessLogCounts, BufferCounts, CertificateCounts, DirectoryCounts, EndpointCounts, EndpointGauges, FeedCounts,
-    UpstreamLabels,
+    AccessLogCounts, BufferCounts, CertificateCounts, DirectoryCounts, DomainCounts, EndpointCounts, EndpointGauges,
+    FeedCounts, UpstreamLabels,
     histogram::HistogramSum,
     process::Process,
     worker::{EndpointMetrics, EndpointPosition, STATUS_CLASSES, UpstreamMetrics, WorkerMetrics},
@@ -362,6 +362,24 @@ pub(super) fn certificates(encoder: &mut DescriptorEncoder<'_>, counts: &Certifi
         "Changed certificate files that were not taken",
         counts.failures,
     )
+}
+
+/// Writes the series of the looks at custom domains.
+pub(super) fn domains(encoder: &mut DescriptorEncoder<'_>, counts: &DomainCounts) -> fmt::Result {
+    // Do customers get it right, and can the DNS be asked?
+    let mut looks = family(encoder, "domain_looks", "Looks at custom domains that ended", MetricType::Counter)?;
+    for (proof, count) in &counts.looks {
+        labelled(&mut looks, &[("proof", *proof)], *count)?;
+    }
+    counter(encoder, "domain_looks_late", "Looks that came to no end in time", counts.late)?;
+    // Are domains being lost?
+    let mut changes = family(encoder, "domain_changes", "Custom domains that came into a state", MetricType::Counter)?;
+    for (state, count) in &counts.entered {
+        labelled(&mut changes, &[("state", *state)], *count)?;
+    }
+    // Does checks_max make customers wait?
+    gauge(encoder, "domain_looks_in_flight", "Looks in the air", None, counts.running)?;
+    counter(encoder, "domain_looks_full", "How often as many were in the air as may be", counts.full)
 }
 
 /// Writes the series of the process. On systems without `/proc` the last two are left out.

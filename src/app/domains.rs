@@ -1,0 +1,30 @@
+//! Who looks at custom domains, and how it hears of new ones.
+
+use super::{Error, rows::Rows};
+use crate::{
+    config::Config,
+    directory::{Change, Feed},
+    domains::{Edits, SelfCheck, Verifier},
+};
+
+/// The service, where it is usher that decides who owns a domain.
+pub(super) fn verifier(
+    config: &Config,
+    rows: &Rows,
+    self_check: &SelfCheck,
+    feed: &mut Feed,
+) -> Result<Option<Verifier>, Error> {
+    if !config.domains.are_verified {
+        return Ok(None);
+    }
+    let (edits, stats) = (Edits::default(), feed.stats());
+    let told = edits.clone();
+    feed.observe(move |change| match change {
+        Change::Domain(name) => told.tell(name),
+        Change::Everything => told.tell_everything(),
+        Change::Label(_) | Change::Tenant(_) => {}
+    });
+    let is_told = move || stats.is_following();
+    let checks = config.domains.checks.clone();
+    Verifier::new(checks, rows.session(), self_check.clone(), edits, is_told).map(Some).map_err(Error::Dns)
+}

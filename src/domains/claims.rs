@@ -1,0 +1,442 @@
+//! The table of claims: which domains are to be looked at, when, and by whom.
+//!
+//! A claim is a name together with a token: another domain in the same row is another claim, and so is another token. Who looks at
+//! one has a lease, which runs out by the database's clock; whoever takes it next gets a higher number, and what is written under a
+//! lower one is refused.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{Standing, State};
+use crate::database::{
+    schema,
+    session::{Dialect, Error, Row, Session, Value},
+};
+
+/// Longer than a look may take.
+const LEASE_SECONDS: u32 = 60;
+
+/// Rows of the app's table that are read at once: some milliseconds of the server's time.
+const PAGE: u32 = 2000;
+
+/// Over how long the first looks at domains are spread that are verified already: an installation may begin with a million.
+const SPREAD_SECONDS: u32 = 24 * 60 * 60;
+
+/// After a look a change of `is_verified` brings no other one for so long: it may be our own.
+const REST_SECONDS: u32 = 10;
+
+/// What a claim is called in the app's table.
+const NAME: &str = "lower(rtrim(d.domain, '.'))";
+const TOKEN: &str = "CAST(d.verification_token AS text)";
+const ID: &str = "CAST(d.id AS text)";
+
+/// The table.
+pub(super) struct Claims {
+    session: Session,
+    table: &'static str,
+    /// The database's time in seconds since the Unix epoch: the one clock that all instances share.
+    now: &'static str,
+    /// A number of seconds up to [`SPREAD_SECONDS`].
+    chance: String,
+    /// Of this instance, for people who read the table.
+    holder: String,
+}
+
+/// A claim that this instance looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub(super) name: String,
+    pub(super) token: String,
+    pub(super) standing: Standing,
+    /// By the database's clock.
+    pub(super) now: SystemTime,
+    fence: i64,
+    /// The row's id, by which a changed row is known.
+    row: String,
+}
+
+/// Which rows are meant: those of a name, that with an id, those of a page.
+enum Rows<'a> {
+    Of(&'a str),
+    With(&'a str),
+    Between(&'a str, &'a str),
+}
+
+/// What a look has changed.
+pub(super) struct Verdict<'a> {
+    pub(super) standing: Standing,
+    /// In words, for people.
+    pub(super) finding: &'a str,
+    /// Until the next look.
+    pub(super) pause: Duration,
+    /// What `is_verified` is to be, where it is to be written.
+    pub(super) is_verified: Option<bool>,
+}
+
+impl Claims {
+    pub(super) fn new(session: Session) -> Self {
+        let (table, now, chance) = match session.dialect() {
+            Dialect::Postgres => {
+                let now = "CAST(extract(epoch FROM now()) AS bigint)";
+                ("usher.domain_claims", now, format!("CAST(random() * {SPREAD_SECONDS} AS bigint)"))
+            }
+            Dialect::Sqlite => {
+                let now = "CAST(strftime('%s', 'now') AS INTEGER)";
+                ("usher_domain_claims", now, format!("abs(random() % {SPREAD_SECONDS})"))
+            }
+        };
+        let holder = format!("{:x}-{}", fastrand::u32(..), std::process::id());
+        Self { session, table, now, chance, holder }
+    }
+
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Takes note of the rows of `name`, canonical.
+    pub(super) async fn notice(&self, name: &str) -> Result<(), Error> {
+        self.notice_rows(&Rows::Of(name)).await
+    }
+
+    /// Takes note of what has become of the row of `claim`, where there is still one.
+    pub(super) async fn notice_row_of(&self, claim: &Claim) -> Result<(), Error> {
+        self.notice_rows(&Rows::With(&claim.row)).await
+    }
+
+    /// Takes note of all rows, page by page; each page comes under the deadline of a query.
+    pub(super) async fn notice_all(&self) -> Result<(), Error> {
+        let sql = format!(
+            "SELECT CAST(max(domain) AS text) FROM (SELECT domain FROM store_domains d WHERE d.domain > $1 \
+             ORDER BY d.domain LIMIT {PAGE}) AS page"
+        );
+        let mut after = String::new();
+        loop {
+            let rows = self.session.query(&sql, &[Value::from(after.as_str())]).await?;
+            let Some(last) = rows.first().and_then(|row| row.first()).and_then(Value::as_text) else { return Ok(()) };
+            self.notice_rows(&Rows::Between(&after, last)).await?;
+            last.clone_into(&mut after);
+        }
+    }
+
+    /// Each statement can be the last one, and the next call goes on: a changed row loses its mark before its new claim is made, and
+    /// its old claim, by which the change is known, goes last.
+    async fn notice_rows(&self, rows: &Rows<'_>) -> Result<(), Error> {
+        let (condition, values) = rows.condition();
+        for sql in [self.unmark(&condition), self.make(&condition), self.replace(&condition), self.hurry(&condition)] {
+            self.session.query(&sql, &values).await?;
+        }
+        Ok(())
+    }
+
+    /// A verified row that names another domain or another token than before: nobody has proved these.
+    fn unmark(&self, condition: &str) -> String {
+        let is_known = self.is_known();
+        format!(
+            "UPDATE store_domains AS d SET is_verified = FALSE WHERE {condition} AND d.is_verified AND {TOKEN} <> '' \
+             AND {} AND NOT {is_known}",
+            self.is_changed()
+        )
+    }
+
+    /// New claims. What was verified before anybody looked is believed, and looked at some time within a day.
+    fn make(&self, condition: &str) -> String {
+        let Self { table, now, chance, .. } = self;
+        let (is_known, is_changed) = (self.is_known(), self.is_changed());
+        format!(
+            "INSERT INTO {table} (name, token, row_id, state, since, looks, fence, holder, leased_until, looked_at, due_at) \
+             SELECT {NAME}, {TOKEN}, {ID}, CASE WHEN d.is_verified THEN 'verified' ELSE 'pending' END, {now}, 0, 0, '', 0, 0, \
+             CASE WHEN d.is_verified THEN {now} + {chance} ELSE {now} END FROM store_domains d \
+             WHERE {condition} AND {TOKEN} <> '' AND NOT {is_known} AND NOT (d.is_verified IS TRUE AND {is_changed}) \
+             ON CONFLICT (name, token) DO NOTHING"
+        )
+    }
+
+    /// Removes the claims that a row has left behind.
+    fn replace(&self, condition: &str) -> String {
+        let table = self.table;
+        format!(
+            "DELETE FROM {table} WHERE (name, token) IN (SELECT c.name, c.token FROM store_domains d \
+             JOIN {table} n ON n.name = {NAME} AND n.token = {TOKEN} AND n.row_id = {ID} \
+             JOIN {table} c ON c.row_id = n.row_id WHERE {condition} AND (c.name <> n.name OR c.token <> n.token))"
+        )
+    }
+
+    /// Somebody has vouched for a name, or taken their word back.
+    fn hurry(&self, condition: &str) -> String {
+        let Self { table, now, .. } = self;
+        format!(
+            "UPDATE {table} AS c SET due_at = {now} FROM store_domains d \
+             WHERE c.name = {NAME} AND c.token = {TOKEN} AND {condition} AND c.due_at > {now} \
+             AND c.looked_at < {now} - {REST_SECONDS} AND CASE WHEN d.is_verified THEN c.state = 'pending' \
+             ELSE c.state IN ('verified', 'live', 'drifting') END"
+        )
+    }
+
+    /// Whether there is a claim for what the row says.
+    fn is_known(&self) -> String {
+        format!("EXISTS (SELECT 1 FROM {} c WHERE c.name = {NAME} AND c.token = {TOKEN})", self.table)
+    }
+
+    /// Whether the row has a claim for something else.
+    fn is_changed(&self) -> String {
+        let table = self.table;
+        format!("EXISTS (SELECT 1 FROM {table} o WHERE o.row_id = {ID} AND (o.name <> {NAME} OR o.token <> {TOKEN}))")
+    }
+
+    /// Takes the leases of so many claims that are due, the newest first: their customers are waiting.
+    pub(super) async fn take(&self, count: usize) -> Result<Vec<Claim>, Error> {
+        let Self { table, now, .. } = self;
+        let lock = match self.session.dialect() {
+            Dialect::Postgres => "FOR UPDATE SKIP LOCKED",
+            Dialect::Sqlite => "",
+        };
+        let sql = format!(
+            "WITH due AS MATERIALIZED (SELECT name AS due_name, token AS due_token FROM {table} \
+             WHERE due_at <= {now} AND leased_until < {now} ORDER BY since DESC LIMIT {count} {lock}) \
+             UPDATE {table} SET fence = fence + 1, holder = $1, leased_until = {now} + {LEASE_SECONDS} \
+             FROM due WHERE name = due_name AND token = due_token \
+             RETURNING name, token, row_id, state, since, looks, fence, {now}"
+        );
+        let rows = self.session.query(&sql, &[Value::from(self.holder.as_str())]).await?;
+        Ok(rows.iter().filter_map(claim).collect())
+    }
+
+    /// What the rows of the claim say of `is_verified`; none where there is no such row any more.
+    pub(super) async fn told(&self, claim: &Claim) -> Result<Option<bool>, Error> {
+        let sql = format!("SELECT d.is_verified FROM store_domains d WHERE {NAME} = $1 AND {TOKEN} = $2");
+        let rows = self.session.query(&sql, &claim.key()).await?;
+        let is_verified = rows.iter().any(|row| row.first().is_some_and(Value::is_true));
+        Ok((!rows.is_empty()).then_some(is_verified))
+    }
+
+    /// Forgets a claim that has no row.
+    pub(super) async fn forget(&self, claim: &Claim) -> Result<(), Error> {
+        let sql = format!("DELETE FROM {} WHERE {OWN}", self.table);
+        self.session.query(&sql, &claim.fenced()).await.map(drop)
+    }
+
+    /// Writes what a look has shown, and gives the lease back; nothing is written by whoever has lost it. `is_verified` is written
+    /// in the same transaction, so that no claim counts as proved whose row does not.
+    pub(super) async fn settle(&self, claim: &Claim, verdict: &Verdict<'_>) -> Result<(), Error> {
+        let Self { table, now, .. } = self;
+        let settle = format!(
+            "UPDATE {table} SET state = $4, since = CAST($5 AS bigint), looks = CAST($6 AS bigint), finding = $7, \
+             looked_at = {now}, due_at = {now} + CAST($8 AS bigint), leased_until = 0 WHERE {OWN}"
+        );
+        let Verdict { standing, finding, pause, is_verified } = verdict;
+        let mut values = claim.fenced().to_vec();
+        values.extend([
+            standing.state.as_str().into(),
+            Value::Int(seconds(standing.since)),
+            Value::Int(standing.looks.into()),
+            Value::from(*finding),
+            Value::Int(i64::try_from(pause.as_secs()).unwrap_or(i64::MAX)),
+        ]);
+        let Some(is_verified) = is_verified else { return self.session.query(&settle, &values).await.map(drop) };
+        let mark = self.mark(*is_verified).await?;
+        self.session.transaction(&[(&mark, claim.fenced().to_vec()), (&settle, values)]).await.map(drop)
+    }
+
+    /// The statement that writes `is_verified`, and `verified_at` where there is such a column.
+    async fn mark(&self, is_verified: bool) -> Result<String, Error> {
+        let columns = schema::columns(&self.session, "store_domains").await?;
+        let column = columns.iter().find(|column| column.name == "verified_at");
+        let moment = match is_verified {
+            true => column.and_then(|column| self.moment(&column.kind)),
+            false => column.map(|_column| "NULL"),
+        };
+        let verified_at = moment.map(|moment| format!(", verified_at = {moment}")).unwrap_or_default();
+        let (table, value) = (self.table, if is_verified { "TRUE" } else { "FALSE" });
+        Ok(format!(
+            "UPDATE store_domains AS d SET is_verified = {value}{verified_at} WHERE {NAME} = $1 AND {TOKEN} = $2 \
+             AND d.is_verified IS NOT {value} AND EXISTS (SELECT 1 FROM {table} WHERE {OWN})"
+        ))
+    }
+
+    /// Now, as a column of this type has it; none where only the app can know how.
+    fn moment(&self, kind: &str) -> Option<&'static str> {
+        let is = |prefixes: &[&str]| prefixes.iter().any(|prefix| kind.starts_with(prefix));
+        match self.session.dialect() {
+            _ if is(&["timestamp", "datetime", "date"]) => Some("CURRENT_TIMESTAMP"),
+            Dialect::Sqlite if is(&["text"]) => Some("CURRENT_TIMESTAMP"),
+            _ if is(&["bigint", "integer"]) => Some(self.now),
+            _ => None,
+        }
+    }
+}
+
+/// The claim, as long as nobody else has taken its lease.
+const OWN: &str = "name = $1 AND token = $2 AND fence = CAST($3 AS bigint)";
+
+impl Claim {
+    fn key(&self) -> [Value; 2] {
+        [self.name.as_str(), self.token.as_str()].map(Value::from)
+    }
+
+    fn fenced(&self) -> [Value; 3] {
+        let [name, token] = self.key();
+        [name, token, Value::Int(self.fence)]
+    }
+}
+
+impl Rows<'_> {
+    fn condition(&self) -> (String, Vec<Value>) {
+        match self {
+            Self::Of(name) => (format!("{NAME} = $1"), vec![Value::from(*name)]),
+            Self::With(id) => ("d.id = $1".to_owned(), vec![Value::from(*id)]),
+            Self::Between(after, last) => {
+                ("d.domain > $1 AND d.domain <= $2".to_owned(), vec![Value::from(*after), Value::from(*last)])
+            }
+        }
+    }
+}
+
+fn claim(row: &Row) -> Option<Claim> {
+    let [names @ .., Value::Int(since), Value::Int(looks), Value::Int(fence), Value::Int(now)] = row.as_slice() else {
+        return None;
+    };
+    let [Value::Text(name), Value::Text(token), Value::Text(row), Value::Text(state)] = names else { return None };
+    // What an older or newer version wrote and this one cannot read is proved anew.
+    let state = State::parse(state).unwrap_or(State::Pending);
+    let standing = Standing { state, since: moment(*since), looks: u32::try_from(*looks).unwrap_or(u32::MAX) };
+    let (name, token, row) = (name.clone(), token.clone(), row.clone());
+    Some(Claim { name, token, row, standing, now: moment(*now), fence: *fence })
+}
+
+fn moment(seconds: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+}
+
+fn seconds(moment: SystemTime) -> i64 {
+    let age = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(age.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::{migrations, sqlite::Database};
+
+    async fn claims(rows: &str) -> (tempfile::TempDir, Claims) {
+        let folder = tempfile::tempdir().unwrap();
+        let session = Session::sqlite(&Database::create(&folder.path().join("usher.db")).unwrap());
+        migrations::run(&session, &migrations::Plan::default()).await.unwrap();
+        session.batch("INSERT INTO stores (id, subdomain, name) VALUES (1, 'a', 'A')").await.unwrap();
+        session
+            .batch(&format!(
+                "INSERT INTO store_domains (id, store_id, domain, is_verified, verification_token) VALUES {rows}"
+            ))
+            .await
+            .unwrap();
+        (folder, Claims::new(session))
+    }
+
+    async fn known(claims: &Claims) -> Vec<String> {
+        let sql = "SELECT name || ' ' || token || ' ' || state FROM usher_domain_claims ORDER BY name, token";
+        let rows = claims.session.query(sql, &[]).await.unwrap();
+        rows.iter().map(|row| row[0].as_text().unwrap().to_owned()).collect()
+    }
+
+    async fn is_verified(claims: &Claims, id: i64) -> bool {
+        let sql = "SELECT is_verified FROM store_domains WHERE id = $1";
+        claims.session.query(sql, &[Value::Int(id)]).await.unwrap()[0][0].is_true()
+    }
+
+    async fn run_out(claims: &Claims) {
+        claims.session.batch("UPDATE usher_domain_claims SET leased_until = 1, due_at = 0").await.unwrap();
+    }
+
+    fn proved(claim: &Claim) -> Verdict<'static> {
+        let standing = Standing { state: State::Live, ..claim.standing };
+        Verdict { standing, finding: "found", pause: Duration::from_secs(60), is_verified: Some(true) }
+    }
+
+    #[tokio::test]
+    async fn rows_with_a_token_are_noticed_one_by_one_or_all_together() {
+        let rows = "(1, 1, 'Old.Example.', TRUE, 'o'), (2, 1, 'new.example', FALSE, 'n'), (3, 1, 'bare.example', TRUE, NULL), (4, 1, 'empty.example', FALSE, '')";
+        let (_folder, claims) = claims(rows).await;
+        claims.notice("new.example").await.unwrap();
+        assert_eq!(known(&claims).await, ["new.example n pending"]);
+        for _ in 0..2 {
+            claims.notice_all().await.unwrap();
+            assert_eq!(known(&claims).await, ["new.example n pending", "old.example o verified"]);
+        }
+        // Who was verified before waits for a turn within a day.
+        assert_eq!(claims.take(9).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_row_that_names_another_domain_or_token_is_proved_anew_and_others_keep_their_mark() {
+        let (_folder, claims) = claims("(1, 1, 'a.example', TRUE, 't'), (2, 1, 'b.example', TRUE, 'u')").await;
+        claims.notice_all().await.unwrap();
+        for (edit, name, known_now) in [
+            ("domain = 'c.example'", "c.example", ["b.example u verified", "c.example t pending"]),
+            ("is_verified = TRUE", "c.example", ["b.example u verified", "c.example t pending"]),
+            ("verification_token = 'v'", "c.example", ["b.example u verified", "c.example v pending"]),
+        ] {
+            claims.session.batch(&format!("UPDATE store_domains SET {edit} WHERE id = 1")).await.unwrap();
+            claims.notice(name).await.unwrap();
+            assert_eq!(known(&claims).await, known_now, "{edit}");
+            // People may vouch for the new name, once it is known that it is one.
+            assert_eq!(is_verified(&claims, 1).await, edit.starts_with("is_verified"), "{edit}");
+            assert!(is_verified(&claims, 2).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_changed_row_that_a_look_comes_upon_first_is_not_believed_either() {
+        let (_folder, claims) = claims("(1, 1, 'a.example', FALSE, 't')").await;
+        claims.notice("a.example").await.unwrap();
+        let claim = claims.take(1).await.unwrap().pop().unwrap();
+        claims.session.batch("UPDATE store_domains SET domain = 'c.example', is_verified = TRUE").await.unwrap();
+        assert_eq!(claims.told(&claim).await.unwrap(), None);
+        claims.notice_row_of(&claim).await.unwrap();
+        claims.forget(&claim).await.unwrap();
+        claims.notice_all().await.unwrap();
+        assert_eq!(known(&claims).await, ["c.example t pending"]);
+        assert!(!is_verified(&claims, 1).await);
+    }
+
+    #[tokio::test]
+    async fn one_at_a_time_looks_and_who_has_lost_the_lease_writes_nothing() {
+        let (_folder, claims) = claims("(1, 1, 'a.example', FALSE, 't')").await;
+        claims.notice("a.example").await.unwrap();
+        let first = claims.take(9).await.unwrap().pop().unwrap();
+        assert_eq!(claims.take(9).await.unwrap(), []);
+        run_out(&claims).await;
+        let second = claims.take(9).await.unwrap().pop().unwrap();
+        assert_eq!((first.fence, second.fence), (1, 2));
+        claims.settle(&first, &proved(&first)).await.unwrap();
+        assert_eq!(
+            (known(&claims).await, is_verified(&claims, 1).await),
+            (vec!["a.example t pending".to_owned()], false)
+        );
+        claims.settle(&second, &proved(&second)).await.unwrap();
+        assert_eq!((known(&claims).await, is_verified(&claims, 1).await), (vec!["a.example t live".to_owned()], true));
+        assert_eq!(claims.take(9).await.unwrap(), [], "it is not due");
+    }
+
+    #[tokio::test]
+    async fn verified_at_is_written_where_there_is_such_a_column() {
+        let (_folder, claims) = claims("(1, 1, 'a.example', FALSE, 't')").await;
+        claims.session.batch("ALTER TABLE store_domains ADD COLUMN verified_at TIMESTAMP").await.unwrap();
+        claims.notice("a.example").await.unwrap();
+        let claim = claims.take(1).await.unwrap().pop().unwrap();
+        claims.settle(&claim, &proved(&claim)).await.unwrap();
+        let rows = claims.session.query("SELECT verified_at LIKE '20%' FROM store_domains", &[]).await.unwrap();
+        assert!(rows[0][0].is_true(), "{rows:?}");
+    }
+
+    #[tokio::test]
+    async fn a_mark_that_somebody_has_set_or_taken_back_is_looked_at_soon() {
+        let (_folder, claims) = claims("(1, 1, 'a.example', FALSE, 't')").await;
+        claims.notice("a.example").await.unwrap();
+        let claim = claims.take(1).await.unwrap().pop().unwrap();
+        claims.settle(&claim, &proved(&claim)).await.unwrap();
+        claims.session.batch("UPDATE store_domains SET is_verified = FALSE").await.unwrap();
+        claims.notice("a.example").await.unwrap();
+        assert_eq!(claims.take(1).await.unwrap(), [], "it may have been our own look");
+        claims.session.batch("UPDATE usher_domain_claims SET looked_at = 1").await.unwrap();
+        claims.notice("a.example").await.unwrap();
+        assert_eq!(claims.take(1).await.unwrap().len(), 1);
+    }
+}

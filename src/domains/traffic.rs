@@ -1,0 +1,203 @@
+//! Where visitors of a name arrive: asked by being one, since customers stand behind CDNs whose addresses say nothing.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use tokio::{net::TcpStream, time::timeout};
+
+use super::{Reach, SelfCheck, dns::Dns, ownership::reason, public::is_public};
+
+/// For one visit. A CDN that wakes up its way here takes a second or two.
+const VISIT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Octets of an answer that are read; ours has 64.
+const ANSWER_MAX: usize = 1024;
+
+/// Where the visitors of a name arrive.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Traffic {
+    /// One visit at an address of each family that the name has.
+    pub visits: Vec<Visit>,
+    /// Why its addresses are not known.
+    pub failure: Option<String>,
+}
+
+/// What a visitor meets at an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Visit {
+    /// Where.
+    pub address: IpAddr,
+    /// Who answers.
+    pub met: Met,
+}
+
+/// Who answers there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "who", rename_all = "snake_case")]
+pub enum Met {
+    /// An instance of ours.
+    Us,
+    /// Somebody else.
+    Other {
+        /// With this status.
+        status: u16,
+    },
+    /// Nobody, or not in time.
+    Nobody {
+        /// What went wrong.
+        reason: String,
+    },
+    /// It is no address of the public Internet: nobody was asked.
+    NotPublic,
+}
+
+/// How names are visited.
+#[derive(Clone, Copy)]
+pub(super) struct Visitor<'a> {
+    pub(super) dns: &'a Dns,
+    pub(super) self_check: &'a SelfCheck,
+    pub(super) port: u16,
+    pub(super) allow_private: bool,
+}
+
+impl Traffic {
+    /// What it means for the claim.
+    pub fn reach(&self) -> Reach {
+        let met = |is: fn(&Met) -> bool| self.visits.iter().any(|visit| is(&visit.met));
+        match self.failure {
+            _ if met(|met| *met == Met::Us) => Reach::Here,
+            Some(_) => Reach::Unknown,
+            None if met(|met| matches!(met, Met::Nobody { .. })) => Reach::Unknown,
+            None => Reach::Elsewhere,
+        }
+    }
+}
+
+impl fmt::Display for Traffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(failure) = &self.failure {
+            return write!(f, "its addresses could not be asked for: {failure}");
+        }
+        if self.visits.is_empty() {
+            return f.write_str("it has no address");
+        }
+        let visits: Vec<_> = self.visits.iter().map(ToString::to_string).collect();
+        f.write_str(&visits.join(", "))
+    }
+}
+
+impl fmt::Display for Visit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.address;
+        match &self.met {
+            Met::Us => write!(f, "{address} leads here"),
+            Met::Other { status } => write!(f, "{address} leads elsewhere (answers {status})"),
+            Met::Nobody { reason } => write!(f, "nobody answers at {address} ({reason})"),
+            Met::NotPublic => write!(f, "{address} is no public address"),
+        }
+    }
+}
+
+impl Visitor<'_> {
+    /// Looks up `name` and visits an address of each family: CAs and browsers prefer IPv6, and a forgotten AAAA record leads
+    /// them elsewhere.
+    pub(super) async fn look(&self, name: &str) -> Traffic {
+        let addresses = match self.dns.addresses(name).await {
+            Ok(addresses) => addresses,
+            Err(error) => return Traffic { failure: Some(reason(&error)), ..Traffic::default() },
+        };
+        let mut visits = Vec::new();
+        for is_wanted in [IpAddr::is_ipv4, IpAddr::is_ipv6] {
+            if let Some(address) = addresses.iter().copied().find(is_wanted) {
+                visits.push(Visit { address, met: self.visit(address, name).await });
+            }
+        }
+        Traffic { visits, failure: None }
+    }
+
+    async fn visit(&self, address: IpAddr, name: &str) -> Met {
+        if !self.allow_private && !is_public(address) {
+            return Met::NotPublic;
+        }
+        let question = SelfCheck::question();
+        let asking = ask(SocketAddr::new(address, self.port), name, &question);
+        match timeout(VISIT_WITHIN, asking).await {
+            Err(_) => Met::Nobody { reason: format!("no answer within {VISIT_WITHIN:?}") },
+            Ok(Err(error)) => Met::Nobody { reason: crate::telemetry::causes::one_line(&error) },
+            Ok(Ok((_, answer))) if self.self_check.is_answer(&answer, &question, name) => Met::Us,
+            Ok(Ok((status, _))) => Met::Other { status: status.as_u16() },
+        }
+    }
+}
+
+/// One request; a redirect is an answer like any other, and is not followed.
+async fn ask(at: SocketAddr, name: &str, question: &str) -> Result<(StatusCode, Bytes), VisitError> {
+    let request = Request::get(format!("/.well-known/acme-challenge/{question}"))
+        .header(header::HOST, HeaderValue::try_from(name)?)
+        .header(header::USER_AGENT, HeaderValue::from_static("usher self-check"))
+        .header(header::CONNECTION, HeaderValue::from_static("close"))
+        .body(Empty::<Bytes>::new())?;
+    let stream = TcpStream::connect(at).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let exchange = async move {
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        // What is longer is not our answer, whatever it is.
+        let body = Limited::new(body, ANSWER_MAX).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        Ok((head.status, body))
+    };
+    let mut exchange = std::pin::pin!(exchange);
+    tokio::select! {
+        biased;
+        answer = &mut exchange => answer,
+        // It may have ended with the answer.
+        _ended = connection => exchange.await,
+    }
+}
+
+/// Why a visit came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum VisitError {
+    /// No connection.
+    #[error("no connection")]
+    Connect(#[from] std::io::Error),
+    /// What answers speaks no HTTP, or breaks off.
+    #[error("no answer of HTTP")]
+    Http(#[from] hyper::Error),
+    /// The name cannot be asked for.
+    #[error("the name cannot stand in a request")]
+    Request(#[from] http::Error),
+    /// The same.
+    #[error("the name cannot stand in a request")]
+    Name(#[from] header::InvalidHeaderValue),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn traffic(met: &[Met]) -> Traffic {
+        let address = IpAddr::from([192, 0, 2, 1]);
+        Traffic { visits: met.iter().map(|met| Visit { address, met: met.clone() }).collect(), failure: None }
+    }
+
+    #[test]
+    fn one_way_here_is_enough_and_silence_proves_nothing() {
+        let nobody = Met::Nobody { reason: "no connection".into() };
+        let other = Met::Other { status: 301 };
+        assert_eq!(traffic(&[]).reach(), Reach::Elsewhere);
+        assert_eq!(traffic(&[Met::Us, other.clone()]).reach(), Reach::Here);
+        assert_eq!(traffic(&[nobody.clone(), Met::Us]).reach(), Reach::Here);
+        assert_eq!(traffic(&[other.clone(), Met::NotPublic]).reach(), Reach::Elsewhere);
+        assert_eq!(traffic(&[other, nobody]).reach(), Reach::Unknown);
+        assert_eq!(Traffic { failure: Some("SERVFAIL".into()), ..traffic(&[]) }.reach(), Reach::Unknown);
+    }
+}
