@@ -11,6 +11,7 @@ has() { command -v "$1" >/dev/null; }
 has curl || packages+=(curl)
 has h2load || packages+=(nghttp2-client)
 [ -x /usr/sbin/nsd ] || packages+=(nsd)
+[ -x /usr/sbin/unbound ] || packages+=(unbound)
 [ -x /usr/sbin/pgbouncer ] || packages+=(pgbouncer)
 has pebble || packages+=(pebble)
 has slowhttptest || packages+=(slowhttptest)

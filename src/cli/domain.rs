@@ -15,7 +15,7 @@ use super::{
     store::Common,
 };
 
-/// Add, list, show, verify, enable, disable or remove custom domains, or choose the primary one
+/// Add, list, show, check, verify, enable, disable or remove custom domains, or choose the primary one
 ///
 /// A custom domain is a row of the table `store_domains`. It is served once it is active and verified and its store is active.
 /// DOMAIN may be written in Unicode and is stored as the wire has it (A-labels, lower case, no trailing dot).
@@ -28,6 +28,7 @@ use super::{
 #[command(after_help = "\
 Examples:
   usher domain add shop.example.com --store store1 --config usher.toml
+  usher domain check shop.example.com --config usher.toml
   usher domain verify shop.example.com --config usher.toml
   usher domain list --store store1 --json --config usher.toml")]
 pub(crate) struct Domain {
@@ -63,6 +64,16 @@ enum Action {
     },
     /// Show a domain and the DNS records that the customer has to set
     Show(One),
+    /// Look at what the DNS says of a domain, and tell what its customer should do next
+    ///
+    /// Asks the DNS and visits the domain now: the TXT record, the way of its visitors (through CDNs too), CAA records that keep the
+    /// CA from issuing, DNSSEC, the certificate in the database. The last line can be sent to the customer as it is. Ends with 0
+    /// where nobody has to do anything, else with 1.
+    ///
+    /// With --json also: "store_is_active": bool, "dns_records" as `show` has them, "found": {"zone", "ownership", "misplaced",
+    /// "aliases", "addresses", "traffic", "issuance"}, "earlier": what usher has noted before, or null, "certificate_expires":
+    /// seconds since the Unix epoch or null, "advice": {"who": "customer", "operator" or "nobody", "what": text}.
+    Check(One),
     /// Mark a domain as verified, on your word
     Verify(One),
     /// Make a domain its store's primary one, and the store's others secondary
@@ -103,6 +114,9 @@ impl Domain {
                 let config = common.file.load()?;
                 with_records(&database::catalog(&config).await?.domain(&domain).await?, &config, &common)
             }
+            Action::Check(One { domain, common }) => {
+                super::domain_check::run(&common.file.load()?, &domain, common.json).await
+            }
             Action::List { store, common } => {
                 let catalog = database::catalog(&common.file.load()?).await?;
                 list(&catalog.domains(store.as_deref()).await?, &common)
@@ -130,6 +144,15 @@ fn list(domains: &[catalog::Domain], common: &Common) -> Result<Outcome, Failure
 }
 
 fn with_records(domain: &catalog::Domain, config: &Config, common: &Common) -> Result<Outcome, Failure> {
+    let records = records(domain, config);
+    if common.json {
+        return Outcome::json(&WithRecords { domain, dns_records: records });
+    }
+    Ok(Outcome::answer(format!("{}\n{}", text(slice::from_ref(domain)), records_text(&records))))
+}
+
+/// What the customer has to set.
+pub(super) fn records(domain: &catalog::Domain, config: &Config) -> Vec<DnsRecord> {
     let targets = DnsTargets {
         verification_prefix: config.domains.checks.prefixes.first().map_or("", String::as_str),
         addresses: &config.domains.addresses,
@@ -137,11 +160,7 @@ fn with_records(domain: &catalog::Domain, config: &Config, common: &Common) -> R
     };
     let token = domain.verification_token.as_deref();
     // A row that is no host name can have no DNS records either; `usher check` lists such rows.
-    let records = domain.hostname().map(|name| dns_records(&name, token, targets)).unwrap_or_default();
-    if common.json {
-        return Outcome::json(&WithRecords { domain, dns_records: records });
-    }
-    Ok(Outcome::answer(format!("{}\n{}", text(slice::from_ref(domain)), records_text(&records))))
+    domain.hostname().map(|name| dns_records(&name, token, targets)).unwrap_or_default()
 }
 
 fn text(domains: &[catalog::Domain]) -> String {

@@ -5,7 +5,7 @@ use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 use http::StatusCode;
 
 use usher::{
-    app, catalog, config, database, demo, directory, routing,
+    app, catalog, config, database, demo, directory, domains, routing,
     telemetry::{self, causes},
     tls,
 };
@@ -41,6 +41,12 @@ pub(crate) enum Failure {
     /// Private keys cannot be sealed or opened.
     #[error("no key is configured by which private keys are sealed")]
     NoKeyring,
+    /// The DNS.
+    #[error("the DNS cannot be asked")]
+    Dns(#[source] domains::dns::Error),
+    /// What instances know each other by.
+    #[error("instances cannot know each other")]
+    SelfCheck(#[source] domains::SelfCheckError),
     /// A file that was named.
     #[error("{} cannot be read", path.display())]
     Unreadable {
@@ -122,6 +128,10 @@ impl Failure {
             Self::Archive(tls::ArchiveError::Database(_)) => "run `usher migrate`, which creates the table".into(),
             Self::Archive(_) => "give a certificate and its own unencrypted key, both as PEM".into(),
             Self::NoKeyring => "set tls.encryption_keys_file; `usher config default` says how to make a key".into(),
+            Self::Dns(_) => "name resolvers in domains.resolvers".into(),
+            Self::SelfCheck(_) => {
+                "run `usher migrate`, which creates the table, and let yourself read and write it".into()
+            }
             Self::Unreadable { .. } => "correct the path, or let yourself read the file".into(),
             Self::Host { .. } => "write a host and perhaps a path, as in `shop.example.com/cart`".into(),
             Self::NoAdmin { .. } => {

@@ -6,6 +6,7 @@ mod config;
 mod database;
 mod demo;
 mod domain;
+mod domain_check;
 mod failure;
 mod migrate;
 mod outcome;

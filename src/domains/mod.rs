@@ -9,9 +9,11 @@
 
 mod claims;
 pub mod dns;
+pub mod doctor;
 mod edits;
 mod ownership;
 mod public;
+pub mod register;
 mod schedule;
 mod self_check;
 mod standing;

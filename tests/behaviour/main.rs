@@ -19,6 +19,7 @@ mod decision_table;
 mod demo;
 mod directory;
 mod dns;
+mod doctor;
 mod domains;
 mod early_answers;
 mod examples;

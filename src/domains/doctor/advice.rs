@@ -1,0 +1,393 @@
+//! What to do next: one sentence, to be sent to the customer as it is. Pure.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::{Findings, Issuance};
+use crate::domains::{Met, Ownership, Visit, dns::Zone};
+
+/// All that is known of a domain.
+#[derive(Clone, Copy, Debug)]
+pub struct Outlook<'a> {
+    /// Its name, canonical.
+    pub name: &'a str,
+    /// What is set.
+    pub findings: &'a Findings,
+    /// The name of the TXT record that customers are told of.
+    pub record: &'a str,
+    /// What it has to say.
+    pub token: Option<&'a str>,
+    /// Whether the row is switched on, and its store with it.
+    pub is_active: bool,
+    /// Whether the name counts as its customer's.
+    pub is_verified: bool,
+    /// Whether usher decides that; else the app does.
+    pub are_verified: bool,
+    /// Addresses of this edge.
+    pub addresses: &'a [IpAddr],
+    /// A name of this edge.
+    pub cname: Option<&'a str>,
+    /// What the CA calls itself in CAA records.
+    pub authority: Option<&'a str>,
+    /// Whether a certificate is there.
+    pub certificate: Certificate,
+}
+
+/// How it stands with the certificate of a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// None is asked for, nor kept in the database.
+    Unmanaged,
+    /// There is none yet.
+    Missing,
+    /// There is one, and it is good.
+    Good,
+    /// There is one that has run out.
+    Expired,
+}
+
+/// What to do next, and who has to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Advice {
+    /// Who.
+    pub who: Who,
+    /// What, in a sentence.
+    pub what: String,
+}
+
+/// Who has to do something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Who {
+    /// The customer, at whoever runs their DNS.
+    Customer,
+    /// Whoever runs usher and the app.
+    Operator,
+    /// Nobody.
+    Nobody,
+}
+
+/// The one thing that is in the way of all others comes first.
+pub fn advise(outlook: &Outlook<'_>) -> Advice {
+    outlook
+        .zone()
+        .or_else(|| outlook.proof())
+        .or_else(|| outlook.way())
+        .or_else(|| outlook.issuance())
+        .or_else(|| outlook.table())
+        .or_else(|| outlook.certificate())
+        .unwrap_or_else(|| nobody("Nothing: the domain is set up as it should be."))
+}
+
+impl Outlook<'_> {
+    fn zone(&self) -> Option<Advice> {
+        let name = self.name;
+        match &self.findings.zone {
+            Zone::Answers => None,
+            Zone::Forged => Some(customer(format!(
+                "Repair the DNSSEC signatures of {name}, or remove the DS record at its registrar: they do not fit, so that \
+                 whoever checks them gets no answer."
+            ))),
+            Zone::Silent { reason } => Some(customer(format!(
+                "Ask whoever runs the DNS of {name} why its name servers give no answer ({reason})."
+            ))),
+            Zone::Unasked { reason } => Some(operator(format!(
+                "See that this machine can ask the DNS ({reason}); domains.resolvers names other resolvers."
+            ))),
+        }
+    }
+
+    fn proof(&self) -> Option<Advice> {
+        if self.is_verified {
+            return None;
+        }
+        let (record, token) = (self.record, self.token.filter(|token| !token.is_empty()));
+        let Some((token, ownership)) = token.zip(self.findings.ownership.as_ref()) else {
+            return Some(operator(
+                "Give the row in store_domains a verification_token, as `usher domain add` does.".into(),
+            ));
+        };
+        match ownership {
+            Ownership::Found { .. } => None,
+            Ownership::Unknown { reason, .. } => Some(customer(format!(
+                "Ask whoever runs the DNS of {} why its name servers do not say whether there is a TXT record {record} ({reason}).",
+                self.name
+            ))),
+            Ownership::Absent { texts, .. } => Some(customer(self.set_record(record, token, texts))),
+        }
+    }
+
+    fn set_record(&self, record: &str, token: &str, texts: &[String]) -> String {
+        let is_wrapped = |text: &&String| text.len() > token.len() + 2 && text.contains(token);
+        match (&self.findings.misplaced, texts.iter().find(is_wrapped), texts) {
+            (Some(place), _, _) => format!(
+                "Move the TXT record from {place} to {record}: some DNS panels add the name of the zone by themselves, so that \
+                 only what stands in front of it is to be entered."
+            ),
+            (None, Some(text), _) => format!(
+                "Set the value of the TXT record {record} to {token} without anything around it; it is {text} now."
+            ),
+            (None, None, []) => format!("Set a TXT record {record} with the value {token}."),
+            (None, None, others) => format!(
+                "Set the value of the TXT record {record} to {token}, or add a second record with it; it is {} now.",
+                others.join(" and ")
+            ),
+        }
+    }
+
+    fn way(&self) -> Option<Advice> {
+        let traffic = &self.findings.traffic;
+        if let Some(failure) = &traffic.failure {
+            return Some(customer(format!(
+                "Ask whoever runs the DNS of {} why its name servers do not tell its addresses ({failure}).",
+                self.name
+            )));
+        }
+        let astray = traffic.visits.iter().find(|visit| visit.met != Met::Us);
+        match (astray, traffic.visits.len()) {
+            (None, 0) => Some(customer(format!("Set {}: {} has no address yet.", self.target(), self.name))),
+            (None, _) => None,
+            (Some(visit), _) if self.addresses.contains(&visit.address) => Some(operator(format!(
+                "See why {}, which is an address of this edge, does not lead to it: {}.",
+                visit.address,
+                met(&visit.met)
+            ))),
+            (Some(visit), count) => Some(customer(self.lead_here(visit, count > 1))),
+        }
+    }
+
+    /// `has_other` says that there is a way of the other family, which leads here or will be told of next.
+    fn lead_here(&self, visit: &Visit, has_other: bool) -> String {
+        let (kind, address) = (if visit.address.is_ipv4() { "A" } else { "AAAA" }, visit.address);
+        let leads_here = self.findings.traffic.visits.iter().any(|visit| visit.met == Met::Us);
+        match has_other && leads_here {
+            true => format!(
+                "Remove the {kind} record of {} with {address}, or change it to an address of ours: {}.",
+                self.name,
+                met(&visit.met)
+            ),
+            false => {
+                format!("Set {} in place of {address}, where {}.", self.target(), met(&visit.met))
+            }
+        }
+    }
+
+    /// The record that leads here.
+    fn target(&self) -> String {
+        let name = self.name;
+        // The top of a zone can have no CNAME (RFC 1034 §3.6.2); with two labels a name is one for certain.
+        let is_zone_top = name.matches('.').count() < 2;
+        let addresses: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+        match (self.cname, addresses.as_slice()) {
+            (Some(cname), _) if !is_zone_top => format!("a CNAME record {name} to {cname}"),
+            (_, [_, ..]) => format!("address records (A, AAAA) of {name} to {}", addresses.join(" and ")),
+            (Some(cname), []) => format!("an ALIAS or ANAME record {name} to {cname}"),
+            (None, []) => format!("the records of {name} that lead here"),
+        }
+    }
+
+    fn issuance(&self) -> Option<Advice> {
+        let authority = self.authority.unwrap_or("the CA");
+        match self.findings.issuance.as_ref()? {
+            Issuance::Allowed => None,
+            Issuance::Forbidden { at, records } => Some(customer(format!(
+                "Add a CAA record {at} that says 0 issue \"{authority}\": those that are there ({}) keep it from issuing a certificate.",
+                records.join(", ")
+            ))),
+            Issuance::Unknown { reason } => Some(customer(format!(
+                "Ask whoever runs the DNS of {} why its name servers do not answer for CAA records ({reason}): a CA that gets no \
+                 answer issues no certificate.",
+                self.name
+            ))),
+        }
+    }
+
+    fn table(&self) -> Option<Advice> {
+        match (self.is_verified, self.is_active, self.are_verified) {
+            (false, _, true) => {
+                Some(nobody("Nothing: the TXT record is right, and usher takes note of it by itself within hours."))
+            }
+            (false, _, false) => {
+                Some(operator("Mark the domain as verified in the app: the TXT record is right.".into()))
+            }
+            (true, false, _) => Some(operator("Switch the domain and its store on in the app.".into())),
+            (true, true, _) => None,
+        }
+    }
+
+    fn certificate(&self) -> Option<Advice> {
+        match self.certificate {
+            Certificate::Unmanaged | Certificate::Good => None,
+            Certificate::Missing => {
+                Some(nobody("Nothing: the certificate is being asked for, or will be with the first visitor."))
+            }
+            Certificate::Expired => Some(operator(
+                "See in the log of usher why the certificate, which has run out, was not renewed.".into(),
+            )),
+        }
+    }
+}
+
+/// As it stands in a sentence.
+fn met(met: &Met) -> String {
+    match met {
+        Met::Us => "this edge answers".to_owned(),
+        Met::Other { status } => format!("somebody else answers ({status})"),
+        Met::Nobody { reason } => format!("nobody answers ({reason})"),
+        Met::NotPublic => "nobody outside can arrive".to_owned(),
+    }
+}
+
+fn customer(what: String) -> Advice {
+    Advice { who: Who::Customer, what }
+}
+
+fn operator(what: String) -> Advice {
+    Advice { who: Who::Operator, what }
+}
+
+fn nobody(what: &str) -> Advice {
+    Advice { who: Who::Nobody, what: what.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domains::Traffic;
+
+    const NAME: &str = "shop.brand.example";
+    const RECORD: &str = "_orion-verify.shop.brand.example";
+    const OURS: [IpAddr; 1] = [IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7))];
+
+    fn visit(address: &str, met: Met) -> Visit {
+        Visit { address: address.parse().unwrap(), met }
+    }
+
+    fn good() -> Findings {
+        Findings {
+            zone: Zone::Answers,
+            ownership: Some(Ownership::Found { record: RECORD.into() }),
+            misplaced: None,
+            aliases: Vec::new(),
+            addresses: Vec::new(),
+            traffic: Traffic { visits: vec![visit("192.0.2.7", Met::Us)], failure: None },
+            issuance: Some(Issuance::Allowed),
+        }
+    }
+
+    fn outlook(findings: &Findings) -> Outlook<'_> {
+        Outlook {
+            name: NAME,
+            findings,
+            record: RECORD,
+            token: Some("abc"),
+            is_active: true,
+            is_verified: true,
+            are_verified: true,
+            addresses: &OURS,
+            cname: Some("edge.platform.example"),
+            authority: Some("letsencrypt.org"),
+            certificate: Certificate::Good,
+        }
+    }
+
+    fn told(findings: Findings, change: impl Fn(&mut Outlook<'_>)) -> (Who, String) {
+        let mut outlook = outlook(&findings);
+        change(&mut outlook);
+        let Advice { who, what } = advise(&outlook);
+        (who, what)
+    }
+
+    fn unproved(ownership: Ownership, misplaced: Option<&str>) -> String {
+        let findings = Findings { ownership: Some(ownership), misplaced: misplaced.map(str::to_owned), ..good() };
+        let (who, what) = told(findings, |outlook| outlook.is_verified = false);
+        assert_eq!(who, Who::Customer);
+        what
+    }
+
+    fn absent(texts: &[&str]) -> Ownership {
+        Ownership::Absent { record: RECORD.into(), texts: texts.iter().map(|text| format!("{text:?}")).collect() }
+    }
+
+    #[test]
+    fn a_domain_that_is_well_needs_nothing() {
+        assert_eq!(told(good(), |_| {}).0, Who::Nobody);
+    }
+
+    #[test]
+    fn the_txt_record_is_told_with_its_value() {
+        assert_eq!(unproved(absent(&[]), None), format!("Set a TXT record {RECORD} with the value abc."));
+        assert!(unproved(absent(&["xyz"]), None).contains("it is \"xyz\" now"));
+        assert!(unproved(absent(&["\"abc\""]), None).contains("without anything around it"));
+        assert!(unproved(absent(&[]), Some(NAME)).starts_with(&format!("Move the TXT record from {NAME} to {RECORD}")));
+        assert!(
+            unproved(Ownership::Unknown { record: RECORD.into(), reason: "REFUSED".into() }, None).contains("REFUSED")
+        );
+        let findings = Findings { ownership: None, ..good() };
+        assert_eq!(told(findings, |outlook| (outlook.is_verified, outlook.token) = (false, None)).0, Who::Operator);
+    }
+
+    #[test]
+    fn a_proof_that_is_gone_is_not_asked_for_again_while_the_domain_counts_as_proved() {
+        assert_eq!(told(Findings { ownership: Some(absent(&[])), ..good() }, |_| {}).0, Who::Nobody);
+    }
+
+    #[test]
+    fn the_record_that_leads_here_is_told() {
+        let to = |visits: &[Visit]| Findings { traffic: Traffic { visits: visits.to_vec(), failure: None }, ..good() };
+        let (who, what) = told(to(&[]), |_| {});
+        assert_eq!(
+            (who, what.as_str()),
+            (
+                Who::Customer,
+                "Set a CNAME record shop.brand.example to edge.platform.example: shop.brand.example has no address yet."
+            )
+        );
+        let (_, what) = told(to(&[]), |outlook| outlook.name = "brand.example");
+        assert!(what.starts_with("Set address records (A, AAAA) of brand.example to 192.0.2.7"), "{what}");
+        let (_, what) = told(to(&[visit("198.51.100.1", Met::Other { status: 301 })]), |_| {});
+        assert!(what.ends_with("in place of 198.51.100.1, where somebody else answers (301)."), "{what}");
+        let forgotten = [visit("192.0.2.7", Met::Us), visit("2001:db8::1", Met::Other { status: 404 })];
+        let (_, what) = told(to(&forgotten), |_| {});
+        assert!(what.starts_with("Remove the AAAA record of shop.brand.example with 2001:db8::1"), "{what}");
+        let ours = [visit("192.0.2.7", Met::Nobody { reason: "refused".into() })];
+        assert_eq!(told(to(&ours), |_| {}).0, Who::Operator);
+    }
+
+    #[test]
+    fn what_is_in_the_way_of_everything_comes_first() {
+        let everything = Findings {
+            zone: Zone::Forged,
+            ownership: Some(absent(&[])),
+            traffic: Traffic::default(),
+            issuance: Some(Issuance::Forbidden {
+                at: "brand.example".into(),
+                records: vec!["issue \"other.example\"".into()],
+            }),
+            ..good()
+        };
+        let mut findings = everything;
+        let next = |findings: &Findings| told(findings.clone(), |outlook| outlook.is_verified = false).1;
+        assert!(next(&findings).contains("DNSSEC"));
+        findings.zone = Zone::Answers;
+        assert!(next(&findings).contains("TXT record"));
+        findings.ownership = good().ownership;
+        assert!(next(&findings).contains("CNAME"));
+        findings.traffic = good().traffic;
+        assert!(next(&findings).contains("CAA record brand.example that says 0 issue \"letsencrypt.org\""));
+        findings.issuance = good().issuance;
+        assert!(next(&findings).contains("takes note"));
+    }
+
+    #[test]
+    fn what_the_table_or_the_certificate_lacks_is_not_the_customers() {
+        assert_eq!(told(good(), |outlook| outlook.is_active = false).0, Who::Operator);
+        assert_eq!(
+            told(good(), |outlook| (outlook.is_verified, outlook.are_verified) = (false, false)).0,
+            Who::Operator
+        );
+        assert_eq!(told(good(), |outlook| outlook.certificate = Certificate::Missing).0, Who::Nobody);
+        assert_eq!(told(good(), |outlook| outlook.certificate = Certificate::Expired).0, Who::Operator);
+    }
+}

@@ -1,0 +1,104 @@
+//! The doctor: what is set for a customer's domain, what should be, and the one thing that the customer should do next.
+//!
+//! For whoever answers the customer's mail. Everything is asked at the moment; what earlier looks have found is told beside it.
+
+mod advice;
+mod issuance;
+
+pub use advice::{Advice, Certificate, Outlook, Who, advise};
+pub use issuance::{Issuance, identity};
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::{
+    Ownership, SelfCheck, Settings, Traffic,
+    dns::{self, Dns, Zone},
+    ownership::holds,
+    traffic::Visitor,
+};
+
+/// Asks about domains.
+pub struct Doctor {
+    settings: Settings,
+    dns: Dns,
+    self_check: SelfCheck,
+    /// The hosts of the CAs that are asked for certificates.
+    authorities: Vec<String>,
+}
+
+/// What is set for a domain.
+#[derive(Clone, Debug, Serialize)]
+pub struct Findings {
+    /// Whether its zone can be asked at all.
+    pub zone: Zone,
+    /// Whether the token stands there; none where the row has no token.
+    pub ownership: Option<Ownership>,
+    /// A record in another place that holds the token.
+    pub misplaced: Option<String>,
+    /// The names that it is an alias of, one leading to the next.
+    pub aliases: Vec<String>,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Where its visitors arrive.
+    pub traffic: Traffic,
+    /// Whether the CA may issue for it; none where no CA is asked.
+    pub issuance: Option<Issuance>,
+}
+
+impl Doctor {
+    /// Asks nothing yet. `authorities` are the hosts of the CAs that are asked for certificates.
+    pub fn new(settings: Settings, self_check: SelfCheck, authorities: Vec<String>) -> Result<Self, dns::Error> {
+        Ok(Self { dns: Dns::new(&settings.dns)?, settings, self_check, authorities })
+    }
+
+    /// Looks at `name`, canonical, which is to be proved by `token`.
+    pub async fn examine(&self, name: &str, token: Option<&str>) -> Findings {
+        let (zone, ownership, aliases, traffic, issuance) = tokio::join!(
+            self.dns.zone(name),
+            self.ownership(name, token),
+            self.dns.aliases(name),
+            self.traffic(name),
+            self.issuance(name),
+        );
+        let misplaced = match (&ownership, token) {
+            (Some(Ownership::Absent { .. }), Some(token)) => self.misplaced(name, token).await,
+            _ => None,
+        };
+        let addresses = self.dns.addresses(name).await.unwrap_or_default();
+        Findings { zone, ownership, misplaced, aliases: aliases.unwrap_or_default(), addresses, traffic, issuance }
+    }
+
+    async fn ownership(&self, name: &str, token: Option<&str>) -> Option<Ownership> {
+        Some(Ownership::look(&self.dns, &self.settings.prefixes, name, token.filter(|token| !token.is_empty())?).await)
+    }
+
+    async fn traffic(&self, name: &str) -> Traffic {
+        let visitor = Visitor {
+            dns: &self.dns,
+            self_check: &self.self_check,
+            port: self.settings.port,
+            allow_private: self.settings.dns.allow_private,
+        };
+        visitor.look(name).await
+    }
+
+    async fn issuance(&self, name: &str) -> Option<Issuance> {
+        if self.authorities.is_empty() {
+            return None;
+        }
+        Some(Issuance::of(self.dns.caa(name).await, &self.authorities))
+    }
+
+    /// Where people put the record by mistake: at the name itself, and below the zone twice, since many panels append it.
+    async fn misplaced(&self, name: &str, token: &str) -> Option<String> {
+        let prefix = self.settings.prefixes.first()?;
+        for place in [name.to_owned(), format!("{prefix}.{name}.{name}"), format!("{prefix}.www.{name}")] {
+            if self.dns.texts(&place).await.is_ok_and(|texts| holds(&texts, token)) {
+                return Some(place);
+            }
+        }
+        None
+    }
+}
