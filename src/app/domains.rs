@@ -3,8 +3,8 @@
 use super::{Error, rows::Rows};
 use crate::{
     config::Config,
-    directory::{Change, Feed},
-    domains::{Edits, SelfCheck, Verifier},
+    directory::{Change, Directory, Feed},
+    domains::{Edits, Links, SelfCheck, Verifier},
 };
 
 /// The service, where it is usher that decides who owns a domain.
@@ -12,6 +12,7 @@ pub(super) fn verifier(
     config: &Config,
     rows: &Rows,
     self_check: &SelfCheck,
+    directory: &Directory,
     feed: &mut Feed,
 ) -> Result<Option<Verifier>, Error> {
     if !config.domains.are_verified {
@@ -24,7 +25,12 @@ pub(super) fn verifier(
         Change::Everything => told.tell_everything(),
         Change::Label(_) | Change::Tenant(_) => {}
     });
-    let is_told = move || stats.is_following();
+    let directory = directory.clone();
+    let links = Links {
+        edits,
+        is_told: Box::new(move || stats.is_following()),
+        on_mark: Box::new(move |name| directory.apply(&[Change::Domain(name.into())])),
+    };
     let checks = config.domains.checks.clone();
-    Verifier::new(checks, rows.session(), self_check.clone(), edits, is_told).map(Some).map_err(Error::Dns)
+    Verifier::new(checks, rows.session(), self_check.clone(), links).map(Some).map_err(Error::Dns)
 }

@@ -113,7 +113,7 @@ impl App {
         let mut feed = Feed::new(directory.clone(), readiness.clone(), &config.plan.watched);
         counts::register_feed(&metrics, feed.stats());
         let self_check = SelfCheck::default();
-        let verifier = domains::verifier(&config, &rows, &self_check, &mut feed)?;
+        let verifier = domains::verifier(&config, &rows, &self_check, &directory, &mut feed)?;
         counts::register_domains(&metrics, verifier.as_ref());
         Ok(Self {
             addresses,

@@ -92,39 +92,40 @@ impl Claims {
         &self.session
     }
 
-    /// Takes note of the rows of `name`, canonical.
-    pub(super) async fn notice(&self, name: &str) -> Result<(), Error> {
+    /// Takes note of the rows of `name`, canonical. Returns the names, likewise, that have lost their mark.
+    pub(super) async fn notice(&self, name: &str) -> Result<Vec<String>, Error> {
         self.notice_rows(&Rows::Of(name)).await
     }
 
     /// Takes note of what has become of the row of `claim`, where there is still one.
-    pub(super) async fn notice_row_of(&self, claim: &Claim) -> Result<(), Error> {
+    pub(super) async fn notice_row_of(&self, claim: &Claim) -> Result<Vec<String>, Error> {
         self.notice_rows(&Rows::With(&claim.row)).await
     }
 
     /// Takes note of all rows, page by page; each page comes under the deadline of a query.
-    pub(super) async fn notice_all(&self) -> Result<(), Error> {
+    pub(super) async fn notice_all(&self) -> Result<Vec<String>, Error> {
         let sql = format!(
             "SELECT CAST(max(domain) AS text) FROM (SELECT domain FROM store_domains d WHERE d.domain > $1 \
              ORDER BY d.domain LIMIT {PAGE}) AS page"
         );
-        let mut after = String::new();
+        let (mut after, mut unmarked) = (String::new(), Vec::new());
         loop {
             let rows = self.session.query(&sql, &[Value::from(after.as_str())]).await?;
-            let Some(last) = rows.first().and_then(|row| row.first()).and_then(Value::as_text) else { return Ok(()) };
-            self.notice_rows(&Rows::Between(&after, last)).await?;
+            let Some(last) = rows.first().and_then(text) else { return Ok(unmarked) };
+            unmarked.extend(self.notice_rows(&Rows::Between(&after, last)).await?);
             last.clone_into(&mut after);
         }
     }
 
     /// Each statement can be the last one, and the next call goes on: a changed row loses its mark before its new claim is made, and
     /// its old claim, by which the change is known, goes last.
-    async fn notice_rows(&self, rows: &Rows<'_>) -> Result<(), Error> {
+    async fn notice_rows(&self, rows: &Rows<'_>) -> Result<Vec<String>, Error> {
         let (condition, values) = rows.condition();
-        for sql in [self.unmark(&condition), self.make(&condition), self.replace(&condition), self.hurry(&condition)] {
+        let unmarked = self.session.query(&self.unmark(&condition), &values).await?;
+        for sql in [self.make(&condition), self.replace(&condition), self.hurry(&condition)] {
             self.session.query(&sql, &values).await?;
         }
-        Ok(())
+        Ok(unmarked.iter().filter_map(text).map(str::to_owned).collect())
     }
 
     /// A verified row that names another domain or another token than before: nobody has proved these.
@@ -132,7 +133,7 @@ impl Claims {
         let is_known = self.is_known();
         format!(
             "UPDATE store_domains AS d SET is_verified = FALSE WHERE {condition} AND d.is_verified AND {TOKEN} <> '' \
-             AND {} AND NOT {is_known}",
+             AND {} AND NOT {is_known} RETURNING lower(rtrim(domain, '.'))",
             self.is_changed()
         )
     }
@@ -300,6 +301,10 @@ fn claim(row: &Row) -> Option<Claim> {
     let standing = Standing { state, since: moment(*since), looks: u32::try_from(*looks).unwrap_or(u32::MAX) };
     let (name, token, row) = (name.clone(), token.clone(), row.clone());
     Some(Claim { name, token, row, standing, now: moment(*now), fence: *fence })
+}
+
+fn text(row: &Row) -> Option<&str> {
+    row.first().and_then(Value::as_text)
 }
 
 fn moment(seconds: i64) -> SystemTime {

@@ -26,7 +26,7 @@ pub use schedule::next_check;
 pub use self_check::{SelfCheck, SelfCheckError};
 pub use standing::{Evidence, Proof, Reach, Standing, State};
 pub use traffic::{Met, Traffic, Visit};
-pub use verifier::{Counts, Verifier};
+pub use verifier::{Counts, Links, Verifier};
 
 use std::time::Duration;
 

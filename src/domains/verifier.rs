@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{
@@ -51,15 +51,23 @@ struct Shared {
     claims: Claims,
     dns: Dns,
     self_check: SelfCheck,
-    edits: Edits,
-    /// Whether edits are told.
-    is_told: Box<dyn Fn() -> bool + Send + Sync>,
+    links: Links,
     permits: Arc<Semaphore>,
     /// Something may be due.
     wake: Notify,
     counts: Arc<Counts>,
     /// What the database said last, so that it is logged once.
     trouble: Mutex<String>,
+}
+
+/// What the service needs of others.
+pub struct Links {
+    /// Rows that were edited.
+    pub edits: Edits,
+    /// Whether edits are told at present.
+    pub is_told: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Is called with a name, canonical, whose mark the service itself has written: an SQLite file tells only of what others write.
+    pub on_mark: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 /// What the service has done since the start.
@@ -95,20 +103,13 @@ impl Counts {
 }
 
 impl Verifier {
-    /// The service over the rows behind `session`. `edits` tells of them, and `is_told` says whether it does at present.
-    pub fn new(
-        settings: Settings,
-        session: Session,
-        self_check: SelfCheck,
-        edits: Edits,
-        is_told: impl Fn() -> bool + Send + Sync + 'static,
-    ) -> Result<Self, dns::Error> {
+    /// The service over the rows behind `session`.
+    pub fn new(settings: Settings, session: Session, self_check: SelfCheck, links: Links) -> Result<Self, dns::Error> {
         let shared = Shared {
             claims: Claims::new(session),
             dns: Dns::new(&settings.dns)?,
             self_check,
-            edits,
-            is_told: Box::new(is_told),
+            links,
             permits: Arc::new(Semaphore::new(settings.checks_max)),
             wake: Notify::new(),
             counts: Arc::default(),
@@ -142,21 +143,24 @@ impl Verifier {
 }
 
 impl Shared {
-    /// Takes note of rows as they are edited, and of all from time to time.
+    /// Takes note of rows as they are edited, and of all from time to time; a named one never waits for the rest.
     async fn notice(&self) {
-        let mut told = Told::Everything;
-        let mut swept = Instant::now();
+        let (mut swept, mut rest, mut is_wanted) = (Instant::now(), Duration::ZERO, true);
         loop {
-            let begun = Instant::now();
-            self.insist(&told).await;
-            self.wake.notify_one();
-            if told == Told::Everything {
-                sleep(begun.elapsed() * SWEEP_SHARE).await;
-                swept = Instant::now();
+            let every = if (self.links.is_told)() { SWEEP_TOLD } else { SWEEP_UNTOLD };
+            let due = swept + if is_wanted { rest } else { every.max(rest) };
+            if Instant::now() >= due {
+                let begun = Instant::now();
+                self.insist(&Told::Everything).await;
+                (swept, rest, is_wanted) = (Instant::now(), begun.elapsed() * SWEEP_SHARE, false);
+                continue;
             }
-            let every = if (self.is_told)() { SWEEP_TOLD } else { SWEEP_UNTOLD };
-            let next = timeout(every.saturating_sub(swept.elapsed()), self.edits.next()).await;
-            told = next.unwrap_or(Told::Everything);
+            // Whether edits are told may change meanwhile.
+            match timeout_at(due.min(Instant::now() + SWEEP_UNTOLD), self.links.edits.next()).await {
+                Ok(Told::Everything) => is_wanted = true,
+                Ok(names) => self.insist(&names).await,
+                Err(_nothing) => {}
+            }
         }
     }
 
@@ -167,18 +171,19 @@ impl Shared {
             sleep(RETRY).await;
         }
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.wake.notify_one();
     }
 
     async fn take_note(&self, told: &Told) -> Result<(), session::Error> {
         match told {
-            Told::Everything => self.claims.notice_all().await,
+            Told::Everything => self.tell_marks(&self.claims.notice_all().await?),
             Told::Names(names) => {
                 for name in names {
-                    self.claims.notice(name).await?;
+                    self.tell_marks(&self.claims.notice(name).await?);
                 }
-                Ok(())
             }
         }
+        Ok(())
     }
 
     /// Begins with what is due, at most as much as there are permits; says whether there was so much.
@@ -224,7 +229,7 @@ impl Shared {
 
     async fn work(&self, claim: &Claim) -> Result<(), session::Error> {
         let Some(told) = self.claims.told(claim).await? else {
-            self.claims.notice_row_of(claim).await?;
+            self.tell_marks(&self.claims.notice_row_of(claim).await?);
             return self.claims.forget(claim).await;
         };
         let before = claim.standing.as_told(told, claim.now);
@@ -237,8 +242,15 @@ impl Shared {
             is_verified: after.is_verified(&before, told, self.settings.unverify_lost),
         };
         self.claims.settle(claim, &verdict).await?;
+        if verdict.is_verified.is_some() {
+            (self.links.on_mark)(&claim.name);
+        }
         self.tell(&claim.name, before.state, after.state, &finding);
         Ok(())
+    }
+
+    fn tell_marks(&self, names: &[String]) {
+        names.iter().for_each(|name| (self.links.on_mark)(name));
     }
 
     /// Both questions at once, since a customer waits for both answers.
