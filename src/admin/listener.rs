@@ -92,20 +92,76 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, router: Router, d
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        runtime::Handle,
+    };
 
     use super::*;
     use crate::{
+        directory::{self, Answer, BoxFuture, Directory, TenantSource},
         lifecycle::{Drain, Drained, Readiness},
+        routing::{
+            Hostname, InactiveStore, KeyRef, PathHosts, Rules, Settings, Status, Tenant, TenantId, TenantKey,
+            UnknownHost, WwwPolicy,
+        },
         telemetry::metrics::Metrics,
     };
+
+    /// Knows one domain.
+    struct OneDomain;
+
+    impl TenantSource for OneDomain {
+        fn load<'a>(&'a self, key: &'a TenantKey) -> BoxFuture<'a, Answer> {
+            let is_known = matches!(key.as_ref(), KeyRef::CustomDomain("shop.example"));
+            let tenant = || Tenant { id: TenantId::parse("1").unwrap(), status: Status::Active };
+            Box::pin(async move { Ok(is_known.then(tenant)) })
+        }
+    }
+
+    fn rules() -> Rules {
+        let name = |text| Hostname::parse_human(text).unwrap();
+        Rules::new(Settings {
+            platform_domains: vec![name("platform.com")],
+            admin_hosts: vec![name("admin.platform.com")],
+            admin_labels: vec!["admin".into()],
+            admin_paths: vec!["/admin".into()],
+            reserved_labels: vec!["www".into()],
+            www: WwwPolicy::Redirect,
+            path_prefix: "/store".into(),
+            path_hosts: PathHosts::Loopback,
+            unknown_host: UnknownHost::Homepage,
+            inactive_store: InactiveStore::Unknown,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_certificate_may_be_asked_for_where_somebody_is_served() {
+        let drain = Drain::new();
+        let address = start("127.0.0.0/8", Readiness::default(), &drain).await;
+        for served in ["shop.example", "www.shop.example", "Shop.Example.", "platform.com", "admin.platform.com"] {
+            assert_status(&ask(address, &format!("GET /ask?domain={served}"), "localhost").await, 200);
+        }
+        for unknown in
+            ["stranger.example", "x.platform.com", "a.b.platform.com", "admin.brand.example", "192.0.2.1", "", "a%20b"]
+        {
+            assert_status(&ask(address, &format!("GET /ask?domain={unknown}"), "localhost").await, 404);
+        }
+        assert_status(&ask(address, "GET /ask", "localhost").await, 400);
+        let refused = start("10.0.0.0/8", Readiness::default(), &drain).await;
+        assert_status(&ask(refused, "GET /ask?domain=shop.example", "localhost").await, 403);
+        assert_status(&ask(address, "GET /api/v1/domains", "localhost").await, 404);
+    }
 
     /// Starts the listener; whoever may read the metrics is given in `allow`.
     async fn start(allow: &str, readiness: Readiness, drain: &Drain) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (allow, metrics) = (vec![allow.parse().unwrap()], Metrics::new(vec![]));
-        let parts = Parts { allow, readiness, metrics, token: None, upstreams: Vec::new() };
+        let directory = Directory::new(directory::Settings::default(), Arc::new(OneDomain), Handle::current());
+        let (rules, directory) = (Arc::new(rules()), Arc::new(directory.reader()));
+        let parts =
+            Parts { allow, readiness, metrics, token: None, upstreams: Vec::new(), rules, directory, domains: None };
         tokio::spawn(serve(listener, parts, drain.watch()));
         address
     }

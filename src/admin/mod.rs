@@ -3,6 +3,8 @@
 //! It answers people and programs inside the house. A page in somebody's browser is neither: there are no CORS headers,
 //! and `host` refuses names that only DNS leads here.
 
+mod ask;
+mod domains;
 mod host;
 mod listener;
 mod problem;
@@ -25,7 +27,10 @@ use axum::{
 use ipnet::IpNet;
 
 use crate::{
+    database::session::Session,
+    directory::Reader,
     lifecycle::Readiness,
+    routing::Rules,
     telemetry::metrics::{self, Metrics},
     upstream::Upstream,
 };
@@ -38,7 +43,7 @@ pub use token::Token;
 pub struct Settings {
     /// Where it listens.
     pub listen: SocketAddr,
-    /// Who may read `/metrics`; everybody may read `/live` and `/ready`.
+    /// Who may read `/metrics` and `/ask`; everybody may read `/live` and `/ready`.
     pub allow: Vec<IpNet>,
     /// What the API asks for; without one it can be read on this machine, and changes nothing.
     pub token: Option<Token>,
@@ -47,7 +52,7 @@ pub struct Settings {
 /// What the admin listener tells about.
 #[derive(Clone)]
 pub struct Parts {
-    /// Who may read `/metrics`.
+    /// Who may read `/metrics` and `/ask`.
     pub allow: Vec<IpNet>,
     /// What `/ready` answers by.
     pub readiness: Readiness,
@@ -57,6 +62,12 @@ pub struct Parts {
     pub token: Option<Token>,
     /// What the API shows and takes orders for.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// What `/ask` answers by.
+    pub rules: Arc<Rules>,
+    /// The same.
+    pub directory: Arc<Reader>,
+    /// Where domains are told of, if it is usher that decides who owns them.
+    pub domains: Option<Arc<Session>>,
 }
 
 /// The pages of the admin listener. They need the peer's address as an `axum` `ConnectInfo<SocketAddr>`.
@@ -65,12 +76,14 @@ pub fn router(parts: Parts) -> Router {
         .route("/upstreams", get(upstreams::show))
         .route("/upstreams/{upstream}/endpoints/{endpoint}/drain", post(upstreams::drain))
         .route("/upstreams/{upstream}/endpoints/{endpoint}/resume", post(upstreams::resume))
+        .route("/domains", get(domains::show))
         .layer(middleware::from_fn_with_state(parts.clone(), token::require));
     Router::new()
         .nest("/api/v1", api)
         .route("/live", get(live))
         .route("/ready", get(ready))
         .route("/metrics", get(show_metrics))
+        .route("/ask", get(ask::answer))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(host::refuse_foreign_names))
@@ -103,11 +116,19 @@ fn status(status: &str, reasons: &[&'static str], peer: IpAddr) -> serde_json::V
     }
 }
 
-async fn show_metrics(State(parts): State<Parts>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
+/// Lets only those through who are listed.
+fn allow(parts: &Parts, peer: SocketAddr) -> Result<(), Problem> {
     let peer = peer.ip().to_canonical();
-    if !parts.allow.iter().any(|network| network.contains(&peer)) {
-        let detail = format!("{peer} may not read this; networks that may are listed in admin.allow");
-        return Problem::new(StatusCode::FORBIDDEN, detail).into_response();
+    if parts.allow.iter().any(|network| network.contains(&peer)) {
+        return Ok(());
+    }
+    let detail = format!("{peer} may not read this; networks that may are listed in admin.allow");
+    Err(Problem::new(StatusCode::FORBIDDEN, detail))
+}
+
+async fn show_metrics(State(parts): State<Parts>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
+    if let Err(problem) = allow(&parts, peer) {
+        return problem.into_response();
     }
     match parts.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
@@ -121,7 +142,10 @@ async fn show_metrics(State(parts): State<Parts>, ConnectInfo(peer): ConnectInfo
 async fn not_found(uri: Uri) -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
-        format!("there is no {}; there are /live, /ready, /metrics and /api/v1/upstreams", uri.path()),
+        format!(
+            "there is no {}; there are /live, /ready, /metrics, /ask, /api/v1/upstreams and /api/v1/domains",
+            uri.path()
+        ),
     )
 }
 

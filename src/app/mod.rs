@@ -129,11 +129,11 @@ impl App {
                 &self_check,
             ),
             certificates: (files, certificates),
-            tickets: tickets.zip(config.tls.keys),
+            tickets: tickets.zip(config.tls.keys.clone()),
             acme,
             self_check,
             verifier,
-            admin: (admin_listener, admin_parts(config.admin, &readiness, metrics, &upstreams)),
+            admin: (admin_listener, admin_parts(&config, &readiness, metrics, &upstreams, &directory, &rows)),
             upstreams,
             rows,
             own_queries: config.own_queries,
@@ -246,13 +246,24 @@ async fn bind_admin(address: SocketAddr) -> Result<TcpListener, Error> {
 }
 
 fn admin_parts(
-    settings: admin::Settings,
+    config: &Config,
     readiness: &Readiness,
     metrics: Metrics,
     upstreams: &[Arc<Upstream>],
+    directory: &Directory,
+    rows: &Rows,
 ) -> admin::Parts {
-    let admin::Settings { allow, token, .. } = settings;
-    admin::Parts { allow, readiness: readiness.clone(), metrics, token, upstreams: upstreams.to_vec() }
+    let admin::Settings { allow, token, .. } = config.admin.clone();
+    admin::Parts {
+        allow,
+        readiness: readiness.clone(),
+        metrics,
+        token,
+        upstreams: upstreams.to_vec(),
+        rules: Arc::new(Rules::new(config.routing.clone())),
+        directory: Arc::new(directory.reader()),
+        domains: config.domains.are_verified.then(|| Arc::new(rows.session())),
+    }
 }
 
 /// One line per listener; with port 0 in the configuration this is where the port is told.

@@ -160,7 +160,7 @@ pub(super) struct Acme {
 pub(super) struct Admin {
     /// Address of the admin listener; port 0 lets the system choose.
     pub(super) listen: Written<String>,
-    /// Networks that may read the metrics; everybody else gets 403.
+    /// Networks that may read the metrics and `/ask`; everybody else gets 403.
     pub(super) allow: Written<List<String>>,
     /// A file that holds the token of the API.
     pub(super) token_file: Written<String>,

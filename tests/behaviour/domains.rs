@@ -226,3 +226,25 @@ fn the_app_decides_unless_it_leaves_that_to_usher() {
     stage.tables.execute("UPDATE store_domains SET is_verified = true WHERE domain = 'brand.example'");
     eventually("the domain is served", || is_served(&usher, "brand.example").then_some(()));
 }
+
+#[test]
+fn what_is_known_of_domains_is_in_the_api_page_by_page() {
+    let shop = zone(&format!("_orion-verify TXT \"{TOKEN}\"\n_orion-verify.shop TXT \"{TOKEN}\""));
+    let stage = Stage::new(Backend::Sqlite, &[("brand.example", &shop)]);
+    let usher = stage.start("");
+    stage.add("brand.example", TOKEN);
+    stage.add("shop.brand.example", TOKEN);
+    eventually("both are known", || stage.has("name = 'shop.brand.example' AND state = 'verified'").then_some(()));
+    eventually("both are known", || stage.has("name = 'brand.example' AND state = 'verified'").then_some(()));
+    let first = usher.admin_get("/api/v1/domains?count=1").json();
+    assert_eq!(
+        (&first["domains"][0]["name"], &first["domains"][0]["state"]),
+        (&"brand.example".into(), &"verified".into())
+    );
+    let rest = usher.admin_get("/api/v1/domains?after=brand.example").json();
+    assert_eq!(rest["domains"][0]["name"], "shop.brand.example");
+    assert_eq!((first["next"].as_str(), rest["next"].as_str()), (Some("brand.example"), None));
+    assert!(!first.to_string().contains(TOKEN), "{first}");
+    assert_eq!(usher.admin_get("/ask?domain=shop.brand.example").status, 200);
+    assert_eq!(usher.admin_get("/ask?domain=rival.example").status, 404);
+}
