@@ -26,7 +26,7 @@ use crate::{
     directory::{Directory, Feed, Keeper, OwnQueries, feed::Follow},
     domains::{SelfCheck, Verifier, dns},
     lifecycle::{Drain, Readiness, Tasks, Termination},
-    proxy::{self, BindError, Buffers, Https, Listeners, ListeningSocket, Places, Roles, Scheme},
+    proxy::{self, BindError, Buffers, Https, Listeners, ListeningSocket, Places, Scheme, UnknownNames},
     routing::Rules,
     telemetry::{
         access_log::{AccessLog, Target},
@@ -288,8 +288,7 @@ fn workers(
     let rules = Arc::new(Rules::new(config.routing.clone()));
     let connections = Arc::new(Semaphore::new(config.proxy.connections_max));
     let places = Places::new(config.proxy.connections_per_client_max, config.proxy.requests_per_client_max);
-    let roles =
-        Roles { tenant: config.tenant_upstream, admin: config.admin_upstream, homepage: config.homepage_upstream };
+    let (roles, unknown_names) = (config.roles(), UnknownNames::default());
     let worker = |_number| proxy::Parts {
         settings: config.proxy.clone(),
         rules: Arc::clone(&rules),
@@ -298,6 +297,7 @@ fn workers(
         self_check: self_check.clone(),
         upstreams: upstreams.to_vec(),
         roles,
+        unknown_names: unknown_names.clone(),
         metrics: metrics.worker(),
         access_log: access_log.writer(),
         connections: Arc::clone(&connections),

@@ -9,12 +9,14 @@ mod error;
 mod insert;
 mod records;
 mod stores;
+mod upstreams;
 
 pub use audit::{Audit, Duplicate, Fault, RowFault};
 pub use domains::{Domain, NewDomain};
 pub use error::Error;
 pub use records::{DnsRecord, DnsTargets, Purpose, dns_records};
 pub use stores::Store;
+pub use upstreams::named_upstreams;
 
 use crate::{
     database::{

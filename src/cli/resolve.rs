@@ -5,9 +5,10 @@ use serde::Serialize;
 use usher::{
     config::Config,
     directory::TenantSource,
+    proxy::UnknownUpstream,
     routing::{
         AmbiguousPath, Authority, Closed, Decision, Destination, Host, HostnameError, KeyRef, Match, Path, Place,
-        PlatformId, RedirectTarget, RequestFacts, Route, Rules, Status, Subject, Tenant, decide,
+        PlatformId, RedirectTarget, RequestFacts, Route, Rules, Subject, Tenant, UpstreamName, decide,
     },
 };
 
@@ -142,8 +143,10 @@ async fn load(
     let asked = asked(key, is_own);
     let answer = match &tenant {
         None => "no row".to_owned(),
-        Some(Tenant { id, status: Status::Active }) => format!("store {}, active", id.as_str()),
-        Some(Tenant { id, status }) => format!("store {}, {status}", id.as_str()),
+        Some(Tenant { id, status, upstream }) => {
+            let upstream = upstream.as_ref().map(|name| format!(", upstream {name}")).unwrap_or_default();
+            format!("store {id}, {status}{upstream}")
+        }
     };
     told.step("look-up", format!("{asked}: {answer}"));
     Ok(tenant)
@@ -167,7 +170,7 @@ fn refuse_ambiguous(mut told: Explanation, ambiguous: AmbiguousPath) -> Explanat
 fn conclude(config: &Config, decision: Decision<'_>, told: &mut Explanation) {
     let shown = decision.to_string();
     match decision {
-        Decision::Forward(Destination { matched, tenant, prefix }) => {
+        Decision::Forward(Destination { matched, tenant, prefix, upstream }) => {
             told.decision = "forward";
             told.matched = Some(matched.as_str());
             told.store_id = tenant.map(|id| id.as_str().to_owned());
@@ -175,7 +178,7 @@ fn conclude(config: &Config, decision: Decision<'_>, told: &mut Explanation) {
                 format!(", the app sees {} and X-Forwarded-Prefix: {prefix}", if rest.is_empty() { "/" } else { rest })
             });
             told.step("decision", shown + &stripped.unwrap_or_default());
-            tell_upstream(config, matched, told);
+            tell_upstream(config, matched, upstream.as_ref(), told);
         }
         Decision::Redirect(RedirectTarget::Host(host)) => redirect(format!("//{host}{}", told.path), shown, told),
         Decision::Redirect(RedirectTarget::Url(url)) => {
@@ -200,15 +203,22 @@ fn redirect(location: String, shown: String, told: &mut Explanation) {
     told.step("decision", format!("308: {shown}"));
 }
 
-fn tell_upstream(config: &Config, matched: Match, told: &mut Explanation) {
-    let index = match matched {
-        Match::CustomDomain | Match::Subdomain | Match::Path => config.tenant_upstream,
-        Match::Admin => config.admin_upstream,
-        Match::Homepage => config.homepage_upstream,
-    };
+/// As the router chooses it.
+fn tell_upstream(config: &Config, matched: Match, named: Option<&UpstreamName>, told: &mut Explanation) {
+    let roles = config.roles();
+    let (mut index, mut note) = (roles.upstream_for(matched), String::new());
+    if let Some(name) = named {
+        match config.upstreams.iter().position(|upstream| upstream.name == name.as_str()) {
+            Some(position) => index = position,
+            None if roles.unknown == UnknownUpstream::Unavailable => {
+                return refuse(503, &format!("there is no upstream {name}"), told);
+            }
+            None => note = format!(", since there is no upstream {name}"),
+        }
+    }
     if let Some(upstream) = config.upstreams.get(index) {
         told.servers = upstream.servers.iter().map(|server| super::check::address(&server.address)).collect();
-        told.step("upstream", format!("{}: {}", upstream.name, told.servers.join(", ")));
+        told.step("upstream", format!("{}: {}{note}", upstream.name, told.servers.join(", ")));
         told.upstream = Some(upstream.name.clone());
     }
 }
@@ -263,6 +273,10 @@ mod tests {
                           [upstreams.default]\nservers = ['http://127.0.0.1:8000']\n";
 
     async fn resolve(request: &str) -> Explanation {
+        resolve_with(CONFIG, request).await
+    }
+
+    async fn resolve_with(config: &str, request: &str) -> Explanation {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::create(&folder.path().join("usher.db")).unwrap();
         let session = Session::sqlite(&database);
@@ -271,11 +285,13 @@ mod tests {
             .batch(
                 "INSERT INTO stores (subdomain, name) VALUES ('store1', 'Shop Alpha');
                  INSERT INTO store_domains (store_id, domain, is_verified)
-                 VALUES (1, 'bücher.example', 1), (1, 'brand.com', 1), (1, 'new.com', 0), (1, 'xn--bcher-kva.example', 1)",
+                 VALUES (1, 'bücher.example', 1), (1, 'brand.com', 1), (1, 'new.com', 0), (1, 'xn--bcher-kva.example', 1);
+                 ALTER TABLE stores ADD COLUMN upstream TEXT;
+                 INSERT INTO stores (subdomain, name, upstream) VALUES ('pinned', 'Shop Beta', 'cell'), ('lost', 'C', 'nosuch')",
             )
             .await
             .unwrap();
-        let config = Config::parse(CONFIG, "test", &|_| None).unwrap();
+        let config = Config::parse(config, "test", &|_| None).unwrap();
         let (host, path) = read(request).unwrap();
         explain(&config, &SqliteSource::new(database, Queries::default()), &host, &path).await.unwrap()
     }
@@ -314,6 +330,19 @@ mod tests {
     async fn path_mode_tells_what_the_app_sees() {
         let text = resolve("localhost/store/store1/ä b").await.text();
         assert!(text.contains("the app sees /%C3%A4%20b and X-Forwarded-Prefix: /store/store1"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn the_upstream_that_a_row_names_is_told() {
+        let text = CONFIG.to_owned() + "[upstreams.cell]\nservers = ['http://127.0.0.1:9000']\n";
+        let pinned = resolve_with(&text, "pinned.platform.com").await;
+        assert_eq!((pinned.upstream.as_deref(), &*pinned.servers[0]), (Some("cell"), "http://127.0.0.1:9000"));
+        let lost = resolve_with(&text, "lost.platform.com").await;
+        assert_eq!(lost.upstream.as_deref(), Some("default"));
+        assert!(lost.text().contains("since there is no upstream nosuch"), "{}", lost.text());
+        let strict = text.replace("[directory]", "unknown_upstream = 'unavailable'\n[directory]");
+        let refused = resolve_with(&strict, "lost.platform.com").await;
+        assert_eq!((refused.decision, refused.status, refused.upstream), ("refuse", Some(503), None));
     }
 
     #[tokio::test]

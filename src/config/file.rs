@@ -192,6 +192,19 @@ pub(super) struct Routing {
     pub(super) admin_upstream: Written<String>,
     /// The upstream that serves the homepage.
     pub(super) homepage_upstream: Written<String>,
+    /// Who serves a store whose row names an upstream that does not exist.
+    pub(super) unknown_upstream: Written<UnknownUpstream>,
+}
+
+/// `routing.unknown_upstream`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum UnknownUpstream {
+    /// The default one.
+    Default,
+    /// Nobody: 503.
+    Unavailable,
 }
 
 /// `routing.www`.
@@ -287,7 +300,7 @@ pub(super) struct Directory {
     pub(super) known_loads_max: Written<Count<1, 1_000_000>>,
 }
 
-/// `[directory.queries]`. Their rows have `store_id`, and perhaps `is_active` and `is_verified`.
+/// `[directory.queries]`. Their rows have `store_id`, and perhaps `is_active`, `is_verified` and `upstream`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct OwnQueries {

@@ -74,8 +74,10 @@ pub struct Config {
     pub admin_upstream: usize,
     /// Index into `upstreams` for the homepage.
     pub homepage_upstream: usize,
-    /// Index into `upstreams` for tenants (`default`).
+    /// Index into `upstreams` for tenants whose row names none (`default`).
     pub tenant_upstream: usize,
+    /// Who serves a tenant whose row names an upstream that does not exist.
+    pub unknown_upstream: proxy::UnknownUpstream,
     /// `[log]`.
     pub log: telemetry::logging::Settings,
     /// `[log]`: the access log.
@@ -113,6 +115,16 @@ pub struct Domains {
 }
 
 impl Config {
+    /// Which of the upstreams serves whom.
+    pub fn roles(&self) -> proxy::Roles {
+        proxy::Roles {
+            tenant: self.tenant_upstream,
+            admin: self.admin_upstream,
+            homepage: self.homepage_upstream,
+            unknown: self.unknown_upstream,
+        }
+    }
+
     /// Reads the file at `path`, with the variables of the process.
     pub fn load(path: &Path) -> Result<Self, Problems> {
         let origin = path.display().to_string();

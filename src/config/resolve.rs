@@ -6,11 +6,13 @@ use super::{
     Config, Env, acme, admin, database::Located, directory, domains, file::File, listen, log, problems::Report,
     routing, tls, upstreams,
 };
+use crate::proxy::UnknownUpstream;
 
 /// What `file` means; `None` where the database is not known. It counts only where `report` has found nothing.
 pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> Option<Config> {
     let admin_upstream = mem::take(&mut file.routing.0.admin_upstream);
     let homepage_upstream = mem::take(&mut file.routing.0.homepage_upstream);
+    let unknown_upstream = mem::take(&mut file.routing.0.unknown_upstream).or(UnknownUpstream::Default);
     let https = file.listen.0.https.span();
     let proxy = listen::resolve(file.listen.0, report);
     let (tls, https) = tls::resolve(file.tls.0, https.filter(|_| !proxy.https.is_empty()), env, report);
@@ -53,6 +55,7 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
         admin_upstream,
         homepage_upstream,
         tenant_upstream,
+        unknown_upstream,
         log,
         access_log,
         domains,

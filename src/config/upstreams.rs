@@ -14,6 +14,7 @@ use super::{
     written::{List, Section, Written},
 };
 use crate::{
+    proxy::UnknownUpstream,
     routing::Hostname,
     upstream::{Balance, HealthRules, Protocol, ProxyProtocol, Server, ServerAddress, Settings},
 };
@@ -191,6 +192,15 @@ impl From<file::Balance> for Balance {
             file::Balance::LeastLoaded => Self::LeastLoaded,
             file::Balance::RoundRobin => Self::RoundRobin,
             file::Balance::StoreAffinity => Self::StoreAffinity,
+        }
+    }
+}
+
+impl From<file::UnknownUpstream> for UnknownUpstream {
+    fn from(written: file::UnknownUpstream) -> Self {
+        match written {
+            file::UnknownUpstream::Default => Self::Default,
+            file::UnknownUpstream::Unavailable => Self::Unavailable,
         }
     }
 }

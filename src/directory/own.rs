@@ -3,7 +3,7 @@
 use crate::database::session::{Error, Session};
 
 /// SQL in place of that for the default tables. Its rows name the store in `store_id`, and may have `is_active` (of the store) and
-/// `is_verified`, which stand for true where they are left out.
+/// `is_verified`, which stand for true where they are left out, and `upstream`, the name of the one that serves the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnQueries {
     /// Takes a custom domain as `$1`; unset: nobody has one.
@@ -24,7 +24,7 @@ pub struct QueryFault {
 /// Types that read as a truth value.
 const FLAGS: [&str; 8] = ["bool", "boolean", "int2", "int4", "int8", "text", "varchar", ""];
 
-/// Types that are no id.
+/// Types that are no id and no name.
 const NO_IDS: [&str; 4] = ["json", "jsonb", "bytea", "bool"];
 
 impl OwnQueries {
@@ -52,10 +52,10 @@ fn causes(columns: &[(String, String)]) -> Vec<String> {
     }
     for (name, kind) in columns {
         let fits = match name.as_str() {
-            "store_id" => !NO_IDS.contains(&kind.as_str()),
+            "store_id" | "upstream" => !NO_IDS.contains(&kind.as_str()),
             "is_active" | "is_verified" => FLAGS.contains(&kind.as_str()),
             _ => {
-                causes.push(format!("its column {name} is none of store_id, is_active and is_verified"));
+                causes.push(format!("its column {name} is none of store_id, is_active, is_verified and upstream"));
                 continue;
             }
         };
@@ -77,6 +77,8 @@ mod tests {
     #[test]
     fn what_is_missing_mistyped_or_unknown_is_named() {
         assert_eq!(told(&[("store_id", "uuid"), ("is_active", "bool"), ("is_verified", "int4")]), Vec::<String>::new());
+        assert_eq!(told(&[("store_id", "uuid"), ("upstream", "text")]), Vec::<String>::new());
+        assert_eq!(told(&[("store_id", "uuid"), ("upstream", "jsonb")]), ["its column upstream is of type jsonb"]);
         assert_eq!(told(&[("id", "int8")]).len(), 2);
         assert_eq!(
             told(&[("store_id", "int8"), ("is_verified", "timestamptz")]),

@@ -106,5 +106,6 @@ fn read(row: &PostgresRow, first: usize) -> Result<Row, SourceError> {
         store_active: truth(1)?,
         domain_active: truth(2)?,
         domain_verified: truth(3)?,
+        upstream: row.try_get(first + 4).map_err(unreadable)?,
     })
 }

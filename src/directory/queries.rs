@@ -1,29 +1,36 @@
 //! What is asked of the database: the default tables, the same over PostgreSQL and SQLite, or SQL of the user's own.
 //!
-//! A statement has one value, the name, and brings one row: store id, store active, domain active, domain verified. People write
-//! names as they like; they are compared as the wire has them. The migrations make an index on each expression.
+//! A statement has one value, the name, and brings one row: store id, store active, domain active, domain verified, upstream. People
+//! write names as they like; they are compared as the wire has them. The migrations make an index on each expression.
+//!
+//! `stores.upstream` need not exist. SQL looks for a bare name in the innermost query first: there it is the column where there is
+//! one, else the NULL of `unnamed` outside.
 
 use std::{borrow::Cow, sync::Arc};
 
 use super::{Blame, OwnQueries, SourceError};
 use crate::{
     database::session::Dialect,
-    routing::{KeyRef, PlatformId, Status, Tenant, TenantId, TenantKey},
+    routing::{KeyRef, PlatformId, Status, Tenant, TenantId, TenantKey, UpstreamName},
 };
 
 /// Where several rows come to the same name, the one spelled exactly so counts, else the oldest.
 const CUSTOM_DOMAIN: &str = "\
-SELECT CAST(s.id AS TEXT) AS store_id, s.is_active AS is_active, d.is_active AS domain_is_active, d.is_verified AS is_verified
+SELECT CAST(s.id AS TEXT) AS store_id, s.is_active AS is_active, d.is_active AS domain_is_active, d.is_verified AS is_verified,
+       (SELECT (SELECT CAST(upstream AS TEXT) FROM stores AS named WHERE named.id = s.id)
+        FROM (SELECT NULL AS upstream) AS unnamed) AS upstream
 FROM store_domains d JOIN stores s ON s.id = d.store_id
 WHERE lower(rtrim(d.domain, '.')) = $1
 ORDER BY (d.domain = $1) DESC, d.id LIMIT 1";
 
 /// A store's own label needs no proof of ownership.
 const LABEL: &str = "\
-SELECT CAST(id AS TEXT) AS store_id, is_active, TRUE, TRUE
-FROM stores
-WHERE lower(subdomain) = $1
-ORDER BY (subdomain = $1) DESC, id LIMIT 1";
+SELECT CAST(s.id AS TEXT) AS store_id, s.is_active AS is_active, TRUE, TRUE,
+       (SELECT (SELECT CAST(upstream AS TEXT) FROM stores AS named WHERE named.id = s.id)
+        FROM (SELECT NULL AS upstream) AS unnamed) AS upstream
+FROM stores s
+WHERE lower(s.subdomain) = $1
+ORDER BY (s.subdomain = $1) DESC, s.id LIMIT 1";
 
 /// The statements that answer the keys; a cheap clone.
 #[derive(Clone, Debug)]
@@ -99,7 +106,7 @@ fn read_by_name(sql: &str, dialect: Dialect) -> String {
     match dialect {
         Dialect::Sqlite => format!("SELECT * FROM (\n{sql}\n) AS own WHERE store_id IS NOT NULL LIMIT 1"),
         Dialect::Postgres => format!(
-            "SELECT r ->> 'store_id' AS store_id, {}, TRUE, {} FROM (SELECT to_jsonb(own) AS r FROM (\n{sql}\n) AS own) AS own
+            "SELECT r ->> 'store_id' AS store_id, {}, TRUE, {}, r ->> 'upstream' AS upstream FROM (SELECT to_jsonb(own) AS r FROM (\n{sql}\n) AS own) AS own
              WHERE r ->> 'store_id' IS NOT NULL LIMIT 1",
             flag("is_active"),
             flag("is_verified")
@@ -136,6 +143,7 @@ pub(super) struct Row {
     pub(super) store_active: bool,
     pub(super) domain_active: bool,
     pub(super) domain_verified: bool,
+    pub(super) upstream: Option<String>,
 }
 
 impl Row {
@@ -146,7 +154,7 @@ impl Row {
             blame: Blame::Row,
             cause: error.into(),
         })?;
-        Ok(Tenant { id, status: self.status() })
+        Ok(Tenant { id, status: self.status(), upstream: self.upstream.as_deref().and_then(UpstreamName::new) })
     }
 
     fn status(&self) -> Status {

@@ -8,7 +8,7 @@ use super::{
     entry::{Entry, Lifetimes},
     marks::{KeyHash, Marks, Stamp},
 };
-use crate::routing::{KeyRef, Tenant, TenantKey};
+use crate::routing::{KeyRef, Tenant, TenantKey, UpstreamName};
 
 /// Answers nine of ten look-ups of a thousand hot hosts, in about half a megabyte per worker. A power of two.
 const SLOTS: usize = 4096;
@@ -128,7 +128,11 @@ impl Copy {
 }
 
 fn detached(tenant: &Tenant) -> Tenant {
-    Tenant { id: tenant.id.detached(), status: tenant.status }
+    Tenant {
+        id: tenant.id.detached(),
+        status: tenant.status,
+        upstream: tenant.upstream.as_ref().map(UpstreamName::detached),
+    }
 }
 
 #[cfg(test)]

@@ -61,6 +61,8 @@ pub(super) enum Failure {
     CouldNotAsk(#[from] CouldNotAsk),
     #[error(transparent)]
     StoreFull(#[from] StoreFull),
+    #[error("the store's row names an upstream that does not exist")]
+    UnknownUpstream,
     #[error("no app server could be reached")]
     NotConnected(#[source] ConnectError),
     #[error("app server sent no response head in time")]
@@ -129,7 +131,7 @@ impl Failure {
             Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::Closed(Closed::Gone) => StatusCode::GONE,
             Self::Closed(Closed::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::CouldNotAsk(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::CouldNotAsk(_) | Self::UnknownUpstream => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotConnected(ConnectError::Draining | ConnectError::Full) | Self::StoreFull(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -148,6 +150,7 @@ impl Failure {
             Self::Unknown(_) => Outcome::UnknownHost,
             Self::Closed(_) => Outcome::StoreInactive,
             Self::CouldNotAsk(_) => Outcome::DirectoryUnavailable,
+            Self::UnknownUpstream => Outcome::UnknownUpstream,
             Self::NotConnected(ConnectError::Full) => Outcome::Overloaded,
             Self::TooMany(_) | Self::StoreFull(_) => Outcome::Limited,
             Self::NotConnected(ConnectError::Timeout) => Outcome::ConnectTimeout,

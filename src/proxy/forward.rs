@@ -15,7 +15,7 @@ use super::{
     look_up::look_up,
     request,
     requester::Requester,
-    response, retry, self_check,
+    response, retry, roles, self_check,
     upgrade::{self, Upgrade},
 };
 use crate::routing::{Decision, decide};
@@ -49,10 +49,9 @@ pub(super) async fn forward(
         Decision::Close(closed) => return Err(Failure::Closed(closed)),
         Decision::Refuse(refusal) => return Err(Failure::Unknown(refusal)),
     };
-    let host = facts.forwarded();
-    let mut outgoing = request::prepare(request, host, &destination, client, requester, exchange)?;
+    let (host, position) = (facts.forwarded(), roles::upstream_for(worker, &destination)?);
+    let mut outgoing = request::prepare(request, host, &destination, position, client, requester, exchange)?;
     upgrade::ask(upgrade.as_ref(), &mut outgoing)?;
-    let position = worker.roles.upstream_for(destination.matched);
     buffered::fill(worker, position, &mut outgoing).await?;
     let answered = retry::send(worker, position, outgoing, exchange).await?;
     response::relay(worker, position, answered, upgrade, exchange)

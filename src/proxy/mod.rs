@@ -40,6 +40,7 @@ mod request;
 mod requester;
 mod response;
 mod retry;
+mod roles;
 mod scheme;
 mod search;
 mod self_check;
@@ -64,9 +65,10 @@ pub use ids::Ids;
 pub use listener::{BindError, Listeners, ListeningSocket};
 pub use places::Places;
 pub use requester::ForwardedClient;
+pub use roles::{Roles, UnknownNames, UnknownUpstream};
 pub use scheme::Scheme;
 pub use trust::{Standing, TrustedProxies};
-pub use worker::{Parts, Roles, Worker};
+pub use worker::{Parts, Worker};
 
 /// What `[listen]` means.
 #[derive(Clone, Debug)]

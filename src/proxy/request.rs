@@ -92,11 +92,12 @@ pub(super) fn origin_form(target: &Uri, prefix: usize) -> Option<Uri> {
     rest.ok().map(|target: PathAndQuery| Uri::from(target))
 }
 
-/// The request as the app receives it: who it is for is written into it, and into the record.
+/// The request as the servers of the upstream at `position` receive it: who it is for is written into it, and into the record.
 pub(super) fn prepare(
     request: Request<Incoming>,
     host: ForwardedHost,
     destination: &Destination,
+    position: usize,
     client: &Client,
     requester: &Requester,
     exchange: &mut Exchange,
@@ -110,7 +111,7 @@ pub(super) fn prepare(
     }
     let who = requester.forwarded(client, &head.headers, &host.value);
     let Destination { matched, tenant, .. } = destination;
-    let upstream = &worker.upstreams[worker.roles.upstream_for(*matched)].upstream().settings;
+    let upstream = &worker.upstreams[position].upstream().settings;
     check_length(&incoming, upstream)?;
     let protocol = upstream.protocol;
     let takes_trailers = protocol == Protocol::Http2 && dialect::takes_trailers(&head.headers);

@@ -17,14 +17,14 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Buffers, Https, Places, Scheme, Settings, body::RequestBody, clock::Clock, connection, headers::HeaderRules,
-    listener::ListeningSocket,
+    Buffers, Https, Places, Roles, Scheme, Settings, UnknownNames, body::RequestBody, clock::Clock, connection,
+    headers::HeaderRules, listener::ListeningSocket,
 };
 use crate::{
     directory::Reader,
     domains::SelfCheck,
     lifecycle::DrainWatch,
-    routing::{Match, Rules},
+    routing::Rules,
     telemetry::{access_log::Writer, metrics::WorkerMetrics},
     upstream::{Connector, ProxyProtocol, Upstream},
 };
@@ -52,6 +52,7 @@ pub struct Worker {
     pub(super) self_check: SelfCheck,
     pub(super) upstreams: Vec<Connector<RequestBody>>,
     pub(super) roles: Roles,
+    pub(super) unknown_names: UnknownNames,
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) access_log: Writer,
     pub(super) clock: Arc<Clock>,
@@ -80,6 +81,8 @@ pub struct Parts {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Who is served by which of them.
     pub roles: Roles,
+    /// What the log has told of, of the whole process.
+    pub unknown_names: UnknownNames,
     /// This worker's counters.
     pub metrics: Arc<WorkerMetrics>,
     /// This worker's buffer of the access log.
@@ -90,28 +93,6 @@ pub struct Parts {
     pub places: Arc<Places>,
     /// Memory for bodies, of the whole process.
     pub buffers: Arc<Buffers>,
-}
-
-/// Which upstream serves whom, by position.
-#[derive(Clone, Copy, Debug)]
-pub struct Roles {
-    /// Tenants.
-    pub tenant: usize,
-    /// The administration.
-    pub admin: usize,
-    /// The homepage.
-    pub homepage: usize,
-}
-
-impl Roles {
-    /// The upstream for requests that were recognised as `matched`.
-    pub(super) fn upstream_for(self, matched: Match) -> usize {
-        match matched {
-            Match::CustomDomain | Match::Subdomain | Match::Path => self.tenant,
-            Match::Admin => self.admin,
-            Match::Homepage => self.homepage,
-        }
-    }
 }
 
 impl Worker {
@@ -128,6 +109,7 @@ impl Worker {
             self_check: parts.self_check,
             upstreams: parts.upstreams.into_iter().map(Connector::new).collect(),
             roles: parts.roles,
+            unknown_names: parts.unknown_names,
             metrics: parts.metrics,
             access_log: parts.access_log,
             clock: Clock::new(),

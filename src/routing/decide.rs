@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     Closed, InactiveStore, KeyRef, Match, PathPrefix, Route, Rules, Status, Tenant, TenantId, UnknownHost,
-    UnroutableReason, WwwPolicy,
+    UnroutableReason, UpstreamName, WwwPolicy,
 };
 
 /// A route together with what the directory said of it.
@@ -55,6 +55,8 @@ pub struct Destination {
     pub tenant: Option<TenantId>,
     /// Cut from the path and sent as `X-Forwarded-Prefix`.
     pub prefix: Option<PathPrefix>,
+    /// The upstream that the tenant's row names. Nobody has looked whether it exists.
+    pub upstream: Option<UpstreamName>,
 }
 
 /// Where a request is redirected to.
@@ -136,7 +138,8 @@ pub fn decide<'a>(rules: &Rules, subject: Subject<'a>) -> Decision<'a> {
         }
         Route::Tenant { admin_path: true, .. } => without_tenant(Match::Admin),
         Route::Tenant { matched, prefix, .. } => {
-            Decision::Forward(Destination { matched, tenant: tenant.or(apex).map(|found| found.id), prefix })
+            let (tenant, upstream) = tenant.or(apex).map(|found| (found.id, found.upstream)).unzip();
+            Decision::Forward(Destination { matched, tenant, prefix, upstream: upstream.flatten() })
         }
     }
 }
@@ -163,5 +166,5 @@ fn is_path_mode(route: &Route<'_>) -> bool {
 }
 
 fn without_tenant<'a>(matched: Match) -> Decision<'a> {
-    Decision::Forward(Destination { matched, tenant: None, prefix: None })
+    Decision::Forward(Destination { matched, tenant: None, prefix: None, upstream: None })
 }

@@ -14,6 +14,7 @@ mod route;
 mod rules;
 mod settings;
 mod tenant;
+mod upstream_name;
 
 #[cfg(test)]
 mod properties;
@@ -29,3 +30,4 @@ pub use route::{PathPrefix, Place, RequestFacts, Route, UnroutableReason};
 pub use rules::Rules;
 pub use settings::{Closed, InactiveStore, PathHosts, Settings, UnknownHost, WwwPolicy};
 pub use tenant::{Status, Tenant, TenantId, TenantIdError};
+pub use upstream_name::UpstreamName;

@@ -47,7 +47,7 @@ fn directory(key: KeyRef<'_>) -> Option<Tenant> {
         KeyRef::Label { label: "store2", .. } => ("2", Status::Active),
         _ => return None,
     };
-    Some(Tenant { id: TenantId::parse(id).unwrap(), status })
+    Some(Tenant { id: TenantId::parse(id).unwrap(), status, upstream: None })
 }
 
 /// What becomes of a request for `url` (host, perhaps port, path), in words; in path mode with what the app sees.

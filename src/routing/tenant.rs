@@ -5,6 +5,8 @@ use std::{fmt, sync::Arc};
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
+use super::UpstreamName;
+
 /// The primary key of a store as text, whatever type its column has; kept ready to be sent as `X-Store-Id`.
 ///
 /// One word, since it goes from hand to hand in every look-up: a `HeaderValue` is five, and its last one is a byte.
@@ -87,6 +89,8 @@ pub struct Tenant {
     pub id: TenantId,
     /// Whether it may be served under the key that found it.
     pub status: Status,
+    /// The upstream that its row names; `None`: the default one.
+    pub upstream: Option<UpstreamName>,
 }
 
 #[cfg(test)]

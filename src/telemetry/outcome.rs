@@ -20,6 +20,8 @@ pub enum Outcome {
     Limited,
     /// The database could not be asked (503).
     DirectoryUnavailable,
+    /// The store's row names an upstream that does not exist, and `routing.unknown_upstream` says so (503).
+    UnknownUpstream,
     /// All app servers had as many requests as they may (503).
     Overloaded,
     /// No app server could be connected to (502), or all are draining (503).
@@ -42,7 +44,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in order of declaration.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Ok,
         Self::Redirected,
         Self::UnknownHost,
@@ -51,6 +53,7 @@ impl Outcome {
         Self::MethodRefused,
         Self::Limited,
         Self::DirectoryUnavailable,
+        Self::UnknownUpstream,
         Self::Overloaded,
         Self::ConnectFailed,
         Self::ConnectTimeout,
@@ -73,6 +76,7 @@ impl Outcome {
             Self::MethodRefused => "method_refused",
             Self::Limited => "limited",
             Self::DirectoryUnavailable => "directory_unavailable",
+            Self::UnknownUpstream => "unknown_upstream",
             Self::Overloaded => "overloaded",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",

@@ -32,6 +32,7 @@ mod https;
 mod lifecycle;
 mod limits;
 mod metrics;
+mod named_upstreams;
 mod polling;
 mod proxy_protocol_out;
 mod queueing;

@@ -3,6 +3,7 @@
 mod certificates;
 mod rows;
 mod tables;
+mod upstreams;
 
 use std::time::{Duration, SystemTime};
 
@@ -22,8 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Validate the configuration, then connect to everything it names
 ///
 /// Reports every problem at once, with its place, the value, what is accepted and what to do. Looks at the file; at the
-/// certificates of [tls]; at the database: connection, tables, columns, triggers, indexes, and rows that could never be found or
-/// are spelled oddly; and connects to
+/// certificates of [tls]; at the database: connection, tables, columns, triggers, indexes, rows that could never be found, name
+/// an upstream that does not exist or are spelled oddly; and connects to
 /// every app server. Changes nothing.
 ///
 /// Ends with 1 where there is an error. Warnings are told, and do not count.
@@ -126,6 +127,10 @@ fn unreachable(place: &str, upstream: &str, server: &ServerAddress, cause: Strin
 /// The server as the configuration writes it.
 pub(super) fn address(ServerAddress { host, port }: &ServerAddress) -> String {
     if host.contains(':') { format!("http://[{host}]:{port}") } else { format!("http://{host}:{port}") }
+}
+
+fn count_naming(rows: i64) -> String {
+    if rows == 1 { "1 row names".to_owned() } else { format!("{rows} rows name") }
 }
 
 fn count(number: usize, noun: &str) -> String {

@@ -9,7 +9,7 @@ use usher::{
     telemetry::causes::one_line,
 };
 
-use super::{Report, rows};
+use super::{Report, rows, upstreams};
 use crate::cli::{Failure, database};
 
 const NEEDED: &str = "the tables and columns that `usher migrate --print` shows";
@@ -36,6 +36,7 @@ async fn look(config: &Config, report: &mut Report) -> Result<(), Failure> {
     report.good.push(format!("the database named by {} answers", config.database_origin));
     if let Some(own) = &config.own_queries {
         look_at_own(own, &session, report).await.map_err(usher::catalog::Error::from)?;
+        upstreams::look(config, &session, report).await.map_err(usher::catalog::Error::from)?;
         return look_at_triggers(config, &session, report)
             .await
             .map_err(|error| usher::catalog::Error::from(error).into());
@@ -45,6 +46,7 @@ async fn look(config: &Config, report: &mut Report) -> Result<(), Failure> {
         return Ok(());
     }
     look_at_triggers(config, &session, report).await.map_err(usher::catalog::Error::from)?;
+    upstreams::look(config, &session, report).await.map_err(usher::catalog::Error::from)?;
     let catalog = Catalog::open(session, Rules::new(config.routing.clone())).await?;
     Ok(rows::look(&catalog, report).await?)
 }
@@ -96,7 +98,7 @@ async fn look_at_own(
     report: &mut Report,
 ) -> Result<(), usher::database::session::Error> {
     for QueryFault { query, cause } in own.faults(session).await? {
-        let accepted = "rows with store_id, and perhaps is_active and is_verified, of the tables that exist";
+        let accepted = "rows with store_id, and perhaps is_active, is_verified and upstream, of the tables that exist";
         let remedy = "correct the statement, or give its columns these names with AS".into();
         report.errors.push(problem(&format!("directory.queries.{query}"), cause, accepted, remedy));
     }
@@ -160,6 +162,20 @@ mod tests {
                 "stores, index usher_stores_subdomain_canonical",
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn upstreams_that_rows_name_have_to_exist() {
+        let report = check_over(
+            "CREATE TABLE stores (id INTEGER PRIMARY KEY, subdomain TEXT, name TEXT, is_active INT, upstream TEXT);
+             CREATE TABLE store_domains (id INTEGER PRIMARY KEY, store_id INT, domain TEXT, is_active INT, is_verified INT);
+             INSERT INTO stores VALUES (1, 'a', 'A', 1, NULL), (2, 'b', 'B', 1, 'default'), (3, 'c', 'C', 1, ''),
+                                       (4, 'd', 'D', 1, 'canary'), (5, 'e', 'E', 1, 'canary')",
+        )
+        .await;
+        assert_eq!(subjects(&report.errors), ["stores.upstream"]);
+        let told = report.errors[0].to_string();
+        assert!(told.contains("stores.upstream = canary: there is no such upstream, and 2 rows name it"), "{told}");
     }
 
     #[tokio::test]

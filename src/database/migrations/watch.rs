@@ -31,7 +31,7 @@ pub struct Watch {
 impl Watch {
     /// The tables of the default look-ups.
     pub fn defaults() -> Vec<Self> {
-        let stores = Self::of("stores", &["id", "subdomain", "is_active"]);
+        let stores = Self::of("stores", &["id", "subdomain", "is_active", "upstream"]);
         let columns = ["id", "store_id", "domain", "is_active", "is_verified", "is_primary"];
         let domains = Self::of("store_domains", &columns);
         vec![
@@ -96,6 +96,17 @@ pub async fn is_watched(session: &Session, watched: &[Watch]) -> Result<bool, Er
     }
     let rows = session.query(&standing(watched), &[]).await?;
     Ok(matches!(rows.first().map(Vec::as_slice), Some([Value::Text(_), _])))
+}
+
+/// Whether the triggers of `table` compare `column`, which may have been added after them; on SQLite none are needed.
+pub async fn tells_of(session: &Session, table: &str, column: &str) -> Result<bool, Error> {
+    if session.dialect() == Dialect::Sqlite {
+        return Ok(true);
+    }
+    let sql = "SELECT 1 FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+               WHERE t.tgrelid = to_regclass($1) AND tgname = 'usher_update' AND strpos(prosrc, quote_ident($2)) = 0";
+    let values = [table, column].map(|text| Value::Text(text.to_owned()));
+    Ok(session.query(sql, &values).await?.is_empty())
 }
 
 /// A text as SQL writes it.

@@ -11,10 +11,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Record, Snapshot};
-use crate::routing::{KeyRef, PlatformId, Status, Tenant, TenantId, TenantKey};
+use crate::routing::{KeyRef, PlatformId, Status, Tenant, TenantId, TenantKey, UpstreamName};
 
 /// Of the format. Another one is not read: it is written anew within minutes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The first line.
 #[derive(Debug, Deserialize, Serialize)]
@@ -37,6 +37,8 @@ struct Line<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
     status: Status,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    upstream: Option<Cow<'a, str>>,
     age_s: u64,
 }
 
@@ -138,8 +140,15 @@ impl<'a> Line<'a> {
             KeyRef::CustomDomain(name) => (None, name),
             KeyRef::Label { platform, label } => (Some(platform.map_or(-1, |platform| platform.0.into())), label),
         };
-        let Tenant { id, status } = &record.tenant;
-        Self { label_under, name: name.into(), id: id.as_str().into(), status: *status, age_s: record.age.as_secs() }
+        let Tenant { id, status, upstream } = &record.tenant;
+        Self {
+            label_under,
+            name: name.into(),
+            id: id.as_str().into(),
+            status: *status,
+            upstream: upstream.as_ref().map(|name| name.as_str().into()),
+            age_s: record.age.as_secs(),
+        }
     }
 
     fn record(&self) -> Result<Record, SnapshotError> {
@@ -149,7 +158,8 @@ impl<'a> Line<'a> {
             Some(position) => KeyRef::Label { platform: platform(position), label: &self.name }.into(),
         };
         let id = TenantId::parse(&self.id).map_err(|_| SnapshotError::Damaged)?;
-        Ok(Record { key, tenant: Tenant { id, status: self.status }, age: Duration::from_secs(self.age_s) })
+        let upstream = self.upstream.as_deref().and_then(UpstreamName::new);
+        Ok(Record { key, tenant: Tenant { id, status: self.status, upstream }, age: Duration::from_secs(self.age_s) })
     }
 }
 
@@ -181,16 +191,23 @@ mod tests {
 
     fn records() -> impl Strategy<Value = Vec<Record>> {
         let statuses = [Status::Active, Status::StoreInactive, Status::DomainInactive, Status::DomainUnverified];
-        let record =
-            ("[a-z0-9.]{1,20}", 0_u16..4, "[!-~]{1,20}", prop::sample::select(statuses.to_vec()), 0_u64..100_000);
+        let record = (
+            "[a-z0-9.]{1,20}",
+            0_u16..4,
+            "[!-~]{1,20}",
+            "[a-z]{0,2}",
+            prop::sample::select(statuses.to_vec()),
+            0_u64..100_000,
+        );
         prop::collection::vec(
-            record.prop_map(|(name, kind, id, status, age)| {
+            record.prop_map(|(name, kind, id, upstream, status, age)| {
                 let key = match kind {
                     0 => KeyRef::CustomDomain(&name).into(),
                     1 => KeyRef::Label { platform: None, label: &name }.into(),
                     _ => KeyRef::Label { platform: Some(PlatformId(kind)), label: &name }.into(),
                 };
-                let tenant = Tenant { id: TenantId::parse(&id).unwrap(), status };
+                let tenant =
+                    Tenant { id: TenantId::parse(&id).unwrap(), status, upstream: UpstreamName::new(&upstream) };
                 Record { key, tenant, age: Duration::from_secs(age) }
             }),
             0..20,

@@ -34,6 +34,9 @@ pub(super) fn workers(
     let sum = |counter: fn(&WorkerMetrics) -> &AtomicU64| total(workers.iter().map(|worker| counter(worker)));
     requests(encoder, workers)?;
     Upstreams { labels: upstreams, workers }.encode(encoder)?;
+    // Does a row name an upstream that was removed, or never was?
+    let help = "Requests of stores whose row names an upstream that does not exist";
+    counter(encoder, "unknown_upstream_requests", help, sum(|worker| &worker.unknown_upstreams))?;
 
     // Accepted before counted as ended, so the ended are read first: their difference is never negative.
     let closed = sum(|worker| &worker.connections_closed);

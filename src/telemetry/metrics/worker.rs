@@ -22,6 +22,7 @@ pub struct WorkerMetrics {
     pub(super) requests: [[AtomicU64; STATUS_CLASSES.len()]; Outcome::ALL.len()],
     pub(super) request_duration: Histogram,
     pub(super) upstreams: Box<[UpstreamMetrics]>,
+    pub(super) unknown_upstreams: AtomicU64,
     pub(super) connections_opened: AtomicU64,
     pub(super) connections_closed: AtomicU64,
     pub(super) accept_errors: AtomicU64,
@@ -74,6 +75,7 @@ impl WorkerMetrics {
             requests: Default::default(),
             request_duration: Histogram::default(),
             upstreams: endpoints.into_iter().map(upstream).collect(),
+            unknown_upstreams: AtomicU64::new(0),
             connections_opened: AtomicU64::new(0),
             connections_closed: AtomicU64::new(0),
             accept_errors: AtomicU64::new(0),
@@ -124,6 +126,11 @@ impl WorkerMetrics {
     /// A request to `upstream` had to wait for a place at an app server.
     pub fn queued(&self, upstream: usize, outcome: QueueOutcome) {
         self.with_upstream(upstream, |metrics| &metrics.queued[outcome as usize]);
+    }
+
+    /// The row of a request's store names an upstream that does not exist.
+    pub fn unknown_upstream(&self) {
+        self.unknown_upstreams.fetch_add(1, Relaxed);
     }
 
     /// A client connection was accepted.
