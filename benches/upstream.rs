@@ -11,8 +11,10 @@ use usher::{
 };
 
 fn upstream(balance: Balance, servers: u16) -> Upstream {
-    let server = |port| Server { address: ServerAddress { host: "10.0.0.1".into(), port }, weight: 1 };
-    Upstream::new(Settings { servers: (1..=servers).map(server).collect(), balance, ..Settings::default() })
+    let server = |port| Server { address: ServerAddress::Tcp { host: "10.0.0.1".into(), port }, weight: 1 };
+    let servers = (1..=servers).map(server).collect();
+    #[expect(clippy::expect_used, reason = "without TLS there is nothing that could fail")]
+    Upstream::new(Settings { servers, balance, ..Settings::default() }).expect("an upstream")
 }
 
 fn choose(criterion: &mut Criterion) {

@@ -113,12 +113,13 @@ fn a_remembered_absence_allocates_nothing() {
 
 #[test]
 fn a_choice_among_app_servers_allocates_nothing() {
-    let server = |port| Server { address: ServerAddress { host: "10.0.0.1".into(), port }, weight: 1 };
+    let server = |port| Server { address: ServerAddress::Tcp { host: "10.0.0.1".into(), port }, weight: 1 };
     let tenant = TenantId::parse("1").expect("an id");
     let asking = Asking { tenant: Some(&tenant), is_repeatable: false };
     for balance in [Balance::LeastLoaded, Balance::RoundRobin, Balance::StoreAffinity] {
         let servers = (1..=5).map(server).collect();
-        let upstream = Upstream::new(UpstreamSettings { servers, balance, ..UpstreamSettings::default() });
+        let settings = UpstreamSettings { servers, balance, ..UpstreamSettings::default() };
+        let upstream = Upstream::new(settings).expect("an upstream without TLS");
         let (mut rng, now) = (fastrand::Rng::with_seed(1), Instant::now());
         let allocated = measure(|| {
             (0..50).for_each(|_| assert!(upstream.choose(&asking, &Tried::default(), now, &mut rng).is_some()));

@@ -103,7 +103,7 @@ impl App {
         let https = https(&config, &addresses, &certificates, vault.clone(), tickets.clone(), issuer.clone())?;
         let directory = Directory::new(config.directory.clone(), source, Handle::current());
         let (keeper, restored) = snapshot::restore(&config, &directory).await;
-        let upstreams: Vec<_> = config.upstreams.iter().cloned().map(Upstream::new).map(Arc::new).collect();
+        let upstreams = upstreams(&config)?;
         let metrics = Metrics::new(counts::labels(&upstreams));
         counts::register_endpoints(&metrics, &upstreams);
         let access_log = start_access_log(&config)?;
@@ -215,6 +215,14 @@ fn bind_public(settings: &proxy::Settings) -> Result<Listeners, BindError> {
     Listeners::bind(http.chain(https), settings.workers)
 }
 
+fn upstreams(config: &Config) -> Result<Vec<Arc<Upstream>>, Error> {
+    let upstream = |settings: &upstream::Settings| {
+        let name = settings.name.clone();
+        Upstream::new(settings.clone()).map(Arc::new).map_err(|cause| Error::UpstreamTls { name, cause })
+    };
+    config.upstreams.iter().map(upstream).collect()
+}
+
 /// The service that asks for certificates, where there is a CA to ask.
 fn acme(config: &Config, rows: &Rows) -> Option<(Acme, Issuer)> {
     let (settings, keys) = config.acme.clone().zip(config.tls.keys.clone())?;
@@ -322,6 +330,15 @@ pub enum Error {
     /// The DNS cannot be asked.
     #[error("the DNS cannot be asked, which domains.verification = \"usher\" needs")]
     Dns(#[source] dns::Error),
+    /// TLS towards the app servers of an upstream cannot be set up.
+    #[error("TLS to the servers of upstreams.{name} cannot be set up")]
+    UpstreamTls {
+        /// Of the upstream.
+        name: String,
+        /// Why.
+        #[source]
+        cause: upstream::TlsError,
+    },
     /// The database settings cannot be used.
     #[error("the database cannot be used")]
     Postgres(#[from] postgres::Error),

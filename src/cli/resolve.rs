@@ -217,7 +217,7 @@ fn tell_upstream(config: &Config, matched: Match, named: Option<&UpstreamName>, 
         }
     }
     if let Some(upstream) = config.upstreams.get(index) {
-        told.servers = upstream.servers.iter().map(|server| super::check::address(&server.address)).collect();
+        told.servers = upstream.servers.iter().map(|server| upstream.url(&server.address)).collect();
         told.step("upstream", format!("{}: {}{note}", upstream.name, told.servers.join(", ")));
         told.upstream = Some(upstream.name.clone());
     }

@@ -343,10 +343,18 @@ pub(super) enum Follow {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Upstream {
-    /// The app servers, each `http://host:port`, or each `h2c://host:port` where they speak HTTP/2 without TLS. Required.
+    /// The app servers, each `http://host:port` or `unix:/path`, or each `https://`, `h2c://` (HTTP/2 without TLS) or `h2://` (with TLS). Required.
     pub(super) servers: Written<List<Server>>,
     /// How one of the app servers is chosen for a request.
     pub(super) balance: Written<Balance>,
+    /// The CA that certificates of `https://` and `h2://` servers have to be from (PEM); unset: those that the machine trusts.
+    pub(super) ca_file: Written<String>,
+    /// The certificate that usher shows to them (PEM), with those that lead to its CA.
+    pub(super) client_certificate: Written<String>,
+    /// Its key (PEM).
+    pub(super) client_key: Written<String>,
+    /// The name that their certificates have to be for; unset: the host in the URL.
+    pub(super) server_name: Written<String>,
     /// Whether each connection begins with the client's addresses, and serves one request.
     pub(super) proxy_protocol: Written<ProxyProtocol>,
     /// Bytes of a request body; beyond it 413. 0B: any number.
@@ -355,7 +363,7 @@ pub(super) struct Upstream {
     pub(super) buffer_request: Written<Size<0, 16_777_216>>,
     /// Bytes of an answer that are read ahead of a client slower than the app; 0B: none.
     pub(super) buffer_response: Written<Size<0, 67_108_864>>,
-    /// For a connection to one app server, with HTTP/2 until it has sent its settings; then the next one is tried.
+    /// For a connection to one app server, TLS and with HTTP/2 its settings included; then the next one is tried.
     pub(super) connect_timeout: Written<Timespan<1>>,
     /// From the request sent to the head of the response, in all; begins anew while an upload goes on coming. Then 504.
     pub(super) head_timeout: Written<Timespan<1>>,

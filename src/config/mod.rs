@@ -22,6 +22,7 @@ mod secrets;
 mod suggest;
 mod tls;
 mod units;
+mod upstream_tls;
 mod upstreams;
 mod written;
 

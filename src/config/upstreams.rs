@@ -11,6 +11,7 @@ use super::{
     problems::{Refusal, Report},
     suggest::closest,
     units::Count,
+    upstream_tls,
     written::{List, Section, Written},
 };
 use crate::{
@@ -19,7 +20,10 @@ use crate::{
     upstream::{Balance, HealthRules, Protocol, ProxyProtocol, Server, ServerAddress, Settings},
 };
 
-const SERVER: &str = "\"http://host:port\" or \"h2c://host:port\", such as \"http://127.0.0.1:8000\"";
+const SERVER: &str = "\"http://host:port\", \"https://\", \"h2c://\" or \"h2://\" with host and port, or \"unix:/path\"";
+
+/// Bytes of a path that the system takes for a socket's name, without the last NUL (`unix(7)`).
+const SOCKET_PATH_MAX: usize = 107;
 
 /// The upstream that serves tenants, and everything for which no other one is named.
 pub(super) const DEFAULT: &str = "default";
@@ -72,7 +76,14 @@ fn group(name: Spanned<String>, written: file::Upstream, report: &mut Report<'_>
         report.refuse_absence(&servers_path, Some(written.servers.span().unwrap_or(name.span())), refusal);
     }
     let servers = servers(&servers_path, written.servers, report);
-    let protocol = common_protocol(&servers_path, &servers, report);
+    let speech = common_speech(&servers_path, &servers, report);
+    let tls = upstream_tls::Keys {
+        ca_file: written.ca_file,
+        client_certificate: written.client_certificate,
+        client_key: written.client_key,
+        server_name: written.server_name,
+    };
+    let tls = tls.resolve(&path, speech.is_tls, report);
     let probe = probes::Keys {
         path: written.probe_path,
         host: written.probe_host,
@@ -96,7 +107,8 @@ fn group(name: Spanned<String>, written: file::Upstream, report: &mut Report<'_>
         name: name.into_inner(),
         servers: plain(servers).into_iter().map(|listed| listed.server).collect(),
         balance: written.balance.or(default.balance),
-        protocol,
+        protocol: speech.protocol,
+        tls,
         proxy_protocol: written.proxy_protocol.or(default.proxy_protocol),
         body_max_bytes: written
             .body_max_bytes
@@ -147,9 +159,18 @@ fn check_name(path: &str, name: &Spanned<String>, report: &mut Report<'_>) {
 
 /// One item of `servers`.
 struct Listed {
-    protocol: Protocol,
+    speech: Speech,
     server: Server,
 }
+
+/// What a server speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Speech {
+    protocol: Protocol,
+    is_tls: bool,
+}
+
+const PLAIN: Speech = Speech { protocol: Protocol::Http1, is_tls: false };
 
 /// The items that make sense, each address once: a repetition would be a server that fails twice.
 fn servers(path: &str, written: Written<List<file::Server>>, report: &mut Report<'_>) -> Vec<Spanned<Listed>> {
@@ -170,20 +191,20 @@ fn servers(path: &str, written: Written<List<file::Server>>, report: &mut Report
 }
 
 fn listed(written: file::Server) -> Result<Listed, Refusal> {
-    let (protocol, address) = server(&written.url)?;
-    Ok(Listed { protocol, server: Server { address, weight: written.weight } })
+    let (speech, address) = server(&written.url)?;
+    Ok(Listed { speech, server: Server { address, weight: written.weight } })
 }
 
 /// What all of them speak: a request is prepared for one protocol before it is known which of them gets it.
-fn common_protocol(path: &str, servers: &[Spanned<Listed>], report: &mut Report<'_>) -> Protocol {
-    let Some(first) = servers.first() else { return Protocol::Http1 };
-    let protocol = first.get_ref().protocol;
-    for other in servers.iter().filter(|server| server.get_ref().protocol != protocol) {
+fn common_speech(path: &str, servers: &[Spanned<Listed>], report: &mut Report<'_>) -> Speech {
+    let Some(first) = servers.first() else { return PLAIN };
+    let speech = first.get_ref().speech;
+    for other in servers.iter().filter(|server| server.get_ref().speech != speech) {
         let cause = "speaks another protocol than the first one";
-        let accepted = "only http:// or only h2c:// in one upstream";
+        let accepted = "in one upstream only http:// and unix:, only https://, only h2c:// or only h2://";
         report.refuse(path, other.span(), Refusal::new(cause, accepted, "give the others an upstream of their own"));
     }
-    protocol
+    speech
 }
 
 impl From<file::Balance> for Balance {
@@ -214,20 +235,20 @@ impl From<file::ProxyProtocol> for ProxyProtocol {
     }
 }
 
-fn server(text: &str) -> Result<(Protocol, ServerAddress), Refusal> {
+fn server(text: &str) -> Result<(Speech, ServerAddress), Refusal> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return socket(path).map(|address| (PLAIN, address));
+    }
     let refusal = |cause: &str, remedy: &str| Refusal::new(cause, SERVER, remedy);
     let url: Uri = text.parse().map_err(|_| refusal("is no URL", "write scheme, host and port"))?;
-    let (protocol, authority) = match (url.scheme_str(), url.authority()) {
-        (Some("http"), Some(authority)) => (Protocol::Http1, authority),
-        (Some("h2c"), Some(authority)) => (Protocol::Http2, authority),
-        (Some("https"), _) => return Err(refusal("usher does not speak TLS to app servers", "use http:// inside")),
-        _ => {
-            return Err(refusal(
-                "is not an http:// URL",
-                "put http:// in front of host and port, or h2c:// for HTTP/2",
-            ));
-        }
+    let (protocol, is_tls) = match url.scheme_str() {
+        Some("http") => (Protocol::Http1, false),
+        Some("https") => (Protocol::Http1, true),
+        Some("h2c") => (Protocol::Http2, false),
+        Some("h2") => (Protocol::Http2, true),
+        _ => return Err(refusal("is not an http:// URL", "put http:// in front of host and port, or h2c:// for HTTP/2")),
     };
+    let Some(authority) = url.authority() else { return Err(refusal("has no host", "write host and port")) };
     if authority.as_str().contains('@') {
         return Err(refusal("has a user name, which would be sent to nobody", "remove what stands before the @"));
     }
@@ -235,9 +256,21 @@ fn server(text: &str) -> Result<(Protocol, ServerAddress), Refusal> {
         let cause = "has a path or a query; a request keeps its own";
         return Err(refusal(cause, "end the URL after the port"));
     }
-    match authority.port_u16().filter(|port| *port != 0) {
-        Some(port) => Ok((protocol, ServerAddress { host: server_host(authority.host())?, port })),
-        None => Err(refusal("has no port from 1 to 65535", "add the port of the app server, such as :8000")),
+    let Some(port) = authority.port_u16().filter(|port| *port != 0) else {
+        return Err(refusal("has no port from 1 to 65535", "add the port of the app server, such as :8000"));
+    };
+    Ok((Speech { protocol, is_tls }, ServerAddress::Tcp { host: server_host(authority.host())?, port }))
+}
+
+/// A socket in the file system. `unix:///path` is the same, since people write URLs so.
+fn socket(path: &str) -> Result<ServerAddress, Refusal> {
+    let path = path.strip_prefix("//").unwrap_or(path);
+    let refusal = |cause: &str| Err(Refusal::new(cause, "\"unix:/path\", 107 bytes of path at most", "correct the path"));
+    match path {
+        _ if !path.starts_with('/') => refusal("is no absolute path"),
+        _ if path.len() > SOCKET_PATH_MAX => refusal("is longer than the name of a socket may be"),
+        _ if path.contains('\0') => refusal("has a NUL"),
+        _ => Ok(ServerAddress::Unix(path.into())),
     }
 }
 

@@ -23,12 +23,17 @@ pub(super) fn to_http1(head: &mut Parts, chunked: bool) {
 
 /// Puts a request into the words of HTTP/2 (RFC 9113 §8.3.1): the host becomes the authority, as the client wrote it.
 ///
-/// The scheme is that of the connection to the app server; the client's is told by `X-Forwarded-Proto`.
-pub(super) fn to_http2(head: &mut Parts, host: &HeaderValue, takes_trailers: bool) -> Result<(), Failure> {
+/// `scheme` is that of the connection to the app server; the client's is told by `X-Forwarded-Proto`.
+pub(super) fn to_http2(
+    head: &mut Parts,
+    host: &HeaderValue,
+    scheme: Scheme,
+    takes_trailers: bool,
+) -> Result<(), Failure> {
     head.headers.remove(header::HOST);
     let authority = Authority::try_from(host.as_bytes()).map_err(|_| Failure::BadTarget)?;
     let mut target = std::mem::take(&mut head.uri).into_parts();
-    target.scheme = Some(Scheme::HTTP);
+    target.scheme = Some(scheme);
     target.authority = Some(authority);
     head.uri = Uri::from_parts(target).map_err(|_| Failure::BadTarget)?;
     head.version = Version::HTTP_2;
@@ -108,7 +113,7 @@ mod tests {
             ["Shop.Alpha.com", "shop.alpha.com:8080", "shop.alpha.com.", "[2001:db8::1]:80", "127.0.0.1", "a_b.c:"]
         {
             let mut head = head(Version::HTTP_11, "/a%2Fb?q", &[("host", "x")]);
-            to_http2(&mut head, &HeaderValue::from_static(host), true).unwrap();
+            to_http2(&mut head, &HeaderValue::from_static(host), Scheme::HTTP, true).unwrap();
             assert_eq!(head.uri.authority().unwrap().as_str(), host);
             assert_eq!((head.uri.scheme_str(), head.uri.path(), head.uri.query()), (Some("http"), "/a%2Fb", Some("q")));
             assert!(!head.headers.contains_key("host") && head.headers["te"] == "trailers");

@@ -135,7 +135,9 @@ impl Failure {
             Self::NotConnected(ConnectError::Draining | ConnectError::Full) | Self::StoreFull(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::NotConnected(ConnectError::Timeout) | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::NotConnected(ConnectError::Timeout | ConnectError::TlsTimeout) | Self::HeadTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Self::NotConnected(_) | Self::HeadBroken(_) | Self::UnaskedUpgrade | Self::AmbiguousAnswer => {
                 StatusCode::BAD_GATEWAY
             }
@@ -154,6 +156,8 @@ impl Failure {
             Self::NotConnected(ConnectError::Full) => Outcome::Overloaded,
             Self::TooMany(_) | Self::StoreFull(_) => Outcome::Limited,
             Self::NotConnected(ConnectError::Timeout) => Outcome::ConnectTimeout,
+            Self::NotConnected(ConnectError::Tls(_)) => Outcome::TlsFailed,
+            Self::NotConnected(ConnectError::TlsTimeout) => Outcome::TlsTimeout,
             Self::NotConnected(_) => Outcome::ConnectFailed,
             Self::HeadTimeout => Outcome::HeadTimeout,
             Self::HeadBroken(_) | Self::UnaskedUpgrade | Self::AmbiguousAnswer => Outcome::HeadBroken,

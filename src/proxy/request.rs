@@ -121,7 +121,7 @@ pub(super) fn prepare(
     say_length(&mut head.headers, length);
     match protocol {
         Protocol::Http1 => dialect::to_http1(&mut head, length.is_none()),
-        Protocol::Http2 => dialect::to_http2(&mut head, &host.value, takes_trailers)?,
+        Protocol::Http2 => dialect::to_http2(&mut head, &host.value, upstream.scheme(), takes_trailers)?,
     }
     let ids = &exchange.ids;
     add_forwarding(

@@ -28,6 +28,10 @@ pub enum Outcome {
     ConnectFailed,
     /// No app server accepted a connection in time (504).
     ConnectTimeout,
+    /// TLS with the app servers failed (502).
+    TlsFailed,
+    /// No app server has completed the handshake of TLS in time (504).
+    TlsTimeout,
     /// The app sent no response head in time (504).
     HeadTimeout,
     /// The app closed or broke the connection before a whole response head (502).
@@ -44,7 +48,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in order of declaration.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Ok,
         Self::Redirected,
         Self::UnknownHost,
@@ -57,6 +61,8 @@ impl Outcome {
         Self::Overloaded,
         Self::ConnectFailed,
         Self::ConnectTimeout,
+        Self::TlsFailed,
+        Self::TlsTimeout,
         Self::HeadTimeout,
         Self::HeadBroken,
         Self::BodyBroken,
@@ -80,6 +86,8 @@ impl Outcome {
             Self::Overloaded => "overloaded",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
+            Self::TlsFailed => "tls_failed",
+            Self::TlsTimeout => "tls_timeout",
             Self::HeadTimeout => "head_timeout",
             Self::HeadBroken => "head_broken",
             Self::BodyBroken => "body_broken",

@@ -144,7 +144,9 @@ where
             pool.put(line, now);
         } else if line.is_sending() {
             tokio::spawn(async move {
-                if let Some(line) = settled(line).await.filter(|line| line.is_ready()) {
+                if let Some(mut line) = settled(line).await
+                    && line.is_ready()
+                {
                     pool.put(line, Instant::now());
                 }
             });

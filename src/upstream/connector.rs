@@ -9,7 +9,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use http_body::Body;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{io::AsyncWriteExt, time::timeout};
+use tokio::time::{Instant as Deadline, timeout_at};
 
 use super::{
     Asking, Budget, ClientAddresses, ConnectError, Connection, Endpoint, InFlight, Protocol, ProxyProtocol, Settings,
@@ -94,24 +94,37 @@ where
 
     /// Opens a connection to the endpoint at `position` for an exchange of `client`, under the connect deadline.
     pub async fn open(&self, position: usize, client: &ClientAddresses) -> Result<Connection<B>, ConnectError> {
-        timeout(self.upstream.settings.connect_timeout, self.start(position, client))
+        let deadline = Deadline::now() + self.upstream.settings.connect_timeout;
+        timeout_at(deadline, self.start(position, client, deadline))
             .await
             .map_err(|_elapsed| ConnectError::Timeout)?
             .map(|held| Connection::new(held, false))
     }
 
-    async fn start(&self, position: usize, client: &ClientAddresses) -> Result<Held<B>, ConnectError> {
+    async fn start(
+        &self,
+        position: usize,
+        client: &ClientAddresses,
+        deadline: Deadline,
+    ) -> Result<Held<B>, ConnectError> {
         let endpoint = &self.upstream.endpoints()[position];
         match &self.ways[position] {
-            Way::Idle(pool) => Ok(Held::Own(Line::new(dial(endpoint).await?), Some(Arc::clone(pool)))),
-            Way::Shared(trunk) => trunk.open(open_shared(endpoint)).await.map(Held::share),
-            Way::Single => self.start_single(endpoint, client).await,
+            Way::Idle(pool) => {
+                let stream = dial(endpoint, b"", deadline).await?;
+                Ok(Held::Own(Line::new(stream), Some(Arc::clone(pool))))
+            }
+            Way::Shared(trunk) => trunk.open(open_shared(endpoint, deadline)).await.map(Held::share),
+            Way::Single => self.start_single(endpoint, client, deadline).await,
         }
     }
 
-    async fn start_single(&self, endpoint: &Endpoint, client: &ClientAddresses) -> Result<Held<B>, ConnectError> {
-        let mut stream = dial(endpoint).await?;
-        stream.write_all(&client.header()).await.map_err(ConnectError::Refused)?;
+    async fn start_single(
+        &self,
+        endpoint: &Endpoint,
+        client: &ClientAddresses,
+        deadline: Deadline,
+    ) -> Result<Held<B>, ConnectError> {
+        let stream = dial(endpoint, &client.header(), deadline).await?;
         match self.upstream.settings.protocol {
             Protocol::Http1 => Ok(Held::Own(Line::new(stream), None)),
             Protocol::Http2 => {
@@ -135,12 +148,14 @@ where
     }
 }
 
-async fn open_shared<B>(endpoint: &Endpoint) -> Result<Shared<B>, ConnectError>
+async fn open_shared<B>(endpoint: &Endpoint, deadline: Deadline) -> Result<Shared<B>, ConnectError>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let stream = dial(endpoint).await?;
-    SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE).map_err(ConnectError::Refused)?;
+    let stream = dial(endpoint, b"", deadline).await?;
+    if let Some(tcp) = stream.tcp() {
+        SockRef::from(tcp).set_tcp_keepalive(&KEEPALIVE).map_err(ConnectError::Refused)?;
+    }
     Shared::start(stream).await
 }

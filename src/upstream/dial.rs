@@ -1,12 +1,47 @@
-//! A TCP connection to an app server.
+//! The way to an app server: TCP or a socket in the file system, and TLS where it is spoken there.
 
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    net::{TcpStream, UnixStream},
+    time::{Instant, timeout_at},
+};
 
-use super::{ConnectError, Endpoint};
+use super::{ConnectError, Endpoint, ServerAddress, stream::Stream};
 
-pub(super) async fn dial(endpoint: &Endpoint) -> Result<TcpStream, ConnectError> {
-    let address = endpoint.address();
-    let stream = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(ConnectError::Refused)?;
-    stream.set_nodelay(true).map_err(ConnectError::Refused)?;
-    Ok(stream)
+/// A connection to `endpoint` by `deadline`. `first` stands ahead of everything else on it, of TLS too.
+pub(super) async fn dial(endpoint: &Endpoint, first: &[u8], deadline: Instant) -> Result<Stream, ConnectError> {
+    let connected = timeout_at(deadline, connect(endpoint.address(), first)).await;
+    let stream = connected.map_err(|_elapsed| ConnectError::Timeout)?.map_err(ConnectError::Refused)?;
+    match (endpoint.handshake(), stream) {
+        (Some(handshake), Stream::Tcp(stream)) => {
+            let secured = timeout_at(deadline, handshake.with(stream)).await;
+            secured.map_err(|_elapsed| ConnectError::TlsTimeout)?.map_err(ConnectError::Tls).map(Stream::Tls)
+        }
+        (_, stream) => Ok(stream),
+    }
+}
+
+async fn connect(address: &ServerAddress, first: &[u8]) -> std::io::Result<Stream> {
+    match address {
+        ServerAddress::Tcp { host, port } => {
+            let mut stream = TcpStream::connect((host.as_str(), *port)).await?;
+            stream.set_nodelay(true)?;
+            say(&mut stream, first).await?;
+            Ok(Stream::Tcp(stream))
+        }
+        ServerAddress::Unix(path) => {
+            let mut stream = UnixStream::connect(path).await?;
+            say(&mut stream, first).await?;
+            Ok(Stream::Unix(stream))
+        }
+    }
+}
+
+async fn say(stream: &mut (impl AsyncWrite + Unpin), first: &[u8]) -> std::io::Result<()> {
+    if first.is_empty() { Ok(()) } else { stream.write_all(first).await }
+}
+
+/// Whether `endpoint` takes connections: connects, shakes hands where it speaks TLS, and closes.
+pub async fn reach(endpoint: &Endpoint, deadline: Instant) -> Result<(), ConnectError> {
+    dial(endpoint, b"", deadline).await.map(drop)
 }

@@ -1,7 +1,6 @@
 //! One address of an upstream, and what is running there.
 
 use std::{
-    fmt,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -9,36 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Share, health::Health, latency::Latency, moment::Moment, queue::Queue, silence::Silence};
+use super::{
+    Server, ServerAddress, Share, health::Health, latency::Latency, moment::Moment, queue::Queue, silence::Silence,
+    tls::Handshake,
+};
 use crate::telemetry::outcome::EndpointState;
-
-/// `host:port` of one app server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerAddress {
-    /// Host name or address literal (IPv6 without brackets).
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-}
-
-impl fmt::Display for ServerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
-
-/// One app server, as it is configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// Where it is.
-    pub address: ServerAddress,
-    /// Its share of the requests, beside those of the others; at least 1.
-    pub weight: usize,
-}
 
 /// How many requests may run at each endpoint of an upstream, and who is told when one has ended.
 #[derive(Clone, Debug)]
@@ -57,13 +31,21 @@ pub struct Endpoint {
     health: Health,
     limit: Option<Limit>,
     server: Server,
+    /// What follows TCP.
+    handshake: Option<Handshake>,
     label: Arc<str>,
     /// When the upstream was made.
     start: Instant,
 }
 
 impl Endpoint {
-    pub(super) fn new(server: Server, health: Health, limit: Option<Limit>, start: Instant) -> Self {
+    pub(super) fn new(
+        server: Server,
+        handshake: Option<Handshake>,
+        health: Health,
+        limit: Option<Limit>,
+        start: Instant,
+    ) -> Self {
         let label = server.address.to_string().into();
         Self {
             in_flight: AtomicUsize::new(0),
@@ -72,6 +54,7 @@ impl Endpoint {
             health,
             limit,
             server,
+            handshake,
             label,
             start,
         }
@@ -82,7 +65,12 @@ impl Endpoint {
         &self.server.address
     }
 
-    /// `host:port`, for logs.
+    /// The handshake of TLS with it, where it speaks TLS.
+    pub(super) fn handshake(&self) -> Option<&Handshake> {
+        self.handshake.as_ref()
+    }
+
+    /// Its address, for logs.
     pub fn label(&self) -> &Arc<str> {
         &self.label
     }
@@ -274,10 +262,10 @@ impl Drop for InFlight {
 impl Endpoint {
     /// One on `port` with this weight, in an upstream that was just made.
     pub(super) fn example(port: u16, weight: usize) -> Arc<Self> {
-        let address = ServerAddress { host: "app".into(), port };
+        let address = ServerAddress::Tcp { host: "app".into(), port };
         let allowance = Arc::new(super::Allowance::new(2, 50));
         let health = Health::new(super::HealthRules::default(), allowance);
-        Arc::new(Self::new(Server { address, weight }, health, None, Instant::now()))
+        Arc::new(Self::new(Server { address, weight }, None, health, None, Instant::now()))
     }
 }
 
@@ -285,13 +273,6 @@ impl Endpoint {
 mod tests {
     use super::*;
     use crate::upstream::{HealthRules, allowance::Allowance};
-
-    #[test]
-    fn an_address_prints_as_a_dialer_would_take_it() {
-        let v6 = ServerAddress { host: "::1".into(), port: 80 };
-        let name = ServerAddress { host: "app".into(), port: 8000 };
-        assert_eq!((v6.to_string(), name.to_string()), ("[::1]:80".to_owned(), "app:8000".to_owned()));
-    }
 
     #[test]
     fn a_request_is_counted_until_its_guard_drops() {
@@ -305,9 +286,9 @@ mod tests {
     #[test]
     fn no_more_requests_run_than_may() {
         let limit = Limit { max: 2, queue: Arc::new(Queue::new(1)) };
-        let (address, weight) = (ServerAddress { host: "app".into(), port: 1 }, 1);
+        let (address, weight) = (ServerAddress::Tcp { host: "app".into(), port: 1 }, 1);
         let health = Health::new(HealthRules::default(), Arc::new(Allowance::new(2, 50)));
-        let endpoint = Arc::new(Endpoint::new(Server { address, weight }, health, Some(limit), Instant::now()));
+        let endpoint = Arc::new(Endpoint::new(Server { address, weight }, None, health, Some(limit), Instant::now()));
         let running = [InFlight::begin(&endpoint).unwrap(), InFlight::begin(&endpoint).unwrap()];
         assert!(!endpoint.has_room() && InFlight::begin(&endpoint).is_none());
         drop(running);

@@ -19,6 +19,12 @@ pub enum ConnectError {
     /// Name look-up or TCP failed.
     #[error("connection refused or unreachable")]
     Refused(#[source] io::Error),
+    /// TLS was not agreed on within what `connect_timeout` had left for it.
+    #[error("no TLS within the deadline")]
+    TlsTimeout,
+    /// The handshake failed: another name or CA, no common protocol, or no TLS at all.
+    #[error("TLS with the app server failed")]
+    Tls(#[source] io::Error),
     /// The app server closed it before it took a request, or said that it did not process the one it took.
     #[error("the connection was closed or the request refused at once")]
     Closed,

@@ -1,4 +1,4 @@
-//! An HTTP/2 connection to an app server, without TLS and with prior knowledge (RFC 9113 §3.3): exchanges share it, each
+//! An HTTP/2 connection to an app server, by prior knowledge (RFC 9113 §3.3) or agreed on in TLS: exchanges share it, each
 //! with a stream of its own.
 
 use std::{
@@ -19,9 +19,8 @@ use hyper::{
     client::conn::{TrySendError, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 
-use super::{AnswerError, ConnectError, Unanswered, greeting::Greeted};
+use super::{AnswerError, ConnectError, Unanswered, greeting::Greeted, stream::Stream as Socket};
 
 /// Streams at once on one connection, fewer if the app server allows fewer. What every server is advised to allow (RFC
 /// 9113 §6.5.2); further exchanges get another connection, so that one lost packet does not hold up hundreds.
@@ -99,8 +98,8 @@ where
 {
     /// Starts HTTP/2 on `stream`, and waits for the app server's SETTINGS: only then it is known to speak HTTP/2 and how
     /// many streams it allows, and until then nothing of a request is sent.
-    pub(super) async fn start(stream: TcpStream) -> Result<Self, ConnectError> {
-        let (stream, greeting) = Greeted::new(stream);
+    pub(super) async fn start(socket: Socket) -> Result<Self, ConnectError> {
+        let (stream, greeting) = Greeted::of(socket);
         let (sender, connection) =
             builder().handshake::<_, B>(TokioIo::new(stream)).await.map_err(ConnectError::Handshake)?;
         greeting.await.map_err(|_closed| ConnectError::Closed)?;
@@ -237,7 +236,7 @@ mod tests {
     use http_body_util::Empty;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
+        net::{TcpListener, TcpStream},
     };
 
     use super::*;
@@ -253,7 +252,7 @@ mod tests {
             stream.write_all(&SETTINGS).await.unwrap();
             while stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {}
         });
-        Arc::new(Shared::start(TcpStream::connect(address).await.unwrap()).await.unwrap())
+        Arc::new(Shared::start(Socket::Tcp(TcpStream::connect(address).await.unwrap())).await.unwrap())
     }
 
     #[tokio::test]

@@ -19,13 +19,17 @@ mod http2;
 mod latency;
 mod length;
 mod moment;
+mod overlay;
 mod pool;
 mod prober;
 mod proxy_header;
 mod queue;
+mod server;
 mod settings;
 mod shares;
 mod silence;
+mod stream;
+mod tls;
 mod trunk;
 
 use std::{sync::Arc, time::Instant};
@@ -40,7 +44,8 @@ pub use budget::Budget;
 pub use connection::Connection;
 pub use connector::Connector;
 use endpoint::Limit;
-pub use endpoint::{Endpoint, InFlight, Server, ServerAddress, Snapshot};
+pub use dial::reach;
+pub use endpoint::{Endpoint, InFlight, Snapshot};
 pub use error::{AnswerError, ConnectError, Unanswered};
 use health::Health;
 pub use health::HealthRules;
@@ -50,9 +55,12 @@ pub use prober::{Probe, probe};
 pub use proxy_header::{ClientAddresses, SIGNATURE as PROXY_SIGNATURE};
 use queue::Queue;
 pub use queue::Waiting;
+pub use server::{Server, ServerAddress};
 pub use settings::{Protocol, ProxyProtocol, Settings};
 pub use shares::Share;
 use shares::Shares;
+use tls::Tls;
+pub use tls::{ClientFiles, TlsError, TlsSettings};
 
 /// A store has as many requests as it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,21 +81,23 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Prepares the group; connects nothing.
-    pub fn new(settings: Settings) -> Self {
+    /// Prepares the group: reads the files that TLS needs, and connects nothing.
+    pub fn new(settings: Settings) -> Result<Self, TlsError> {
         let start = Instant::now();
         let rules = HealthRules { is_probed: settings.probe.is_some(), ..settings.health };
         let allowance = Arc::new(Allowance::new(settings.servers.len(), rules.ejected_max_percent));
         let queue = Arc::new(Queue::new(settings.queue_max));
         let limit = settings.requests_max.map(|max| Limit { max, queue: Arc::clone(&queue) });
+        let tls = settings.tls.as_ref().map(|tls| Tls::load(tls, settings.protocol)).transpose()?;
         let endpoint = |server: &Server| {
+            let handshake = tls.as_ref().zip(server.address.host()).map(|(tls, host)| tls.handshake(host)).transpose()?;
             let health = Health::new(rules, Arc::clone(&allowance));
-            Arc::new(Endpoint::new(server.clone(), health, limit.clone(), start))
+            Ok(Arc::new(Endpoint::new(server.clone(), handshake, health, limit.clone(), start)))
         };
-        let endpoints: Vec<_> = settings.servers.iter().map(endpoint).collect();
+        let endpoints: Vec<_> = settings.servers.iter().map(endpoint).collect::<Result<_, TlsError>>()?;
         let shares = settings.store_requests_max.map(Shares::new).map(Arc::new);
         let balancer = Balancer::new(settings.balance, &endpoints);
-        Self { settings, endpoints, balancer, allowance, queue, shares, start }
+        Ok(Self { settings, endpoints, balancer, allowance, queue, shares, start })
     }
 
     /// A place for one more request of `tenant`, where those of a store are limited; an error where it has as many as it may.

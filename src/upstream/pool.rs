@@ -27,7 +27,7 @@ impl<B> Pool<B> {
     /// The connection that was used last, if it is still open and young enough; dead ones on top of it are let go.
     pub(super) fn take(&self, now: Instant) -> Option<Box<Line<B>>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(last) = idle.pop() {
+        while let Some(mut last) = idle.pop() {
             if last.line.is_ready() && now.saturating_duration_since(last.since) < self.idle_timeout {
                 return Some(last.line);
             }
@@ -46,6 +46,6 @@ impl<B> Pool<B> {
     /// Closes what has been unused for too long or was closed by the app.
     pub(super) fn sweep(&self, now: Instant) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|kept| kept.line.is_ready() && now.saturating_duration_since(kept.since) < self.idle_timeout);
+        idle.retain_mut(|kept| kept.line.is_ready() && now.saturating_duration_since(kept.since) < self.idle_timeout);
     }
 }

@@ -3,19 +3,17 @@
 use std::{error::Error, future::pending, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, Uri, Version, header};
+use http::{HeaderValue, Request, StatusCode, Uri, Version, header, uri::Scheme};
 use http_body_util::Empty;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
-    io::AsyncWriteExt,
-    net::TcpStream,
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Endpoint, Protocol, ProxyProtocol, Settings, Upstream, dial::dial, proxy_header};
+use super::{Endpoint, Protocol, ProxyProtocol, Settings, Upstream, dial::dial, proxy_header, stream::Stream};
 
 /// What the probes of an upstream ask, how often, and what the answers mean.
 #[derive(Clone, Debug)]
@@ -108,17 +106,19 @@ async fn ask(
     settings: &Settings,
     probe: &Probe,
 ) -> Result<StatusCode, Box<dyn Error + Send + Sync>> {
-    let mut stream = dial(endpoint).await?;
-    if settings.proxy_protocol == ProxyProtocol::V2 {
-        stream.write_all(&proxy_header::LOCAL).await?;
-    }
-    let host = match &probe.host {
-        Some(host) => host.clone(),
-        None => HeaderValue::from_str(endpoint.label())?,
+    let first: &[u8] = match settings.proxy_protocol {
+        ProxyProtocol::V2 => &proxy_header::LOCAL,
+        ProxyProtocol::Off => b"",
+    };
+    let stream = dial(endpoint, first, Instant::now() + probe.timeout).await?;
+    let host = match (&probe.host, endpoint.address().host()) {
+        (Some(host), _) => host.clone(),
+        (None, Some(_)) => HeaderValue::from_str(endpoint.label())?,
+        (None, None) => HeaderValue::from_static("localhost"),
     };
     match settings.protocol {
         Protocol::Http1 => ask_http1(stream, request(host, probe)).await,
-        Protocol::Http2 => ask_http2(stream, request(host, probe)).await,
+        Protocol::Http2 => ask_http2(stream, request(host, probe), settings.scheme()).await,
     }
 }
 
@@ -131,7 +131,7 @@ fn request(host: HeaderValue, probe: &Probe) -> Request<Empty<Bytes>> {
 }
 
 async fn ask_http1(
-    stream: TcpStream,
+    stream: Stream,
     mut request: Request<Empty<Bytes>>,
 ) -> Result<StatusCode, Box<dyn Error + Send + Sync>> {
     request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -141,12 +141,13 @@ async fn ask_http1(
 }
 
 async fn ask_http2(
-    stream: TcpStream,
+    stream: Stream,
     mut request: Request<Empty<Bytes>>,
+    scheme: Scheme,
 ) -> Result<StatusCode, Box<dyn Error + Send + Sync>> {
     let host = request.headers_mut().remove(header::HOST).unwrap_or(HeaderValue::from_static("localhost"));
     *request.uri_mut() = Uri::builder()
-        .scheme("http")
+        .scheme(scheme)
         .authority(host.as_bytes())
         .path_and_query(request.uri().path_and_query().map_or("/", |target| target.as_str()))
         .build()?;

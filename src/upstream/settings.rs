@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{StatusCode, uri::Scheme};
 
-use super::{Balance, HealthRules, Probe, Server};
+use super::{Balance, HealthRules, Probe, Server, ServerAddress, TlsSettings};
 
 /// What the app servers of an upstream speak, all of them alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2 without TLS, with prior knowledge (RFC 9113 §3.3).
+    /// HTTP/2, agreed on in TLS, without TLS by prior knowledge (RFC 9113 §3.3).
     Http2,
 }
 
@@ -35,6 +35,8 @@ pub struct Settings {
     pub balance: Balance,
     /// What they speak.
     pub protocol: Protocol,
+    /// How TLS is spoken to them; `None`: it is not.
+    pub tls: Option<TlsSettings>,
     /// How connections to them begin.
     pub proxy_protocol: ProxyProtocol,
     /// Bytes of a request body at most (413); `None`: any number.
@@ -43,7 +45,7 @@ pub struct Settings {
     pub buffer_request: usize,
     /// Bytes of an answer that are read ahead of a client that is slower than the server; 0: none.
     pub buffer_response: usize,
-    /// For a connection to one server; with HTTP/2, until it has sent its settings.
+    /// For a connection to one server, with TLS until the handshake is over, with HTTP/2 until it has sent its settings.
     pub connect_timeout: Duration,
     /// From the request sent to the head of the response; in all, where several servers are asked.
     pub head_timeout: Duration,
@@ -71,6 +73,31 @@ pub struct Settings {
     pub idle_max: usize,
 }
 
+impl Settings {
+    /// The scheme of requests on connections to them.
+    pub fn scheme(&self) -> Scheme {
+        if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
+    }
+
+    /// What stands in front of the address of a server in the configuration.
+    pub fn url_scheme(&self) -> &'static str {
+        match (self.protocol, &self.tls) {
+            (Protocol::Http1, None) => "http",
+            (Protocol::Http1, Some(_)) => "https",
+            (Protocol::Http2, None) => "h2c",
+            (Protocol::Http2, Some(_)) => "h2",
+        }
+    }
+
+    /// `server` as the configuration writes it.
+    pub fn url(&self, server: &ServerAddress) -> String {
+        match server {
+            ServerAddress::Tcp { .. } => format!("{}://{server}", self.url_scheme()),
+            ServerAddress::Unix(_) => server.to_string(),
+        }
+    }
+}
+
 /// A bug, a gateway of the app's own without anybody behind it, a server that is full or being stopped, or waits in vain.
 const FAILURE_STATUS: [StatusCode; 4] = [
     StatusCode::INTERNAL_SERVER_ERROR,
@@ -87,6 +114,7 @@ impl Default for Settings {
             servers: Vec::new(),
             balance: Balance::LeastLoaded,
             protocol: Protocol::Http1,
+            tls: None,
             proxy_protocol: ProxyProtocol::Off,
             // More than a photograph or a spreadsheet has, and less than fills a disk of an app that stores what it gets.
             body_max_bytes: Some(100 << 20),

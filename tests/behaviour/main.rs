@@ -40,6 +40,8 @@ mod smuggling;
 mod streaming;
 mod tls;
 mod upstream_h2c;
+mod upstream_tls;
+mod upstream_unix;
 mod upstreams;
 mod vault;
 mod websocket;

@@ -93,6 +93,10 @@ impl H2App {
         Self { address, seen, _stop: stop }
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("h2c://{}", self.address)
     }

@@ -46,11 +46,16 @@ impl Ca {
         self.0.pem()
     }
 
-    /// What a client goes by that trusts it alone.
-    pub(crate) fn trust(&self) -> Trust {
+    /// It alone.
+    pub(crate) fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
-        Trust { roots, provider: aws_lc_rs::default_provider(), ..Trust::default() }
+        roots
+    }
+
+    /// What a client goes by that trusts it alone.
+    pub(crate) fn trust(&self) -> Trust {
+        Trust { roots: self.roots(), provider: aws_lc_rs::default_provider(), ..Trust::default() }
     }
 }
 

@@ -5,19 +5,22 @@ mod rows;
 mod tables;
 mod upstreams;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use clap::Args;
-use tokio::{net::TcpStream, task::JoinSet, time::timeout};
+use tokio::{task::JoinSet, time::Instant};
 use usher::{
     config::{Config, Problem},
     telemetry::causes::one_line,
-    upstream::{self, ServerAddress},
+    upstream::{self, Endpoint, TlsError, Upstream},
 };
 
 use super::{ConfigFile, Failure, Outcome};
 
-/// For an app server to accept a connection: look-up of its name included, since that has no deadline of its own.
+/// For an app server to accept a connection, look-up of its name and TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Validate the configuration, then connect to everything it names
@@ -81,52 +84,53 @@ impl Report {
 
 /// All servers of all upstreams at the same time, told in the order of the file.
 async fn check_servers(config: &Config, place: &str) -> Report {
+    let mut report = Report::default();
     let mut connects = JoinSet::new();
-    for (index, (upstream, server)) in config.upstreams.iter().flat_map(servers_of).enumerate() {
-        let (name, server) = (upstream.name.clone(), server.clone());
-        connects.spawn(async move {
-            let answer = connect(&server).await;
-            (index, name, server, answer)
-        });
+    for settings in &config.upstreams {
+        match Upstream::new(settings.clone()) {
+            Ok(upstream) => upstream.endpoints().iter().for_each(|endpoint| {
+                let (index, settings, endpoint) = (connects.len(), settings.clone(), Arc::clone(endpoint));
+                connects.spawn(async move { (index, connect(&endpoint).await, settings, endpoint) });
+            }),
+            Err(error) => report.errors.push(unusable(place, &settings.name, &error)),
+        }
     }
     let mut answers = connects.join_all().await;
     answers.sort_by_key(|(index, ..)| *index);
-    let mut report = Report::default();
-    for (_, name, server, answer) in answers {
+    for (_, answer, settings, endpoint) in answers {
+        let (name, url) = (&settings.name, settings.url(endpoint.address()));
         match answer {
-            Ok(()) => report.good.push(format!("upstreams.{name}: {} accepts connections", address(&server))),
-            Err(cause) => report.errors.push(unreachable(place, &name, &server, cause)),
+            Ok(()) => report.good.push(format!("upstreams.{name}: {url} accepts connections")),
+            Err(cause) => report.errors.push(unreachable(place, name, url, cause)),
         }
     }
     report
 }
 
-fn servers_of(upstream: &upstream::Settings) -> impl Iterator<Item = (&upstream::Settings, &ServerAddress)> {
-    upstream.servers.iter().map(move |server| (upstream, &server.address))
+async fn connect(endpoint: &Endpoint) -> Result<(), String> {
+    upstream::reach(endpoint, Instant::now() + CONNECT_TIMEOUT).await.map_err(|error| one_line(&error))
 }
 
-async fn connect(server: &ServerAddress) -> Result<(), String> {
-    match timeout(CONNECT_TIMEOUT, TcpStream::connect((server.host.as_str(), server.port))).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(one_line(&error)),
-        Err(_) => Err(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())),
+fn unusable(place: &str, upstream: &str, error: &TlsError) -> Problem {
+    Problem {
+        place: place.to_owned(),
+        subject: format!("upstreams.{upstream}"),
+        value: None,
+        cause: format!("TLS to its servers cannot be set up: {}", one_line(error)),
+        accepted: "files with certificates and a key as PEM".into(),
+        remedy: "correct ca_file, client_certificate, client_key or server_name".into(),
     }
 }
 
-fn unreachable(place: &str, upstream: &str, server: &ServerAddress, cause: String) -> Problem {
+fn unreachable(place: &str, upstream: &str, server: String, cause: String) -> Problem {
     Problem {
         place: place.to_owned(),
         subject: format!("upstreams.{upstream}.servers"),
-        value: Some(address(server)),
+        value: Some(server),
         cause,
-        accepted: "a server that accepts TCP connections".into(),
+        accepted: "a server that accepts connections, and TLS for its name where it is https:// or h2://".into(),
         remedy: "start the app server, or correct its address".into(),
     }
-}
-
-/// The server as the configuration writes it.
-pub(super) fn address(ServerAddress { host, port }: &ServerAddress) -> String {
-    if host.contains(':') { format!("http://[{host}]:{port}") } else { format!("http://{host}:{port}") }
 }
 
 fn count_naming(rows: i64) -> String {
@@ -163,7 +167,7 @@ mod tests {
 
     #[test]
     fn warnings_alone_are_no_failure() {
-        let problem = unreachable("f", "default", &ServerAddress { host: "::1".into(), port: 1 }, "is odd".into());
+        let problem = unreachable("f", "default", "http://[::1]:1".into(), "is odd".into());
         let outcome = Report { warnings: vec![problem], ..Report::default() }.outcome();
         assert!(!outcome.is_negative);
         assert!(outcome.complaints.starts_with("warning: f: upstreams.default.servers = http://[::1]:1: is odd\n"));

@@ -67,6 +67,8 @@ impl Upstreams {
 
 async fn order(one: One, order: &str) -> Result<Outcome, Failure> {
     let One { upstream, endpoint, common } = one;
+    // Sockets in the file system have slashes in their names.
+    let endpoint = endpoint.replace('%', "%25").replace('/', "%2F");
     let path = format!("/api/v1/upstreams/{upstream}/endpoints/{endpoint}/{order}");
     let settings = common.file.load()?.admin;
     ask::ask(&settings, Method::POST, &path).await?;

@@ -32,7 +32,7 @@ fn the_shown_defaults_are_the_built_in_ones() {
 }
 
 /// The keys without a default, which the file shows commented out.
-const UNSET: [&str; 17] = [
+const UNSET: [&str; 21] = [
     "tls.encryption_keys_file",
     "tls.encryption_keys_env",
     "acme.directory",
@@ -45,6 +45,10 @@ const UNSET: [&str; 17] = [
     "directory.listen_url_env",
     "directory.listen_url_file",
     "directory.snapshot",
+    "upstreams.default.ca_file",
+    "upstreams.default.client_certificate",
+    "upstreams.default.client_key",
+    "upstreams.default.server_name",
     "upstreams.default.probe_path",
     "upstreams.default.probe_host",
     "directory.queries",
@@ -79,7 +83,11 @@ fn keys_without_a_default_can_be_uncommented() {
             "admin.token_file" | "directory.listen_url_file" | "tls.encryption_keys_file" => &["cannot be read"],
             "tls.encryption_keys_env" => &["is not set"],
             "acme.directory" => &["needs a key", "nobody has agreed"],
-            "directory.watch" => &["is without effect"],
+            "directory.watch"
+            | "upstreams.default.ca_file"
+            | "upstreams.default.client_certificate"
+            | "upstreams.default.client_key"
+            | "upstreams.default.server_name" => &["is without effect"],
             _ => &[],
         };
         assert_eq!(problems.matches("error: ").count(), expected.len(), "{key}: {problems}");

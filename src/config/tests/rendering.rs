@@ -52,7 +52,7 @@ error: usher.toml:9:1: routing.paths: there is no such key
        accepted: platform_domains, admin_hosts, admin_paths, reserved_labels, www, path_prefix, path_hosts, unknown_host, inactive_store, admin_upstream, homepage_upstream, unknown_upstream
        remedy:   remove it; `usher config default` shows every key
 error: usher.toml:11:12: upstreams.default.servers = "127.0.0.1:8000": is not an http:// URL
-       accepted: "http://host:port" or "h2c://host:port", such as "http://127.0.0.1:8000"
+       accepted: "http://host:port", "https://", "h2c://" or "h2://" with host and port, or "unix:/path"
        remedy:   put http:// in front of host and port, or h2c:// for HTTP/2
 error: usher.toml:12:16: upstreams.default.head_timeout = "1 minute": this value cannot be used
        accepted: a duration from 1ms to 365d: digits and one of ms, s, m, h, d, such as "30s"

@@ -9,8 +9,9 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::net::tcp::OwnedReadHalf;
 use tokio_util::io::poll_read_buf;
+
+use crate::upstream::stream::ReadHalf;
 
 /// Bytes that are read at once, and the largest head of an answer. A body of 64 KiB still fits into one read with its head:
 /// with 64 KiB it takes two, and a sixth more time.
@@ -31,7 +32,7 @@ pub(super) struct Inlet(pub(super) BytesMut);
 
 impl Inlet {
     /// Reads what has come; 0 where nothing more will.
-    pub(super) fn poll_read(&mut self, from: &mut OwnedReadHalf, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_read(&mut self, from: &mut ReadHalf, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.0.capacity() == 0 {
             self.0 = SPARE.take();
         }

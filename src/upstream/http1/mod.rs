@@ -15,26 +15,25 @@ mod switched;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    io,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, request, response};
 use http_body::{Body, Frame, SizeHint};
-use tokio::net::{TcpStream, tcp::OwnedReadHalf};
 
 pub use answer::{Head, Reading, read_head};
 pub use content::{Content, Next};
 pub use switched::Switched;
 
 use self::{inlet::Inlet, sending::Sending};
-use super::{AnswerError, Unanswered};
+use super::{
+    AnswerError, Unanswered,
+    stream::{ReadHalf, Stream},
+};
 
 /// An open connection. Dropping it closes it.
 pub(super) struct Line<B> {
-    reader: OwnedReadHalf,
+    reader: ReadHalf,
     sending: Sending<B>,
     inlet: Inlet,
     /// What is to come of the answer.
@@ -50,7 +49,7 @@ pub(super) struct Line<B> {
 
 impl<B> Line<B> {
     /// A line over `stream`, on which nothing was said yet.
-    pub(super) fn new(stream: TcpStream) -> Box<Self> {
+    pub(super) fn new(stream: Stream) -> Box<Self> {
         let (reader, writer) = stream.into_split();
         Box::new(Self {
             reader,
@@ -66,10 +65,9 @@ impl<B> Line<B> {
 
     /// Whether another request can be sent now: the last exchange has come to its end, and the app server has neither closed
     /// the connection nor said something unasked. A system call only if something has come.
-    pub(super) fn is_ready(&self) -> bool {
-        let is_silent =
-            || matches!(self.reader.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-        self.is_kept && self.is_ended() && self.inlet.0.is_empty() && self.sending.is_done() && is_silent()
+    pub(super) fn is_ready(&mut self) -> bool {
+        let is_at_rest = self.is_kept && self.is_ended() && self.inlet.0.is_empty() && self.sending.is_done();
+        is_at_rest && self.reader.is_silent()
     }
 
     /// Whether the request is still being sent, since its answer has begun before.
@@ -99,8 +97,8 @@ impl<B> Line<B> {
 
     /// The connection for another protocol, behind an answer that agrees to it.
     pub(super) fn switch(self) -> Option<Switched> {
-        let stream = self.reader.reunite(self.sending.into_half()?).ok()?;
-        Some(Switched::new(stream, Bytes::copy_from_slice(&self.inlet.0)))
+        let stream = self.reader.reunite(self.sending.into_half()?)?;
+        Some(Switched::of(stream, Bytes::copy_from_slice(&self.inlet.0)))
     }
 }
 

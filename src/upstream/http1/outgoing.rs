@@ -9,10 +9,9 @@ use std::{
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, request::Parts};
 use http_body::{Body, Frame};
-use tokio::{io::AsyncWrite, net::tcp::OwnedWriteHalf};
 
 use super::head::{Framing, write_chunk_size, write_field, write_head};
-use crate::upstream::AnswerError;
+use crate::upstream::{AnswerError, stream::WriteHalf};
 
 /// Up to this many bytes of text and body are joined: copying them is cheaper than a list of parts is for the kernel.
 const JOINED_MAX: usize = 2048;
@@ -27,7 +26,7 @@ const LINE_END_AND_LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 /// The writing side of a connection, and what is to be written.
 #[derive(Debug)]
 pub(super) struct Outgoing<B> {
-    half: OwnedWriteHalf,
+    half: WriteHalf,
     waiting: Waiting,
     /// What has not been asked for yet.
     body: Option<B>,
@@ -35,6 +34,8 @@ pub(super) struct Outgoing<B> {
     ended: bool,
     framing: Framing,
     progress: Progress,
+    /// Whether nothing lies between here and the socket.
+    flushed: bool,
 }
 
 /// How far a request has come.
@@ -48,14 +49,14 @@ enum Progress {
 }
 
 impl<B> Outgoing<B> {
-    pub(super) fn new(half: OwnedWriteHalf) -> Self {
+    pub(super) fn new(half: WriteHalf) -> Self {
         let (waiting, framing) = (Waiting::default(), Framing::Empty);
-        Self { half, waiting, body: None, ended: true, framing, progress: Progress::Whole }
+        Self { half, waiting, body: None, ended: true, framing, progress: Progress::Whole, flushed: true }
     }
 
     /// Whether all was written.
     pub(super) fn is_done(&self) -> bool {
-        self.ended && self.waiting.is_empty()
+        self.ended && self.flushed && self.waiting.is_empty()
     }
 
     /// Whether something was written.
@@ -68,7 +69,7 @@ impl<B> Outgoing<B> {
         self.body.take().filter(|_| self.progress == Progress::Whole)
     }
 
-    pub(super) fn into_half(self) -> OwnedWriteHalf {
+    pub(super) fn into_half(self) -> WriteHalf {
         self.half
     }
 }
@@ -170,13 +171,16 @@ where
 
     fn write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.waiting.is_empty() {
-            let written = ready!(self.waiting.poll_write(Pin::new(&mut self.half), context))?;
+            let written = ready!(self.waiting.poll_write(&mut self.half, context))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.progress = Progress::Begun;
+            self.flushed = false;
             self.waiting.advance(written);
         }
+        ready!(self.half.poll_flush(context))?;
+        self.flushed = true;
         Poll::Ready(Ok(()))
     }
 }
@@ -214,13 +218,12 @@ impl Waiting {
         }
     }
 
-    fn poll_write(&self, half: Pin<&mut OwnedWriteHalf>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_write(&self, half: &mut WriteHalf, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let text = &self.text[self.written..];
-        // send(2) costs the kernel less than writev(2) with one part.
         if self.piece.is_empty() && self.after.is_empty() {
-            return half.poll_write(context, text);
+            return half.poll_write(context, &[IoSlice::new(text)]);
         }
-        half.poll_write_vectored(context, &[text, &self.piece, self.after].map(IoSlice::new))
+        half.poll_write(context, &[text, &self.piece, self.after].map(IoSlice::new))
     }
 
     fn advance(&mut self, written: usize) {

@@ -9,11 +9,10 @@ use std::{
 use bytes::Bytes;
 use http::request::Parts;
 use http_body::Body;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::outgoing::Outgoing;
-use crate::upstream::AnswerError;
+use crate::upstream::{AnswerError, stream::WriteHalf};
 
 /// The sending of one request after the other.
 pub(super) struct Sending<B> {
@@ -34,7 +33,7 @@ enum By<B> {
 type Sent<B> = (Outgoing<B>, Result<(), AnswerError>);
 
 impl<B> Sending<B> {
-    pub(super) fn new(half: OwnedWriteHalf) -> Self {
+    pub(super) fn new(half: WriteHalf) -> Self {
         Self { by: By::Reader(Outgoing::new(half)), fault: None }
     }
 
@@ -66,7 +65,7 @@ impl<B> Sending<B> {
         }
     }
 
-    pub(super) fn into_half(self) -> Option<OwnedWriteHalf> {
+    pub(super) fn into_half(self) -> Option<WriteHalf> {
         match self.by {
             By::Reader(outgoing) => Some(outgoing.into_half()),
             By::Task(_) | By::None => None,

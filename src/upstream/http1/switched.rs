@@ -1,69 +1,45 @@
 //! A connection on which HTTP has ended, since the app server has agreed to speak something else.
 
 use std::{
-    io::{self, IoSlice},
+    io,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use bytes::{Buf, Bytes};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::upstream::{
+    overlay::{Overlay, Reading},
+    stream::Stream,
 };
 
 /// The connection, from the first byte behind the answer.
+pub type Switched = Overlay<First>;
+
+/// What was read together with the answer.
 #[derive(Debug)]
-pub struct Switched {
-    stream: TcpStream,
-    /// Read together with the answer.
-    first: Bytes,
-}
+pub struct First(Bytes);
 
 impl Switched {
-    pub(super) fn new(stream: TcpStream, first: Bytes) -> Self {
-        Self { stream, first }
+    pub(super) fn of(stream: Stream, first: Bytes) -> Self {
+        Self::new(stream, First(first))
     }
 }
 
-impl AsyncRead for Switched {
+impl Reading for First {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        &mut self,
+        stream: &mut Stream,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        if self.0.is_empty() {
+            return Pin::new(stream).poll_read(context, buffer);
         }
-        let length = self.first.len().min(buffer.remaining());
-        buffer.put_slice(&self.first[..length]);
-        self.first.advance(length);
+        let length = self.0.len().min(buffer.remaining());
+        buffer.put_slice(&self.0[..length]);
+        self.0.advance(length);
         Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Switched {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -51,7 +51,7 @@ impl Body for Pieces {
 async fn line() -> (Box<Line<Pieces>>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    (Line::new(stream), listener.accept().await.unwrap().0)
+    (Line::new(Stream::Tcp(stream)), listener.accept().await.unwrap().0)
 }
 
 fn request(method: &str, body: Pieces) -> Request<Pieces> {

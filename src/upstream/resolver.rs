@@ -1,0 +1,194 @@
+//! Where a name leads, asked of DNS. Nothing is cached here: whoever asks knows for how long an answer is good.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use hickory_resolver::{
+    TokioResolver,
+    config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts},
+    lookup::Lookup,
+    net::{DnsError, NetError, runtime::TokioRuntimeProvider},
+    proto::{
+        op::ResponseCode,
+        rr::{RData, RecordType, rdata::SRV},
+    },
+};
+use tokio::time::timeout;
+
+use super::ServerAddress;
+
+/// For one question to one server, which is asked twice. A resolver in the same house answers within milliseconds.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// For all that one name needs: two kinds of addresses, and the names behind a service.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Addresses of one name that are used. Each worker looks through all of them for some requests, and an answer of TCP could hold
+/// four thousand.
+const ADDRESSES_MAX: usize = 256;
+
+/// The largest share of an address; those of a service are put in proportion to it.
+const WEIGHT_MAX: usize = 100;
+
+/// Where a name leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) address: IpAddr,
+    pub(super) port: u16,
+    pub(super) weight: usize,
+}
+
+/// What DNS says of a name.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// At least one.
+    pub(super) found: Vec<Found>,
+    /// Until when its records are good.
+    pub(super) until: Instant,
+}
+
+/// Why nothing is known.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// The system's resolvers cannot be read, or no socket was to be had.
+    #[error("DNS cannot be asked")]
+    Setup(#[source] NetError),
+    /// No server answered, or one failed.
+    #[error("no answer from DNS")]
+    NoAnswer(#[source] NetError),
+    /// Not within the time for all of it.
+    #[error("no answer from DNS within {} s", ANSWER_TIMEOUT.as_secs())]
+    Timeout,
+    /// There are no addresses.
+    #[error("the name has no address")]
+    NoAddress,
+}
+
+/// Asks DNS.
+pub(super) struct Resolver(TokioResolver);
+
+impl Resolver {
+    /// For these resolvers; for none, those of the system, as they are configured now.
+    pub(super) fn new(resolvers: &[SocketAddr]) -> Result<Self, ResolveError> {
+        let builder = match resolvers {
+            [] => TokioResolver::builder_tokio().map_err(ResolveError::Setup)?,
+            some => {
+                let servers = some.iter().copied().map(name_server).collect();
+                let mut options = ResolverOpts::default();
+                options.case_randomization = true;
+                TokioResolver::builder_with_config(
+                    ResolverConfig::from_name_servers(servers),
+                    TokioRuntimeProvider::default(),
+                )
+                .with_options(options)
+            }
+        };
+        let mut builder = builder;
+        builder.options_mut().timeout = QUESTION_TIMEOUT;
+        builder.options_mut().cache_size = 0;
+        builder.build().map(Self).map_err(ResolveError::Setup)
+    }
+
+    /// Where `server` is, whose share is `weight`.
+    pub(super) async fn ask(&self, server: &ServerAddress, weight: usize) -> Result<Answer, ResolveError> {
+        let answer = async {
+            match server {
+                ServerAddress::Service(name) => self.service(name).await,
+                ServerAddress::Tcp { host, port } => self.host(host, *port, weight).await,
+                ServerAddress::Unix(_) => Err(ResolveError::NoAddress),
+            }
+        };
+        let mut answer = timeout(ANSWER_TIMEOUT, answer).await.map_err(|_elapsed| ResolveError::Timeout)??;
+        if answer.found.len() > ADDRESSES_MAX {
+            tracing::warn!(%server, addresses = answer.found.len(), used = ADDRESSES_MAX, "a name has too many addresses");
+            answer.found.truncate(ADDRESSES_MAX);
+        }
+        if answer.found.is_empty() { Err(ResolveError::NoAddress) } else { Ok(answer) }
+    }
+
+    /// All addresses of `host`. Where one kind cannot be asked for nothing is known: the other alone would pass for all of them.
+    async fn host(&self, host: &str, port: u16, weight: usize) -> Result<Answer, ResolveError> {
+        let mut answer = Answer { found: Vec::new(), until: Instant::now() + ANSWER_TIMEOUT };
+        let mut until = None;
+        for kind in [RecordType::A, RecordType::AAAA] {
+            let Some(lookup) = self.lookup(host, kind).await? else { continue };
+            let addresses = lookup.answers().iter().filter_map(|record| record.data.ip_addr());
+            answer.found.extend(addresses.map(|address| Found { address, port, weight }));
+            until = earlier(until, lookup.valid_until());
+        }
+        answer.until = until.unwrap_or(answer.until);
+        Ok(answer)
+    }
+
+    /// All addresses of the servers of a service (RFC 2782) that have the best priority; those with a worse one stand by for a day
+    /// on which the records are changed.
+    async fn service(&self, name: &str) -> Result<Answer, ResolveError> {
+        let lookup = self.lookup(name, RecordType::SRV).await?.ok_or(ResolveError::NoAddress)?;
+        let records: Vec<_> = lookup.answers().iter().filter_map(|record| srv(&record.data)).collect();
+        let best = records.iter().map(|record| record.priority).min().ok_or(ResolveError::NoAddress)?;
+        let used: Vec<_> = records.into_iter().filter(|record| record.priority == best).collect();
+        let heaviest = used.iter().map(|record| record.weight).max().unwrap_or_default();
+        let mut answer = Answer { found: Vec::new(), until: lookup.valid_until() };
+        for record in used.iter().filter(|record| !record.target.is_root()) {
+            let weight = share(record.weight, heaviest);
+            let host = self.host(&record.target.to_ascii(), record.port, weight).await?;
+            answer.found.extend(host.found);
+            answer.until = answer.until.min(host.until);
+        }
+        Ok(answer)
+    }
+
+    /// The answer; `None` where there are no such records. Everything else that keeps an answer away is an error.
+    async fn lookup(&self, name: &str, kind: RecordType) -> Result<Option<Lookup>, ResolveError> {
+        match self.0.lookup(name, kind).await {
+            Ok(lookup) => Ok(Some(lookup)),
+            Err(NetError::Dns(DnsError::NoRecordsFound(none)))
+                if matches!(none.response_code, ResponseCode::NoError | ResponseCode::NXDomain) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(ResolveError::NoAnswer(error)),
+        }
+    }
+}
+
+fn name_server(address: SocketAddr) -> NameServerConfig {
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+        connection.port = address.port();
+        connection
+    });
+    NameServerConfig::new(address.ip(), true, connections.to_vec())
+}
+
+fn earlier(one: Option<Instant>, other: Instant) -> Option<Instant> {
+    Some(one.map_or(other, |one| one.min(other)))
+}
+
+fn srv(data: &RData) -> Option<&SRV> {
+    match data {
+        RData::SRV(record) => Some(record),
+        _ => None,
+    }
+}
+
+/// The weight of a record beside the heaviest one. RFC 2782 gives those of weight 0 a small chance, and so do we.
+fn share(weight: u16, heaviest: u16) -> usize {
+    match heaviest {
+        0 => 1,
+        heaviest => (usize::from(weight) * WEIGHT_MAX / usize::from(heaviest)).max(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_put_in_proportion() {
+        assert_eq!([0, 1, 50, 100].map(|weight| share(weight, 100)), [1, 1, 50, 100]);
+        assert_eq!([10, 65_535].map(|weight| share(weight, 65_535)), [1, 100]);
+        assert_eq!([share(0, 0), share(3, 3)], [1, 100]);
+    }
+}
