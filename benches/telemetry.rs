@@ -8,7 +8,7 @@ use std::{hint::black_box, net::Ipv4Addr, time::Duration};
 use criterion::{Criterion, criterion_group, criterion_main};
 use usher::telemetry::{
     access_log::{AccessLog, Line, Settings, Target},
-    metrics::{EndpointPosition, Metrics, UpstreamLabels},
+    metrics::Metrics,
     outcome::{AttemptOutcome, Outcome},
 };
 
@@ -61,13 +61,12 @@ fn access_log(c: &mut Criterion) {
 }
 
 fn metrics(c: &mut Criterion) {
-    let metrics =
-        Metrics::new(vec![UpstreamLabels { name: "default".into(), endpoints: vec!["127.0.0.1:8000".into()] }]);
-    let (worker, at) = (metrics.worker(), EndpointPosition { upstream: 0, endpoint: 0 });
+    let worker = Metrics::new(vec!["default".into()]).worker();
+    let endpoint = worker.endpoint(0, &"127.0.0.1:8000".into());
     c.bench_function("metrics/exchange", |b| {
         b.iter(|| {
-            worker.attempt(black_box(at), AttemptOutcome::Answered);
-            worker.upstream_connection(at, black_box(true));
+            endpoint.attempt(black_box(AttemptOutcome::Answered));
+            endpoint.connection(black_box(true));
             worker.upstream_head(0, black_box(Duration::from_micros(1200)));
             worker.exchange(black_box(Outcome::Ok), black_box(200), black_box(Duration::from_micros(1234)));
         });

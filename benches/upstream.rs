@@ -1,20 +1,20 @@
 //! The choice of an app server. Processor time per choice; expected: some tens of nanoseconds, with three servers or thirty;
 //! the affinity of stores looks at every server and takes some ten nanoseconds for each.
 
-use std::{hint::black_box, time::Instant};
+use std::{hint::black_box, sync::Arc, time::Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use fastrand::Rng;
 use usher::{
     routing::TenantId,
-    upstream::{Asking, Balance, Server, ServerAddress, Settings, Tried, Upstream},
+    upstream::{Asking, Balance, Members, Server, ServerAddress, Settings, Tried, Upstream},
 };
 
-fn upstream(balance: Balance, servers: u16) -> Upstream {
+fn upstream(balance: Balance, servers: u16) -> Arc<Members> {
     let server = |port| Server { address: ServerAddress::Tcp { host: "10.0.0.1".into(), port }, weight: 1 };
     let servers = (1..=servers).map(server).collect();
     #[expect(clippy::expect_used, reason = "without TLS there is nothing that could fail")]
-    Upstream::new(Settings { servers, balance, ..Settings::default() }).expect("an upstream")
+    Upstream::new(Settings { servers, balance, ..Settings::default() }).expect("an upstream").members()
 }
 
 fn choose(criterion: &mut Criterion) {

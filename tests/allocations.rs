@@ -119,7 +119,7 @@ fn a_choice_among_app_servers_allocates_nothing() {
     for balance in [Balance::LeastLoaded, Balance::RoundRobin, Balance::StoreAffinity] {
         let servers = (1..=5).map(server).collect();
         let settings = UpstreamSettings { servers, balance, ..UpstreamSettings::default() };
-        let upstream = Upstream::new(settings).expect("an upstream without TLS");
+        let upstream = Upstream::new(settings).expect("an upstream without TLS").members();
         let (mut rng, now) = (fastrand::Rng::with_seed(1), Instant::now());
         let allocated = measure(|| {
             (0..50).for_each(|_| assert!(upstream.choose(&asking, &Tried::default(), now, &mut rng).is_some()));

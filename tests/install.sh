@@ -10,10 +10,10 @@ has() { command -v "$1" >/dev/null; }
 [ -n "${PGBIN:-}" ] || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
 has curl || packages+=(curl)
 has h2load || packages+=(nghttp2-client)
-[ -x /usr/sbin/nsd ] || packages+=(nsd)
 [ -x /usr/sbin/unbound ] || packages+=(unbound)
 [ -x /usr/sbin/pgbouncer ] || packages+=(pgbouncer)
 has pebble || packages+=(pebble)
+[ -x /usr/sbin/nsd ] || packages+=(nsd)
 has slowhttptest || packages+=(slowhttptest)
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Parts, problem::Problem};
 use crate::{
-    telemetry::metrics::{EndpointPosition, Metrics},
+    telemetry::metrics::Metrics,
     upstream::{Endpoint, Upstream},
 };
 
@@ -26,6 +26,8 @@ pub(super) struct Shown {
 #[derive(Serialize)]
 struct ShownEndpoint {
     endpoint: String,
+    /// What leads to it, where that is a name.
+    name: Option<String>,
     weight: usize,
     state: &'static str,
     reason: Option<&'static str>,
@@ -48,15 +50,15 @@ pub(super) async fn show(State(parts): State<Parts>) -> Json<Vec<Shown>> {
 }
 
 fn endpoints(position: usize, upstream: &Upstream, metrics: &Metrics, now: Instant) -> Vec<ShownEndpoint> {
-    let at = |endpoint| EndpointPosition { upstream: position, endpoint };
-    let all = upstream.endpoints().iter().enumerate();
-    all.map(|(place, endpoint)| shown(endpoint, at(place), metrics, now)).collect()
+    let members = upstream.members();
+    members.endpoints().iter().map(|endpoint| shown(endpoint, position, metrics, now)).collect()
 }
 
-fn shown(endpoint: &Endpoint, at: EndpointPosition, metrics: &Metrics, now: Instant) -> ShownEndpoint {
-    let (snapshot, counts) = (endpoint.snapshot(now), metrics.endpoint(at));
+fn shown(endpoint: &Endpoint, upstream: usize, metrics: &Metrics, now: Instant) -> ShownEndpoint {
+    let (snapshot, counts) = (endpoint.snapshot(now), metrics.endpoint(upstream, endpoint.label()));
     ShownEndpoint {
         endpoint: endpoint.label().to_string(),
+        name: Some(endpoint.origin()).filter(|name| **name != **endpoint.label()).map(str::to_owned),
         weight: snapshot.weight,
         state: snapshot.state.as_str(),
         reason: snapshot.reason,
@@ -88,7 +90,8 @@ fn order(parts: &Parts, (upstream, endpoint): &(String, String), drain: bool) ->
     let missing = |what: &str, name: &str| Problem::new(StatusCode::NOT_FOUND, format!("there is no {what} {name}"));
     let found = parts.upstreams.iter().find(|found| found.settings.name == *upstream);
     let found = found.ok_or_else(|| missing("upstream", upstream))?;
-    let server = found.endpoints().iter().find(|server| **server.label() == **endpoint);
+    let members = found.members();
+    let server = members.endpoints().iter().find(|server| **server.label() == **endpoint);
     server.ok_or_else(|| missing("app server", endpoint))?.drain(drain, Instant::now());
     Ok(StatusCode::NO_CONTENT)
 }

@@ -13,11 +13,11 @@ use crate::{
         access_log::AccessLog,
         metrics::{
             AccessLogCounts, BufferCounts, CertificateCounts, DirectoryCounts, DomainCounts, EndpointGauges,
-            EndpointPosition, FeedCounts, Metrics, UpstreamLabels,
+            FeedCounts, Metrics,
         },
     },
     tls::{Certificates, Issuer, Vault},
-    upstream::Upstream,
+    upstream::{Endpoint, Upstream},
 };
 
 /// Makes the series of directory, access log, buffers and certificates readable for a scrape.
@@ -59,33 +59,33 @@ fn certificate_counts(
 }
 
 /// The names that the counters of `upstreams` go by.
-pub(super) fn labels(upstreams: &[Arc<Upstream>]) -> Vec<UpstreamLabels> {
-    let labels = |upstream: &Arc<Upstream>| UpstreamLabels {
-        name: upstream.settings.name.clone(),
-        endpoints: upstream.endpoints().iter().map(|endpoint| Arc::clone(endpoint.label())).collect(),
-    };
-    upstreams.iter().map(labels).collect()
+pub(super) fn names(upstreams: &[Arc<Upstream>]) -> Vec<String> {
+    upstreams.iter().map(|upstream| upstream.settings.name.clone()).collect()
 }
 
-/// Makes the state of app servers readable for a scrape.
+/// Makes the state of app servers readable for a scrape, and how often their names were resolved.
 pub(super) fn register_endpoints(metrics: &Metrics, upstreams: &[Arc<Upstream>]) {
-    let upstreams = upstreams.to_vec();
+    let groups = upstreams.to_vec();
     metrics.register_endpoints(move || {
         let now = Instant::now();
-        let of = |(upstream, group): (usize, &Arc<Upstream>)| gauges(upstream, group, now);
-        upstreams.iter().enumerate().flat_map(of).collect()
+        groups.iter().enumerate().flat_map(|(upstream, group)| gauges(upstream, group, now)).collect()
     });
+    let groups = upstreams.to_vec();
+    metrics.register_resolutions(move || groups.iter().map(|upstream| upstream.resolutions()).collect());
 }
 
 fn gauges(upstream: usize, group: &Upstream, now: Instant) -> Vec<EndpointGauges> {
-    let snapshots = group.endpoints().iter().map(|endpoint| endpoint.snapshot(now)).enumerate();
-    let gauges = snapshots.map(|(endpoint, snapshot)| EndpointGauges {
-        at: EndpointPosition { upstream, endpoint },
-        state: snapshot.state,
-        in_flight: snapshot.in_flight,
-        latency: snapshot.latency,
-    });
-    gauges.collect()
+    let gauges = |endpoint: &Arc<Endpoint>| {
+        let snapshot = endpoint.snapshot(now);
+        EndpointGauges {
+            upstream,
+            endpoint: Arc::clone(endpoint.label()),
+            state: snapshot.state,
+            in_flight: snapshot.in_flight,
+            latency: snapshot.latency,
+        }
+    };
+    group.members().endpoints().iter().map(gauges).collect()
 }
 
 fn directory_counts(directory: &Directory) -> DirectoryCounts {

@@ -104,7 +104,7 @@ impl App {
         let directory = Directory::new(config.directory.clone(), source, Handle::current());
         let (keeper, restored) = snapshot::restore(&config, &directory).await;
         let upstreams = upstreams(&config)?;
-        let metrics = Metrics::new(counts::labels(&upstreams));
+        let metrics = Metrics::new(counts::names(&upstreams));
         counts::register_endpoints(&metrics, &upstreams);
         let access_log = start_access_log(&config)?;
         let buffers = Buffers::new(config.proxy.buffers_max);
@@ -173,6 +173,9 @@ impl App {
             tasks.spawn("snapshot", keeper.run());
         }
         tasks.spawn("feed", self.rows.clone().follow(self.follow, self.feed));
+        // What has names is no use before they were resolved.
+        let resolving = self.readiness.hold("upstreams");
+        tasks.spawn("discovery", upstream::discover(self.upstreams.clone(), resolving));
         tasks.spawn("prober", upstream::probe(self.upstreams));
         if let Some((tickets, keys)) = self.tickets {
             tasks.spawn("tickets", tickets.share(self.rows.session(), keys));

@@ -343,10 +343,12 @@ pub(super) enum Follow {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Upstream {
-    /// The app servers, each `http://host:port` or `unix:/path`, or each `https://`, `h2c://` (HTTP/2 without TLS) or `h2://` (with TLS). Required.
+    /// The app servers, each `http://host:port` or `unix:/path`, or each `https://`, `h2c://` (HTTP/2 without TLS) or `h2://` (with TLS); `srv+` in front: the ports are in DNS too. Required.
     pub(super) servers: Written<List<Server>>,
     /// How one of the app servers is chosen for a request.
     pub(super) balance: Written<Balance>,
+    /// Whom names of app servers are asked of, each `address` or `address:port`; unset: the system's resolvers.
+    pub(super) resolvers: Written<List<String>>,
     /// The CA that certificates of `https://` and `h2://` servers have to be from (PEM); unset: those that the machine trusts.
     pub(super) ca_file: Written<String>,
     /// The certificate that usher shows to them (PEM), with those that lead to its CA.

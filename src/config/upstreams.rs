@@ -1,6 +1,9 @@
 //! `[upstreams.NAME]`.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use http::{StatusCode, Uri};
 use toml::Spanned;
@@ -20,7 +23,8 @@ use crate::{
     upstream::{Balance, HealthRules, Protocol, ProxyProtocol, Server, ServerAddress, Settings},
 };
 
-const SERVER: &str = "\"http://host:port\", \"https://\", \"h2c://\" or \"h2://\" with host and port, or \"unix:/path\"";
+const SERVER: &str =
+    "\"http://host:port\", \"https://\", \"h2c://\" or \"h2://\" with host and port, or \"unix:/path\"";
 
 /// Bytes of a path that the system takes for a socket's name, without the last NUL (`unix(7)`).
 const SOCKET_PATH_MAX: usize = 107;
@@ -84,6 +88,7 @@ fn group(name: Spanned<String>, written: file::Upstream, report: &mut Report<'_>
         server_name: written.server_name,
     };
     let tls = tls.resolve(&path, speech.is_tls, report);
+    let resolvers = report.convert_list(&format!("{path}.resolvers"), written.resolvers, &[], resolver);
     let probe = probes::Keys {
         path: written.probe_path,
         host: written.probe_host,
@@ -106,6 +111,7 @@ fn group(name: Spanned<String>, written: file::Upstream, report: &mut Report<'_>
     Settings {
         name: name.into_inner(),
         servers: plain(servers).into_iter().map(|listed| listed.server).collect(),
+        resolvers: plain(resolvers),
         balance: written.balance.or(default.balance),
         protocol: speech.protocol,
         tls,
@@ -192,6 +198,10 @@ fn servers(path: &str, written: Written<List<file::Server>>, report: &mut Report
 
 fn listed(written: file::Server) -> Result<Listed, Refusal> {
     let (speech, address) = server(&written.url)?;
+    if matches!(address, ServerAddress::Service(_)) && written.weight != 1 {
+        let cause = "has a weight, and its records in DNS have weights of their own";
+        return Err(Refusal::new(cause, "srv+http:// servers without a weight", "remove the weight"));
+    }
     Ok(Listed { speech, server: Server { address, weight: written.weight } })
 }
 
@@ -240,13 +250,16 @@ fn server(text: &str) -> Result<(Speech, ServerAddress), Refusal> {
         return socket(path).map(|address| (PLAIN, address));
     }
     let refusal = |cause: &str, remedy: &str| Refusal::new(cause, SERVER, remedy);
+    let (text, is_service) = text.strip_prefix("srv+").map_or((text, false), |rest| (rest, true));
     let url: Uri = text.parse().map_err(|_| refusal("is no URL", "write scheme, host and port"))?;
     let (protocol, is_tls) = match url.scheme_str() {
         Some("http") => (Protocol::Http1, false),
         Some("https") => (Protocol::Http1, true),
         Some("h2c") => (Protocol::Http2, false),
         Some("h2") => (Protocol::Http2, true),
-        _ => return Err(refusal("is not an http:// URL", "put http:// in front of host and port, or h2c:// for HTTP/2")),
+        _ => {
+            return Err(refusal("is not an http:// URL", "put http:// in front of host and port, or h2c:// for HTTP/2"));
+        }
     };
     let Some(authority) = url.authority() else { return Err(refusal("has no host", "write host and port")) };
     if authority.as_str().contains('@') {
@@ -256,16 +269,41 @@ fn server(text: &str) -> Result<(Speech, ServerAddress), Refusal> {
         let cause = "has a path or a query; a request keeps its own";
         return Err(refusal(cause, "end the URL after the port"));
     }
+    let speech = Speech { protocol, is_tls };
+    if is_service {
+        return service(authority.as_str()).map(|address| (speech, address));
+    }
     let Some(port) = authority.port_u16().filter(|port| *port != 0) else {
         return Err(refusal("has no port from 1 to 65535", "add the port of the app server, such as :8000"));
     };
-    Ok((Speech { protocol, is_tls }, ServerAddress::Tcp { host: server_host(authority.host())?, port }))
+    Ok((speech, ServerAddress::Tcp { host: server_host(authority.host())?, port }))
+}
+
+/// A name with SRV records.
+fn service(text: &str) -> Result<ServerAddress, Refusal> {
+    let accepted = "\"srv+http://_service._tcp.name\", without a port: that is in the records";
+    if text.parse::<IpAddr>().is_ok() {
+        return Err(Refusal::new("is an address and no name", accepted, "write the name, or remove srv+"));
+    }
+    let name = Hostname::parse_human(text);
+    name.map(|name| ServerAddress::Service(name.as_str().to_owned()))
+        .map_err(|error| Refusal::new(error.to_string(), accepted, "correct the name"))
+}
+
+/// A resolver; on port 53 unless it says otherwise.
+fn resolver(text: &str) -> Result<SocketAddr, Refusal> {
+    let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|address| SocketAddr::new(address, 53)));
+    address.map_err(|_| {
+        let accepted = "an address, and a port if it is not 53: \"10.0.0.2\", \"127.0.0.1:8600\"";
+        Refusal::new("is no address of a resolver", accepted, "write the address in digits")
+    })
 }
 
 /// A socket in the file system. `unix:///path` is the same, since people write URLs so.
 fn socket(path: &str) -> Result<ServerAddress, Refusal> {
     let path = path.strip_prefix("//").unwrap_or(path);
-    let refusal = |cause: &str| Err(Refusal::new(cause, "\"unix:/path\", 107 bytes of path at most", "correct the path"));
+    let refusal =
+        |cause: &str| Err(Refusal::new(cause, "\"unix:/path\", 107 bytes of path at most", "correct the path"));
     match path {
         _ if !path.starts_with('/') => refusal("is no absolute path"),
         _ if path.len() > SOCKET_PATH_MAX => refusal("is longer than the name of a socket may be"),

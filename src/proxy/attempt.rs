@@ -205,7 +205,7 @@ impl Drop for Running<'_> {
         if self.outcome == AttemptOutcome::Cancelled {
             self.found.in_flight.unanswered(self.found.since.elapsed(), Instant::now());
         }
-        self.worker.metrics.attempt(self.found.at, self.outcome);
+        self.found.counts.attempt(self.outcome);
     }
 }
 

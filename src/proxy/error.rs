@@ -132,9 +132,8 @@ impl Failure {
             Self::Closed(Closed::Gone) => StatusCode::GONE,
             Self::Closed(Closed::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
             Self::CouldNotAsk(_) | Self::UnknownUpstream => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NotConnected(ConnectError::Draining | ConnectError::Full) | Self::StoreFull(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NotConnected(ConnectError::Draining | ConnectError::Full | ConnectError::NoAddress)
+            | Self::StoreFull(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotConnected(ConnectError::Timeout | ConnectError::TlsTimeout) | Self::HeadTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -200,7 +199,7 @@ impl Failure {
             Self::TooMany(_)
                 | Self::CouldNotAsk(_)
                 | Self::StoreFull(_)
-                | Self::NotConnected(ConnectError::Draining | ConnectError::Full)
+                | Self::NotConnected(ConnectError::Draining | ConnectError::Full | ConnectError::NoAddress)
         )
     }
 

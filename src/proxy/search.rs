@@ -2,6 +2,7 @@
 
 use std::{
     mem,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,10 +18,10 @@ use super::{
 };
 use crate::{
     telemetry::{
-        metrics::EndpointPosition,
+        metrics::EndpointMetrics,
         outcome::{AttemptOutcome, QueueOutcome},
     },
-    upstream::{Asking, ConnectError, Connection, InFlight, Tried},
+    upstream::{Asking, ConnectError, Connection, InFlight, Tried, View},
 };
 
 /// How often a request is repeated that app servers may have processed. Where three of them fail a fourth one hardly helps.
@@ -33,6 +34,7 @@ pub(super) struct Search<'a> {
     /// Whether the request may be applied twice, and can be.
     pub(super) is_repeatable: bool,
     pub(super) began: Instant,
+    view: Arc<View<RequestBody>>,
     tried: Tried,
     /// The endpoint of the last attempt.
     chosen: usize,
@@ -49,7 +51,7 @@ pub(super) struct Search<'a> {
 pub(super) struct Found {
     pub(super) connection: Connection<RequestBody>,
     pub(super) in_flight: InFlight,
-    pub(super) at: EndpointPosition,
+    pub(super) counts: Arc<EndpointMetrics>,
     pub(super) since: Instant,
 }
 
@@ -63,12 +65,14 @@ impl Found {
 
 impl<'a> Search<'a> {
     pub(super) fn new(worker: &'a Worker, position: usize, is_repeatable: bool) -> Self {
-        worker.upstreams[position].budget().earn();
+        let upstream = &worker.upstreams[position];
+        upstream.budget().earn();
         Self {
             worker,
             position,
             is_repeatable,
             began: Instant::now(),
+            view: upstream.view(),
             tried: Tried::default(),
             chosen: 0,
             next: None,
@@ -86,8 +90,9 @@ impl<'a> Search<'a> {
             exchange.endpoint = Some(in_flight.endpoint().clone());
             match self.take_or_open(now, exchange).await {
                 Ok(connection) => {
-                    self.worker.metrics.upstream_connection(self.at(), connection.reused());
-                    return Ok(Found { connection, in_flight, at: self.at(), since: now });
+                    let counts = Arc::clone(self.view.counts(self.chosen));
+                    counts.connection(connection.reused());
+                    return Ok(Found { connection, in_flight, counts, since: now });
                 }
                 Err(error) => {
                     let asked = mem::replace(&mut now, Instant::now());
@@ -103,14 +108,19 @@ impl<'a> Search<'a> {
 
     /// A place at the endpoint to try next; `None` once all were tried. Where it had to be waited for, it is later than `now`.
     async fn place(&mut self, now: &mut Instant, exchange: &Exchange) -> Result<Option<InFlight>, Failure> {
-        while let Some(chosen) = self.next.take().or_else(|| self.choose(exchange, *now)) {
-            // Another worker may have taken the last place meanwhile.
-            if let Some(in_flight) = self.begin(chosen) {
-                return Ok(Some(in_flight));
+        loop {
+            while let Some(chosen) = self.next.take().or_else(|| self.choose(exchange, *now)) {
+                // Another worker may have taken the last place meanwhile.
+                if let Some(in_flight) = self.begin(chosen) {
+                    return Ok(Some(in_flight));
+                }
             }
-        }
-        if !self.worker.upstreams[self.position].upstream().is_full(&self.tried) {
-            return Ok(None);
+            if self.view.is_full(&self.tried) {
+                break;
+            }
+            if !self.renew_view() {
+                return Ok(None);
+            }
         }
         // Rare, and its state would make that of every request larger.
         let in_flight = Box::pin(self.wait(*now, exchange)).await?;
@@ -118,9 +128,22 @@ impl<'a> Search<'a> {
         Ok(Some(in_flight))
     }
 
+    /// Looks whether there are other app servers by now; they have not been tried.
+    fn renew_view(&mut self) -> bool {
+        let newest = self.worker.upstreams[self.position].newest();
+        let is_new = !Arc::ptr_eq(&self.view, &newest);
+        if is_new {
+            self.view = newest;
+            self.tried = Tried::default();
+        } else if self.view.is_empty() {
+            self.last = ConnectError::NoAddress;
+        }
+        is_new
+    }
+
     fn begin(&mut self, chosen: usize) -> Option<InFlight> {
         self.chosen = chosen;
-        self.worker.upstreams[self.position].begin(chosen)
+        self.view.begin(chosen)
     }
 
     /// Waits until there is a place.
@@ -146,21 +169,20 @@ impl<'a> Search<'a> {
 
     fn not_connected(&mut self, error: ConnectError, at: &mut InFlight, waited: Duration, exchange: &mut Exchange) {
         at.failed(waited, Instant::now());
-        self.worker.metrics.attempt(self.at(), AttemptOutcome::NotConnected);
+        self.view.counts(self.chosen).attempt(AttemptOutcome::NotConnected);
         exchange.note_attempt(at.endpoint(), AttemptOutcome::NotConnected, waited);
         self.tried.add(self.chosen);
         self.last = error;
     }
 
     async fn take_or_open(&self, now: Instant, exchange: &Exchange) -> Result<Connection<RequestBody>, ConnectError> {
-        let upstream = &self.worker.upstreams[self.position];
         if !self.fresh_only
-            && let Some(connection) = upstream.reuse(self.chosen, now)
+            && let Some(connection) = self.view.reuse(self.chosen, now)
         {
             return Ok(connection);
         }
         // Rare, and its state is larger than that of all the rest of an exchange.
-        Box::pin(upstream.open(self.chosen, &exchange.addresses())).await
+        Box::pin(self.view.open(self.chosen, &exchange.addresses())).await
     }
 
     /// Whether the request may be sent again after an attempt that ended so, on a connection that was `reused` or not.
@@ -197,7 +219,7 @@ impl<'a> Search<'a> {
 
     fn choose(&self, exchange: &Exchange, now: Instant) -> Option<usize> {
         let asking = Asking { tenant: exchange.tenant.as_ref(), is_repeatable: self.is_repeatable };
-        self.worker.upstreams[self.position].choose(&asking, &self.tried, now)
+        self.view.choose(&asking, &self.tried, now)
     }
 
     /// How long the head of an answer may be waited for that is asked for at `now`: all of the time at the first server, what is
@@ -205,10 +227,6 @@ impl<'a> Search<'a> {
     pub(super) fn patience(&self, now: Instant) -> Duration {
         let spent = if self.repeats == 0 { Duration::ZERO } else { now.saturating_duration_since(self.began) };
         self.head_timeout().saturating_sub(spent)
-    }
-
-    fn at(&self) -> EndpointPosition {
-        EndpointPosition { upstream: self.position, endpoint: self.chosen }
     }
 
     fn is_late(&self, now: Instant) -> bool {

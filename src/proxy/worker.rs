@@ -107,7 +107,7 @@ impl Worker {
             directory: parts.directory,
             https: parts.https,
             self_check: parts.self_check,
-            upstreams: parts.upstreams.into_iter().map(Connector::new).collect(),
+            upstreams: connectors(parts.upstreams, &parts.metrics),
             roles: parts.roles,
             unknown_names: parts.unknown_names,
             metrics: parts.metrics,
@@ -138,6 +138,11 @@ impl Worker {
         clock.abort();
         Ok(())
     }
+}
+
+fn connectors(upstreams: Vec<Arc<Upstream>>, metrics: &Arc<WorkerMetrics>) -> Vec<Connector<RequestBody>> {
+    let upstreams = upstreams.into_iter().enumerate();
+    upstreams.map(|(position, upstream)| Connector::new(upstream, position, Arc::clone(metrics))).collect()
 }
 
 async fn sweep(worker: Arc<Worker>) {

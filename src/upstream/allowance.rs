@@ -6,18 +6,27 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 #[derive(Debug)]
 pub(super) struct Allowance {
     out: AtomicUsize,
-    max: usize,
+    max: AtomicUsize,
+    max_percent: usize,
 }
 
 impl Allowance {
     /// For a share of so many endpoints.
     pub(super) fn new(endpoints: usize, max_percent: usize) -> Self {
-        Self { out: AtomicUsize::new(0), max: endpoints * max_percent / 100 }
+        let allowance = Self { out: AtomicUsize::new(0), max: AtomicUsize::new(0), max_percent };
+        allowance.resize(endpoints);
+        allowance
+    }
+
+    /// There are so many endpoints from now on. Those that are out stay out.
+    pub(super) fn resize(&self, endpoints: usize) {
+        self.max.store(endpoints * self.max_percent / 100, Relaxed);
     }
 
     /// Whether a further one may be out; it is counted then.
     pub(super) fn take(&self) -> bool {
-        self.out.fetch_update(Relaxed, Relaxed, |out| (out < self.max).then_some(out + 1)).is_ok()
+        let max = self.max.load(Relaxed);
+        self.out.fetch_update(Relaxed, Relaxed, |out| (out < max).then_some(out + 1)).is_ok()
     }
 
     /// One of them is back.
@@ -45,6 +54,14 @@ mod tests {
             [(1, 50), (2, 50), (3, 50), (5, 50), (5, 0), (5, 100)].map(|(n, p)| taken(n, p)),
             [0, 1, 1, 2, 0, 5]
         );
+    }
+
+    #[test]
+    fn it_follows_the_number_of_endpoints() {
+        let allowance = Allowance::new(0, 50);
+        assert!(!allowance.take());
+        allowance.resize(2);
+        assert!(allowance.take() && !allowance.take());
     }
 
     #[test]

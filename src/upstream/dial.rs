@@ -29,6 +29,8 @@ async fn connect(address: &ServerAddress, first: &[u8]) -> std::io::Result<Strea
             say(&mut stream, first).await?;
             Ok(Stream::Tcp(stream))
         }
+        // An endpoint has an address; names lead to some.
+        ServerAddress::Service(_) => Err(std::io::ErrorKind::AddrNotAvailable.into()),
         ServerAddress::Unix(path) => {
             let mut stream = UnixStream::connect(path).await?;
             say(&mut stream, first).await?;

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -30,10 +30,15 @@ pub struct Endpoint {
     silence: Silence,
     health: Health,
     limit: Option<Limit>,
-    server: Server,
+    address: ServerAddress,
+    weight: AtomicUsize,
+    /// Whether its name in DNS leads to it; always, where it has none.
+    listed: AtomicBool,
     /// What follows TCP.
     handshake: Option<Handshake>,
     label: Arc<str>,
+    /// The item of `servers` that it comes from.
+    origin: Arc<str>,
     /// When the upstream was made.
     start: Instant,
 }
@@ -41,6 +46,7 @@ pub struct Endpoint {
 impl Endpoint {
     pub(super) fn new(
         server: Server,
+        origin: Arc<str>,
         handshake: Option<Handshake>,
         health: Health,
         limit: Option<Limit>,
@@ -53,16 +59,19 @@ impl Endpoint {
             silence: Silence::default(),
             health,
             limit,
-            server,
+            address: server.address,
+            weight: AtomicUsize::new(server.weight),
+            listed: AtomicBool::new(true),
             handshake,
             label,
+            origin,
             start,
         }
     }
 
     /// Where it is.
     pub fn address(&self) -> &ServerAddress {
-        &self.server.address
+        &self.address
     }
 
     /// The handshake of TLS with it, where it speaks TLS.
@@ -73,6 +82,11 @@ impl Endpoint {
     /// Its address, for logs.
     pub fn label(&self) -> &Arc<str> {
         &self.label
+    }
+
+    /// The item of `servers` that it comes from: itself, or the name that leads to it.
+    pub fn origin(&self) -> &str {
+        &self.origin
     }
 
     /// Requests running there, of all workers.
@@ -104,12 +118,28 @@ impl Endpoint {
 
     /// Its share of the requests, as it is configured.
     pub(super) fn weight(&self) -> usize {
-        self.server.weight
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    /// Gives it another share; whether it is another one.
+    pub(super) fn reweigh(&self, weight: usize) -> bool {
+        self.weight.swap(weight, Ordering::Relaxed) != weight
+    }
+
+    /// Whether its name leads to it.
+    pub(super) fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Relaxed)
+    }
+
+    /// Its name leads to it, or does not any more: then it finishes what it has. Whether that is new.
+    pub(super) fn list(&self, listed: bool, now: Instant) -> bool {
+        self.announce(self.health.list(listed, self.moment(now)));
+        self.listed.swap(listed, Ordering::Relaxed) != listed
     }
 
     /// Its share of the requests at the moment: one that is back begins with less.
     pub(super) fn weight_at(&self, now: Moment) -> f32 {
-        self.server.weight as f32 * self.health.share(now)
+        self.weight() as f32 * self.health.share(now)
     }
 
     /// Whether it is to finish what it has and get nothing new.
@@ -148,7 +178,7 @@ impl Endpoint {
         Snapshot {
             state: self.health.standing(),
             reason: self.health.reason(),
-            weight: self.server.weight,
+            weight: self.weight(),
             in_flight: self.in_flight(),
             latency: expected_us.map(|micros| Duration::from_secs_f32(micros / 1e6)),
         }
@@ -264,8 +294,8 @@ impl Endpoint {
     pub(super) fn example(port: u16, weight: usize) -> Arc<Self> {
         let address = ServerAddress::Tcp { host: "app".into(), port };
         let allowance = Arc::new(super::Allowance::new(2, 50));
-        let health = Health::new(super::HealthRules::default(), allowance);
-        Arc::new(Self::new(Server { address, weight }, None, health, None, Instant::now()))
+        let health = Health::new(super::HealthRules::default(), allowance, Moment(0));
+        Arc::new(Self::new(Server { address, weight }, "app".into(), None, health, None, Instant::now()))
     }
 }
 
@@ -287,8 +317,15 @@ mod tests {
     fn no_more_requests_run_than_may() {
         let limit = Limit { max: 2, queue: Arc::new(Queue::new(1)) };
         let (address, weight) = (ServerAddress::Tcp { host: "app".into(), port: 1 }, 1);
-        let health = Health::new(HealthRules::default(), Arc::new(Allowance::new(2, 50)));
-        let endpoint = Arc::new(Endpoint::new(Server { address, weight }, None, health, Some(limit), Instant::now()));
+        let health = Health::new(HealthRules::default(), Arc::new(Allowance::new(2, 50)), Moment(0));
+        let endpoint = Arc::new(Endpoint::new(
+            Server { address, weight },
+            "app".into(),
+            None,
+            health,
+            Some(limit),
+            Instant::now(),
+        ));
         let running = [InFlight::begin(&endpoint).unwrap(), InFlight::begin(&endpoint).unwrap()];
         assert!(!endpoint.has_room() && InFlight::begin(&endpoint).is_none());
         drop(running);

@@ -10,6 +10,9 @@ pub enum ConnectError {
     /// All places at app servers are taken, and so were those for who waits, or the time for it was over.
     #[error("all app servers have as many requests as they may")]
     Full,
+    /// The names of the app servers have led nowhere yet.
+    #[error("no address of an app server is known yet")]
+    NoAddress,
     /// All app servers are draining.
     #[error("all app servers are draining")]
     Draining,

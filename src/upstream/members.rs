@@ -4,12 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use fastrand::Rng;
 
-use super::{
-    Asking, Balance, Endpoint, Tried,
-    allowance::Allowance,
-    balancer::Balancer,
-    moment::Moment,
-};
+use super::{Asking, Balance, Endpoint, Tried, allowance::Allowance, balancer::Balancer, moment::Moment};
 
 /// The endpoints, and the choice among them.
 #[derive(Debug)]
@@ -29,7 +24,7 @@ impl Members {
         start: Instant,
     ) -> Self {
         let balancer = Balancer::new(balance, &endpoints);
-        allowance.resize(endpoints.len());
+        allowance.resize(endpoints.iter().filter(|endpoint| endpoint.is_listed()).count());
         Self { endpoints, balancer, allowance: Arc::clone(allowance), start }
     }
 

@@ -10,6 +10,7 @@ mod budget;
 mod connection;
 mod connector;
 mod dial;
+mod discovery;
 mod endpoint;
 mod error;
 mod greeting;
@@ -18,12 +19,17 @@ pub mod http1;
 mod http2;
 mod latency;
 mod length;
+mod maker;
+mod members;
 mod moment;
+mod origin;
 mod overlay;
 mod pool;
 mod prober;
 mod proxy_header;
 mod queue;
+mod resolver;
+mod seat;
 mod server;
 mod settings;
 mod shares;
@@ -31,36 +37,44 @@ mod silence;
 mod stream;
 mod tls;
 mod trunk;
+mod view;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
 
-use fastrand::Rng;
+use arc_swap::ArcSwap;
 
 use crate::routing::TenantId;
-use allowance::Allowance;
-use balancer::Balancer;
 pub use balancer::{Asking, Balance, Tried};
 pub use budget::Budget;
 pub use connection::Connection;
 pub use connector::Connector;
-use endpoint::Limit;
 pub use dial::reach;
+pub use discovery::{discover, resolve};
 pub use endpoint::{Endpoint, InFlight, Snapshot};
 pub use error::{AnswerError, ConnectError, Unanswered};
-use health::Health;
 pub use health::HealthRules;
 pub use http2::{StreamPermit, connection_died, was_refused};
-use moment::Moment;
+use maker::Maker;
+pub use members::Members;
+use origin::Origin;
 pub use prober::{Probe, probe};
 pub use proxy_header::{ClientAddresses, SIGNATURE as PROXY_SIGNATURE};
 use queue::Queue;
 pub use queue::Waiting;
+use resolver::Found;
+pub use resolver::ResolveError;
 pub use server::{Server, ServerAddress};
 pub use settings::{Protocol, ProxyProtocol, Settings};
 pub use shares::Share;
 use shares::Shares;
-use tls::Tls;
 pub use tls::{ClientFiles, TlsError, TlsSettings};
+pub use view::View;
 
 /// A store has as many requests as it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,32 +86,34 @@ pub struct StoreFull;
 pub struct Upstream {
     /// What was asked for.
     pub settings: Settings,
-    endpoints: Vec<Arc<Endpoint>>,
-    balancer: Balancer,
-    allowance: Arc<Allowance>,
+    maker: Maker,
+    /// The items of `servers`, in their order. Locked when names lead elsewhere.
+    origins: Mutex<Vec<Origin>>,
+    members: ArcSwap<Members>,
     queue: Arc<Queue>,
     shares: Option<Arc<Shares>>,
-    start: Instant,
+    /// How often names were resolved, and how often that failed.
+    resolutions: [AtomicU64; 2],
 }
 
 impl Upstream {
-    /// Prepares the group: reads the files that TLS needs, and connects nothing.
+    /// Prepares the group: reads the files that TLS needs, and neither connects nor asks DNS.
     pub fn new(settings: Settings) -> Result<Self, TlsError> {
-        let start = Instant::now();
-        let rules = HealthRules { is_probed: settings.probe.is_some(), ..settings.health };
-        let allowance = Arc::new(Allowance::new(settings.servers.len(), rules.ejected_max_percent));
         let queue = Arc::new(Queue::new(settings.queue_max));
-        let limit = settings.requests_max.map(|max| Limit { max, queue: Arc::clone(&queue) });
-        let tls = settings.tls.as_ref().map(|tls| Tls::load(tls, settings.protocol)).transpose()?;
-        let endpoint = |server: &Server| {
-            let handshake = tls.as_ref().zip(server.address.host()).map(|(tls, host)| tls.handshake(host)).transpose()?;
-            let health = Health::new(rules, Arc::clone(&allowance));
-            Ok(Arc::new(Endpoint::new(server.clone(), handshake, health, limit.clone(), start)))
-        };
-        let endpoints: Vec<_> = settings.servers.iter().map(endpoint).collect::<Result<_, TlsError>>()?;
+        let maker = Maker::new(&settings, &queue)?;
+        let origins: Vec<_> =
+            settings.servers.iter().map(|server| Origin::new(server, &maker)).collect::<Result<_, TlsError>>()?;
+        let members = ArcSwap::from_pointee(maker.members(&origins, &settings));
         let shares = settings.store_requests_max.map(Shares::new).map(Arc::new);
-        let balancer = Balancer::new(settings.balance, &endpoints);
-        Ok(Self { settings, endpoints, balancer, allowance, queue, shares, start })
+        Ok(Self {
+            settings,
+            maker,
+            origins: Mutex::new(origins),
+            members,
+            queue,
+            shares,
+            resolutions: Default::default(),
+        })
     }
 
     /// A place for one more request of `tenant`, where those of a store are limited; an error where it has as many as it may.
@@ -108,26 +124,9 @@ impl Upstream {
         }
     }
 
-    /// The position of the endpoint to try next; `None` once all were tried.
-    pub fn choose(&self, asking: &Asking<'_>, tried: &Tried, now: Instant, rng: &mut Rng) -> Option<usize> {
-        let now = Moment::of(self.start, now);
-        self.due_for_trial(asking, tried, now)
-            .or_else(|| self.balancer.choose(&self.endpoints, asking, tried, now, rng))
-    }
-
-    /// The endpoint that was out for long enough, if there is one: it gets this request, to show whether it is back.
-    fn due_for_trial(&self, asking: &Asking<'_>, tried: &Tried, now: Moment) -> Option<usize> {
-        // What has failed once must not be what shows whether somebody else is well.
-        if self.allowance.is_unused() || !tried.is_empty() {
-            return None;
-        }
-        self.endpoints.iter().position(|endpoint| endpoint.health().claim_trial(asking.is_repeatable, now))
-    }
-
-    /// Whether a place at some endpoint that was not tried is worth waiting for: all of them are taken.
-    pub fn is_full(&self, tried: &Tried) -> bool {
-        let untried = self.endpoints.iter().enumerate().filter(|(position, _)| !tried.contains(*position));
-        untried.map(|(_, endpoint)| endpoint).any(|endpoint| !endpoint.is_draining() && !endpoint.has_room())
+    /// The endpoints as they are now.
+    pub fn members(&self) -> Arc<Members> {
+        self.members.load_full()
     }
 
     /// A place among those who wait for one, if there is one left.
@@ -135,8 +134,41 @@ impl Upstream {
         self.queue.enter()
     }
 
-    /// The addresses of the group, in the order of the configuration.
-    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
-        &self.endpoints
+    /// How often names were resolved since the start, and how often that failed.
+    pub fn resolutions(&self) -> [u64; 2] {
+        self.resolutions.each_ref().map(|count| count.load(Relaxed))
+    }
+
+    fn count_resolution(&self, succeeded: bool) {
+        self.resolutions[usize::from(!succeeded)].fetch_add(1, Relaxed);
+    }
+
+    /// The items of `servers` that are names, by position.
+    fn named_origins(&self) -> Vec<usize> {
+        let servers = self.settings.servers.iter().enumerate();
+        servers.filter(|(_, server)| server.address.is_resolved()).map(|(position, _)| position).collect()
+    }
+
+    /// The item at `position` leads to `found` and nowhere else.
+    fn lead_to(&self, position: usize, found: &[Found], now: Instant) {
+        let mut origins = self.origins();
+        if origins.get_mut(position).is_some_and(|origin| origin.lead_to(found, now, &self.maker)) {
+            let upstream = &self.settings.name;
+            tracing::info!(upstream, server = %self.settings.servers[position].address, addresses = found.len(), "a name leads to new addresses");
+            self.members.store(Arc::new(self.maker.members(&origins, &self.settings)));
+        }
+    }
+
+    /// Lets go of endpoints that are gone from DNS and have nothing left to do.
+    fn retire(&self) {
+        let mut origins = self.origins();
+        let retired = origins.iter_mut().filter(|origin| origin.has_unlisted()).map(Origin::retire);
+        if retired.fold(false, |any, retired| any || retired) {
+            self.members.store(Arc::new(self.maker.members(&origins, &self.settings)));
+        }
+    }
+
+    fn origins(&self) -> MutexGuard<'_, Vec<Origin>> {
+        self.origins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

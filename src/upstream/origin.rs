@@ -2,39 +2,56 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Endpoint, Server, ServerAddress, resolver::Found};
+use super::{Endpoint, Server, ServerAddress, TlsError, maker::Maker, resolver::Found, tls::Handshake};
 
 /// An item of `servers`, and what it leads to.
 #[derive(Debug)]
 pub(super) struct Origin {
-    pub(super) server: Server,
+    /// The item.
+    pub(super) name: Arc<str>,
+    /// The handshake of TLS with all that it leads to.
+    pub(super) handshake: Option<Handshake>,
     endpoints: Vec<Arc<Endpoint>>,
 }
 
 impl Origin {
-    pub(super) fn new(server: Server, endpoints: Vec<Arc<Endpoint>>) -> Self {
-        Self { server, endpoints }
+    /// An address leads to itself, a name nowhere before it was resolved.
+    pub(super) fn new(server: &Server, maker: &Maker) -> Result<Self, TlsError> {
+        let handshake = maker.handshake(server)?;
+        let mut origin = Self { name: server.address.to_string().into(), handshake, endpoints: Vec::new() };
+        if !server.address.is_resolved() {
+            origin.endpoints.push(maker.endpoint(server.clone(), &origin, None));
+        }
+        Ok(origin)
     }
 
     pub(super) fn endpoints(&self) -> &[Arc<Endpoint>] {
         &self.endpoints
     }
 
-    /// It leads to `found` and nowhere else from `now` on: what is new is made by `make`, and what is gone drains. Whether there is
-    /// something new to choose from.
-    pub(super) fn lead_to(&mut self, found: &[Found], now: Instant, make: impl Fn(Server) -> Arc<Endpoint>) -> bool {
-        let (mut reweighted, before) = (false, self.endpoints.len());
+    /// It leads to `found` and nowhere else from `now` on: what is new is made, and what is gone drains. Whether that is anything
+    /// new.
+    pub(super) fn lead_to(&mut self, found: &[Found], now: Instant, maker: &Maker) -> bool {
+        let mut changed = false;
         for endpoint in &self.endpoints {
             let listed = found.iter().find(|found| found.server().address == *endpoint.address());
-            endpoint.list(listed.is_some(), now);
-            reweighted |= listed.is_some_and(|found| endpoint.reweigh(found.weight));
+            changed |= endpoint.list(listed.is_some(), now);
+            changed |= listed.is_some_and(|found| endpoint.reweigh(found.weight));
         }
+        let since = (!self.endpoints.is_empty()).then_some(now);
         for server in found.iter().map(Found::server) {
             if !self.endpoints.iter().any(|endpoint| *endpoint.address() == server.address) {
-                self.endpoints.push(make(server));
+                let endpoint = maker.endpoint(server, self, since);
+                self.endpoints.push(endpoint);
+                changed = true;
             }
         }
-        reweighted || self.endpoints.len() > before
+        changed
+    }
+
+    /// Whether something is there that is gone from DNS.
+    pub(super) fn has_unlisted(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| !endpoint.is_listed())
     }
 
     /// Lets go of endpoints that are gone from DNS and have nothing left to do. Whether there were any.
@@ -49,5 +66,70 @@ impl Found {
     fn server(&self) -> Server {
         let address = ServerAddress::Tcp { host: self.address.to_string(), port: self.port };
         Server { address, weight: self.weight }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::{InFlight, Settings, queue::Queue};
+
+    struct Fixture {
+        origin: Origin,
+        maker: Maker,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let maker = Maker::new(&Settings::default(), &Arc::new(Queue::new(1))).unwrap();
+            let address = ServerAddress::Tcp { host: "app.internal".into(), port: 80 };
+            let origin = Origin::new(&Server { address, weight: 1 }, &maker).unwrap();
+            Self { origin, maker }
+        }
+
+        fn lead_to(&mut self, addresses: &[(&str, usize)]) -> bool {
+            let found = |(address, weight): &(&str, usize)| {
+                let address = address.parse().unwrap();
+                Found { address, port: 80, weight: *weight }
+            };
+            let found: Vec<_> = addresses.iter().map(found).collect();
+            self.origin.lead_to(&found, Instant::now(), &self.maker)
+        }
+
+        fn labels(&self) -> Vec<&str> {
+            self.origin.endpoints().iter().map(|endpoint| &**endpoint.label()).collect()
+        }
+    }
+
+    #[test]
+    fn a_name_leads_nowhere_before_it_was_resolved_and_then_to_each_address() {
+        let mut fixture = Fixture::new();
+        assert!(fixture.labels().is_empty());
+        assert!(fixture.lead_to(&[("10.0.0.1", 1), ("2001:db8::1", 1)]));
+        assert_eq!(fixture.labels(), ["10.0.0.1:80", "[2001:db8::1]:80"]);
+        assert!(!fixture.lead_to(&[("2001:db8::1", 1), ("10.0.0.1", 1)]), "the order means nothing");
+    }
+
+    #[test]
+    fn what_is_gone_drains_until_nothing_runs_there_and_may_come_back() {
+        let mut fixture = Fixture::new();
+        fixture.lead_to(&[("10.0.0.1", 1), ("10.0.0.2", 1)]);
+        let gone = Arc::clone(&fixture.origin.endpoints()[0]);
+        let running = InFlight::begin(&gone);
+        assert!(fixture.lead_to(&[("10.0.0.2", 1)]) && gone.is_draining());
+        assert!(!fixture.origin.retire(), "something runs there");
+        assert!(fixture.lead_to(&[("10.0.0.1", 1), ("10.0.0.2", 1)]) && !gone.is_draining());
+        fixture.lead_to(&[("10.0.0.2", 1)]);
+        drop(running);
+        assert!(fixture.origin.has_unlisted() && fixture.origin.retire() && !fixture.origin.has_unlisted());
+        assert_eq!(fixture.labels(), ["10.0.0.2:80"]);
+    }
+
+    #[test]
+    fn weights_follow_the_records() {
+        let mut fixture = Fixture::new();
+        fixture.lead_to(&[("10.0.0.1", 1)]);
+        assert!(fixture.lead_to(&[("10.0.0.1", 7)]) && !fixture.lead_to(&[("10.0.0.1", 7)]));
+        assert_eq!(fixture.origin.endpoints()[0].weight(), 7);
     }
 }

@@ -35,11 +35,7 @@ impl<R> Overlay<R> {
 }
 
 impl<R: Reading> AsyncRead for Overlay<R> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Self { stream, reading } = self.get_mut();
         reading.poll_read(stream, context, buffer)
     }

@@ -34,21 +34,38 @@ pub struct Probe {
     pub fall: usize,
 }
 
+/// How often new endpoints are looked for, and such that are gone.
+const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Probes all upstreams that ask for it, for ever.
 pub async fn probe(upstreams: Vec<Arc<Upstream>>) {
     let mut running = JoinSet::new();
-    for upstream in upstreams {
-        for endpoint in upstream.endpoints() {
-            running.spawn(Prober { upstream: Arc::clone(&upstream), endpoint: Arc::clone(endpoint) }.run());
-        }
+    for upstream in upstreams.into_iter().filter(|upstream| upstream.settings.probe.is_some()) {
+        running.spawn(follow(upstream));
     }
     // Each goes on until the process ends, and there may be none.
     while let Some(ended) = running.join_next().await {
         if let Err(error) = ended {
-            tracing::error!(%error, "a prober has ended");
+            tracing::error!(%error, "the prober of an upstream has ended");
         }
     }
     pending().await
+}
+
+/// Runs a prober for each endpoint as long as there is that endpoint.
+async fn follow(upstream: Arc<Upstream>) {
+    let mut running: Vec<(Arc<Endpoint>, AbortOnDropHandle<()>)> = Vec::new();
+    loop {
+        let members = upstream.members();
+        running.retain(|(probed, _)| members.endpoints().iter().any(|endpoint| Arc::ptr_eq(endpoint, probed)));
+        for endpoint in members.endpoints() {
+            if !running.iter().any(|(probed, _)| Arc::ptr_eq(endpoint, probed)) {
+                let prober = Prober { upstream: Arc::clone(&upstream), endpoint: Arc::clone(endpoint) };
+                running.push((Arc::clone(endpoint), AbortOnDropHandle::new(tokio::spawn(prober.run()))));
+            }
+        }
+        sleep(FOLLOW_INTERVAL).await;
+    }
 }
 
 /// What asks one app server.
@@ -113,7 +130,7 @@ async fn ask(
     let stream = dial(endpoint, first, Instant::now() + probe.timeout).await?;
     let host = match (&probe.host, endpoint.address().host()) {
         (Some(host), _) => host.clone(),
-        (None, Some(_)) => HeaderValue::from_str(endpoint.label())?,
+        (None, Some(_)) => HeaderValue::from_str(endpoint.origin())?,
         (None, None) => HeaderValue::from_static("localhost"),
     };
     match settings.protocol {

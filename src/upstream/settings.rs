@@ -1,6 +1,6 @@
 //! What `[upstreams.NAME]` means.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use http::{StatusCode, uri::Scheme};
 
@@ -31,6 +31,8 @@ pub struct Settings {
     pub name: String,
     /// Its app servers, at least one.
     pub servers: Vec<Server>,
+    /// Whom names of app servers are asked of; none: the system's resolvers.
+    pub resolvers: Vec<SocketAddr>,
     /// How one of them is chosen.
     pub balance: Balance,
     /// What they speak.
@@ -93,6 +95,7 @@ impl Settings {
     pub fn url(&self, server: &ServerAddress) -> String {
         match server {
             ServerAddress::Tcp { .. } => format!("{}://{server}", self.url_scheme()),
+            ServerAddress::Service(_) => format!("srv+{}://{server}", self.url_scheme()),
             ServerAddress::Unix(_) => server.to_string(),
         }
     }
@@ -112,6 +115,7 @@ impl Default for Settings {
         Self {
             name: "default".into(),
             servers: Vec::new(),
+            resolvers: Vec::new(),
             balance: Balance::LeastLoaded,
             protocol: Protocol::Http1,
             tls: None,

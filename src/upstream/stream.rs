@@ -65,23 +65,23 @@ impl Stream {
     }
 
     fn io(self: Pin<&mut Self>) -> Pin<&mut dyn Io> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream),
-            Self::Unix(stream) => Pin::new(stream),
-            Self::Tls(stream) => Pin::new(stream),
-        }
+        let io: &mut dyn Io = match self.get_mut() {
+            Self::Tcp(stream) => stream,
+            Self::Unix(stream) => stream,
+            Self::Tls(stream) => stream,
+        };
+        Pin::new(io)
     }
 }
 
-trait Io: AsyncRead + AsyncWrite {}
+trait Io: AsyncRead + AsyncWrite + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite> Io for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
 
 impl ReadHalf {
     /// Whether nothing has come: neither bytes nor the end. A system call only if something has.
     pub(super) fn is_silent(&mut self) -> bool {
-        let would_block =
-            |read: io::Result<usize>| read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        let would_block = |read: io::Result<usize>| read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
         match self {
             Self::Tcp(half) => would_block(half.try_read(&mut [0])),
             Self::Unix(half) => would_block(half.try_read(&mut [0])),
@@ -107,11 +107,7 @@ impl ReadHalf {
 }
 
 impl AsyncRead for ReadHalf {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(half) => Pin::new(half).poll_read(context, buffer),
             Self::Unix(half) => Pin::new(half).poll_read(context, buffer),
@@ -142,11 +138,7 @@ impl WriteHalf {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.io().poll_read(context, buffer)
     }
 }

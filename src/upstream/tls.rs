@@ -92,9 +92,7 @@ impl Tls {
         let name = self.server_name.as_deref().unwrap_or(host);
         let server_name = match name.parse::<IpAddr>() {
             Ok(address) => address.into(),
-            Err(_) => {
-                ServerName::try_from(name.to_owned()).map_err(|error| TlsError::Name(name.to_owned(), error))?
-            }
+            Err(_) => ServerName::try_from(name.to_owned()).map_err(|error| TlsError::Name(name.to_owned(), error))?,
         };
         let config = ClientConfig { resumption: Resumption::in_memory_sessions(SESSIONS), ..self.config.clone() };
         let speaks_http2 = config.alpn_protocols.iter().any(|protocol| protocol == b"h2");

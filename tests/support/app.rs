@@ -89,7 +89,22 @@ impl App {
 
     /// Every connection is `script`'s own; it is closed when the script returns.
     pub(crate) fn scripted(script: impl Fn(Conversation) + Send + Sync + 'static) -> Self {
-        let listener = listen();
+        Self::over(listen([127, 0, 0, 1], 0).unwrap(), script)
+    }
+
+    /// Servers that echo on the same port of 127.0.0.1, 127.0.0.2 and so on.
+    pub(crate) fn neighbours<const COUNT: usize>() -> [Self; COUNT] {
+        let listeners = super::eventually("a port is free on all of them", || {
+            let first = listen([127, 0, 0, 1], 0).ok()?;
+            let port = first.local_addr().ok()?.port();
+            let others = (2..=COUNT).map(|number| listen([127, 0, 0, u8::try_from(number).ok()?], port).ok());
+            std::iter::once(Some(first)).chain(others).collect::<Option<Vec<_>>>()
+        });
+        let mut listeners = listeners.into_iter();
+        std::array::from_fn(|_| Self::over(listeners.next().unwrap(), Conversation::echo))
+    }
+
+    fn over(listener: TcpListener, script: impl Fn(Conversation) + Send + Sync + 'static) -> Self {
         let app = Self { address: listener.local_addr().unwrap(), seen: Arc::default() };
         let seen = Arc::clone(&app.seen);
         thread::spawn(move || accept(&listener, &seen, &Arc::new(script)));
@@ -134,11 +149,11 @@ impl Drop for App {
 }
 
 /// A listener that a thousand connections may reach at once; the standard library's queue holds 128.
-fn listen() -> TcpListener {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    socket.listen(4096).unwrap();
-    socket.into()
+fn listen(ip: [u8; 4], port: u16) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((ip, port)).into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
 }
 
 fn accept<S: Fn(Conversation) + Send + Sync + 'static>(listener: &TcpListener, seen: &Arc<Seen>, script: &Arc<S>) {

@@ -4,6 +4,7 @@ use std::{
     fs,
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::{Child, Command, Stdio},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use tempfile::TempDir;
@@ -17,7 +18,7 @@ const NSD: &str = "/usr/sbin/nsd";
 pub(crate) struct NameServer {
     process: Child,
     address: SocketAddr,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl NameServer {
@@ -33,16 +34,21 @@ impl NameServer {
             address.port()
         );
         for (name, records) in zones {
-            let soa = format!("$ORIGIN {name}.\n$TTL 60\n@ SOA ns hostmaster 1 60 60 60 60\n");
-            fs::write(folder.path().join(name), format!("{soa}{records}\n")).unwrap();
+            fs::write(folder.path().join(name), zone(name, records)).unwrap();
             conf.push_str(&format!("zone:\n name: \"{name}\"\n zonefile: \"{name}\"\n"));
         }
         let file = folder.path().join("nsd.conf");
         fs::write(&file, conf).unwrap();
         let process = Command::new(NSD).arg("-d").arg("-c").arg(&file).stderr(Stdio::null()).spawn().unwrap();
-        let server = Self { process, address, _folder: folder };
+        let server = Self { process, address, folder };
         eventually("NSD answers", || TcpStream::connect(address).ok());
         server
+    }
+
+    /// Serves `records` in place of those that the zone had. Whoever asks may get the old ones for a moment longer.
+    pub(crate) fn rewrite(&self, name: &str, records: &str) {
+        fs::write(self.folder.path().join(name), zone(name, records)).unwrap();
+        super::signal("HUP", self.process.id());
     }
 
     /// Where it listens.
@@ -57,6 +63,12 @@ impl Drop for NameServer {
         super::signal("TERM", self.process.id());
         let _ended = self.process.wait();
     }
+}
+
+/// The serial goes up with the time, since NSD looks whether it does.
+fn zone(name: &str, records: &str) -> String {
+    let serial = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() % 4_000_000_000;
+    format!("$ORIGIN {name}.\n$TTL 60\n@ SOA ns hostmaster {serial} 60 60 60 60\n{records}\n")
 }
 
 /// A port that is free for both protocols.

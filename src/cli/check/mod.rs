@@ -88,10 +88,15 @@ async fn check_servers(config: &Config, place: &str) -> Report {
     let mut connects = JoinSet::new();
     for settings in &config.upstreams {
         match Upstream::new(settings.clone()) {
-            Ok(upstream) => upstream.endpoints().iter().for_each(|endpoint| {
-                let (index, settings, endpoint) = (connects.len(), settings.clone(), Arc::clone(endpoint));
-                connects.spawn(async move { (index, connect(&endpoint).await, settings, endpoint) });
-            }),
+            Ok(upstream) => {
+                for (name, error) in upstream::resolve(&upstream).await {
+                    report.errors.push(unreachable(place, &settings.name, name, one_line(&error)));
+                }
+                for endpoint in upstream.members().endpoints() {
+                    let (index, settings, endpoint) = (connects.len(), settings.clone(), Arc::clone(endpoint));
+                    connects.spawn(async move { (index, connect(&endpoint).await, settings, endpoint) });
+                }
+            }
             Err(error) => report.errors.push(unusable(place, &settings.name, &error)),
         }
     }

@@ -92,6 +92,7 @@ struct Upstream {
 #[derive(Deserialize)]
 struct Endpoint {
     endpoint: String,
+    name: Option<String>,
     state: String,
     reason: Option<String>,
     in_flight: u64,
@@ -114,7 +115,7 @@ fn row(upstream: &str, endpoint: &Endpoint) -> [String; 8] {
     let reason = endpoint.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     [
         upstream.to_owned(),
-        endpoint.endpoint.clone(),
+        endpoint.name.as_ref().map_or(endpoint.endpoint.clone(), |name| format!("{} ({name})", endpoint.endpoint)),
         format!("{}{reason}", endpoint.state),
         endpoint.in_flight.to_string(),
         endpoint.latency_ms.map_or("-".to_owned(), |latency| format!("{latency:.1} ms")),

@@ -17,7 +17,7 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, encod
 
 use super::outcome::{AttemptOutcome, EndpointState};
 use process::Process;
-pub use worker::{EndpointPosition, WorkerMetrics};
+pub use worker::{EndpointMetrics, WorkerMetrics};
 
 /// The media type of what [`Metrics::encode`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -27,15 +27,6 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct Metrics {
     workers: Arc<Workers>,
     registry: Arc<Mutex<Registry>>,
-}
-
-/// The names of an upstream; they become labels.
-#[derive(Clone, Debug)]
-pub struct UpstreamLabels {
-    /// Its own.
-    pub name: String,
-    /// Those of its app servers.
-    pub endpoints: Vec<Arc<str>>,
 }
 
 /// What was counted at one app server since the start.
@@ -50,10 +41,12 @@ pub struct EndpointCounts {
 }
 
 /// An app server as it is now.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EndpointGauges {
-    /// The app server.
-    pub at: EndpointPosition,
+    /// Where its upstream stands in the configuration.
+    pub upstream: usize,
+    /// Its address.
+    pub endpoint: Arc<str>,
     /// In which state it is.
     pub state: EndpointState,
     /// Requests running there.
@@ -175,7 +168,7 @@ pub struct DomainCounts {
 impl Metrics {
     /// The registry with the series of workers and process in it. The names of the `upstreams` become labels; counters
     /// refer to them by their position.
-    pub fn new(upstreams: Vec<UpstreamLabels>) -> Self {
+    pub fn new(upstreams: Vec<String>) -> Self {
         let workers = Arc::new(Workers { upstreams, workers: Mutex::default() });
         let metrics = Self { workers: workers.clone(), registry: Arc::new(Mutex::new(Registry::with_prefix("usher"))) };
         metrics.register(move |encoder| series::workers(encoder, &workers.upstreams, &workers.lock()));
@@ -186,21 +179,27 @@ impl Metrics {
 
     /// A worker's own counters, to be asked for once per worker.
     pub fn worker(&self) -> Arc<WorkerMetrics> {
-        let endpoints = self.workers.upstreams.iter().map(|upstream| upstream.endpoints.len());
-        let worker = Arc::new(WorkerMetrics::new(endpoints));
+        let worker = Arc::new(WorkerMetrics::new(self.workers.upstreams.len()));
         self.workers.lock().push(worker.clone());
         worker
     }
 
-    /// What all workers have counted at an app server.
-    pub fn endpoint(&self, at: EndpointPosition) -> EndpointCounts {
-        series::endpoint(at, &self.workers.lock())
+    /// What all workers have counted at an app server of the upstream at this position in the configuration.
+    pub fn endpoint(&self, upstream: usize, endpoint: &str) -> EndpointCounts {
+        series::endpoint(upstream, endpoint, &self.workers.lock())
     }
 
     /// Adds the series that tell how app servers are; `gauges` is called for each scrape. Once per process.
     pub fn register_endpoints(&self, gauges: impl Fn() -> Vec<EndpointGauges> + Send + Sync + 'static) {
         let workers = Arc::clone(&self.workers);
         self.register(move |encoder| series::endpoints(encoder, &workers.upstreams, &gauges()));
+    }
+
+    /// Adds the series that tell how often names of app servers were resolved and how often that failed, by upstream in the order of
+    /// the configuration; `counts` is called for each scrape. Once per process.
+    pub fn register_resolutions(&self, counts: impl Fn() -> Vec<[u64; 2]> + Send + Sync + 'static) {
+        let workers = Arc::clone(&self.workers);
+        self.register(move |encoder| series::resolutions(encoder, &workers.upstreams, &counts()));
     }
 
     /// Adds the directory's series; `counts` is called for each scrape. Once per process.
@@ -249,7 +248,7 @@ impl Metrics {
 
 /// The workers of the process and the names of what they count for.
 struct Workers {
-    upstreams: Vec<UpstreamLabels>,
+    upstreams: Vec<String>,
     workers: Mutex<Vec<Arc<WorkerMetrics>>>,
 }
 
@@ -285,8 +284,7 @@ mod tests {
     use crate::telemetry::outcome::{HandshakeFailure, Outcome, ProxyHeaderRefusal, TlsVersion};
 
     fn metrics() -> Metrics {
-        let labels = |name: &str| UpstreamLabels { name: name.into(), endpoints: vec!["a:1".into(), "b:2".into()] };
-        Metrics::new(vec![labels("default"), labels("admin")])
+        Metrics::new(vec!["default".into(), "admin".into()])
     }
 
     /// The value of a series as it stands in the text.
@@ -299,11 +297,14 @@ mod tests {
     fn counts_of_all_workers_are_added_up() {
         let metrics = metrics();
         let workers = [metrics.worker(), metrics.worker()];
-        for worker in &workers {
+        let of = |worker: &WorkerMetrics, upstream, label: &str| worker.endpoint(upstream, &label.into());
+        let counts =
+            workers.each_ref().map(|worker| [of(worker, 1, "b:2"), of(worker, 0, "a:1"), of(worker, 0, "b:2")]);
+        for (worker, [admin, default, _]) in workers.iter().zip(&counts) {
             worker.exchange(Outcome::Ok, 200, Duration::from_millis(2));
-            worker.attempt(EndpointPosition { upstream: 1, endpoint: 1 }, AttemptOutcome::Stale);
+            admin.attempt(AttemptOutcome::Stale);
             worker.upstream_head(1, Duration::from_millis(70));
-            worker.upstream_connection(EndpointPosition { upstream: 0, endpoint: 0 }, true);
+            default.connection(true);
             worker.accept_failed();
             worker.proxy_header_refused(ProxyHeaderRefusal::Late);
             worker.handshake(TlsVersion::Tls13, true);

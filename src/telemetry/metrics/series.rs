@@ -16,10 +16,10 @@ use prometheus_client::{
 
 use super::{
     AccessLogCounts, BufferCounts, CertificateCounts, DirectoryCounts, DomainCounts, EndpointCounts, EndpointGauges,
-    FeedCounts, UpstreamLabels,
+    FeedCounts,
     histogram::HistogramSum,
     process::Process,
-    worker::{EndpointMetrics, EndpointPosition, STATUS_CLASSES, UpstreamMetrics, WorkerMetrics},
+    worker::{EndpointMetrics, STATUS_CLASSES, UpstreamMetrics, WorkerMetrics},
 };
 use crate::telemetry::outcome::{
     AttemptOutcome, EndpointState, HandshakeFailure, Limit, Outcome, ProxyHeaderRefusal, QueueOutcome, TlsVersion,
@@ -28,12 +28,12 @@ use crate::telemetry::outcome::{
 /// Writes the series of all workers, added up.
 pub(super) fn workers(
     encoder: &mut DescriptorEncoder<'_>,
-    upstreams: &[UpstreamLabels],
+    upstreams: &[String],
     workers: &[Arc<WorkerMetrics>],
 ) -> fmt::Result {
     let sum = |counter: fn(&WorkerMetrics) -> &AtomicU64| total(workers.iter().map(|worker| counter(worker)));
     requests(encoder, workers)?;
-    Upstreams { labels: upstreams, workers }.encode(encoder)?;
+    Upstreams { names: upstreams, workers }.encode(encoder)?;
     // Does a row name an upstream that was removed, or never was?
     let help = "Requests of stores whose row names an upstream that does not exist";
     counter(encoder, "unknown_upstream_requests", help, sum(|worker| &worker.unknown_upstreams))?;
@@ -118,25 +118,43 @@ fn requests(encoder: &mut DescriptorEncoder<'_>, workers: &[Arc<WorkerMetrics>])
 
 /// The upstreams with what each worker counted of them.
 struct Upstreams<'a> {
-    labels: &'a [UpstreamLabels],
+    names: &'a [String],
     workers: &'a [Arc<WorkerMetrics>],
+}
+
+/// An app server, and what each worker counted there.
+struct EndpointSum<'a> {
+    upstream: &'a str,
+    endpoint: Arc<str>,
+    workers: Vec<Arc<EndpointMetrics>>,
+}
+
+impl EndpointSum<'_> {
+    fn total(&self, counter: impl Fn(&EndpointMetrics) -> &AtomicU64) -> u64 {
+        total(self.workers.iter().map(|worker| counter(worker)))
+    }
 }
 
 impl<'a> Upstreams<'a> {
     fn iter(&self) -> impl Iterator<Item = (&'a str, impl Iterator<Item = &'a UpstreamMetrics> + Clone)> {
-        let Self { labels, workers } = *self;
+        let Self { names, workers } = *self;
         let of = move |index| workers.iter().filter_map(move |worker| worker.upstreams.get(index));
-        labels.iter().enumerate().map(move |(index, labels)| (labels.name.as_str(), of(index)))
+        names.iter().enumerate().map(move |(index, name)| (name.as_str(), of(index)))
     }
 
-    /// The names of upstream and endpoint, with what each worker counted there.
-    fn endpoints(&self) -> impl Iterator<Item = (&'a str, &'a str, impl Iterator<Item = &'a EndpointMetrics> + Clone)> {
-        let Self { labels, workers } = *self;
-        labels.iter().enumerate().flat_map(move |(upstream, labels)| {
-            labels.endpoints.iter().enumerate().map(move |(endpoint, label)| {
-                (labels.name.as_str(), &**label, at(workers, EndpointPosition { upstream, endpoint }))
-            })
-        })
+    /// The app servers that some worker has, upstream by upstream.
+    fn endpoints(&self) -> Vec<EndpointSum<'a>> {
+        let mut sums: Vec<EndpointSum<'a>> = Vec::new();
+        for (upstream, workers) in self.iter() {
+            let first = sums.len();
+            for (label, counts) in workers.flat_map(UpstreamMetrics::endpoints) {
+                match sums[first..].iter_mut().find(|sum| sum.endpoint == label) {
+                    Some(sum) => sum.workers.push(counts),
+                    None => sums.push(EndpointSum { upstream, endpoint: label, workers: vec![counts] }),
+                }
+            }
+        }
+        sums
     }
 
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -150,10 +168,10 @@ impl<'a> Upstreams<'a> {
     fn attempts(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         // Does the app answer at the first attempt, and if not, why not?
         let mut attempts = family(encoder, "upstream_attempts", "Attempts against app servers", MetricType::Counter)?;
-        for (upstream, endpoint, workers) in self.endpoints() {
+        for sum in self.endpoints() {
             for outcome in AttemptOutcome::ALL {
-                let count = total(workers.clone().map(|metrics| &metrics.attempts[outcome as usize]));
-                let labels = [("upstream", upstream), ("endpoint", endpoint), ("outcome", outcome.as_str())];
+                let count = sum.total(|metrics| &metrics.attempts[outcome as usize]);
+                let labels = [("upstream", sum.upstream), ("endpoint", &*sum.endpoint), ("outcome", outcome.as_str())];
                 labelled(&mut attempts, &labels, count)?;
             }
         }
@@ -190,12 +208,10 @@ impl<'a> Upstreams<'a> {
         // Are app connections kept? A low share of reused ones costs a handshake per request.
         let help = "Connections to app servers taken for an attempt";
         let mut connections = family(encoder, "upstream_connections", help, MetricType::Counter)?;
-        for (upstream, endpoint, workers) in self.endpoints() {
-            let labels = |reused| [("upstream", upstream), ("endpoint", endpoint), ("reused", reused)];
-            let opened = total(workers.clone().map(|metrics| &metrics.connections_opened));
-            labelled(&mut connections, &labels("false"), opened)?;
-            let reused = total(workers.map(|metrics| &metrics.connections_reused));
-            labelled(&mut connections, &labels("true"), reused)?;
+        for sum in self.endpoints() {
+            let labels = |reused| [("upstream", sum.upstream), ("endpoint", &*sum.endpoint), ("reused", reused)];
+            labelled(&mut connections, &labels("false"), sum.total(|metrics| &metrics.connections_opened))?;
+            labelled(&mut connections, &labels("true"), sum.total(|metrics| &metrics.connections_reused))?;
         }
         Ok(())
     }
@@ -212,31 +228,29 @@ impl<'a> Upstreams<'a> {
     }
 }
 
-fn at(workers: &[Arc<WorkerMetrics>], position: EndpointPosition) -> impl Iterator<Item = &EndpointMetrics> + Clone {
-    workers.iter().filter_map(move |worker| worker.upstreams.get(position.upstream)?.endpoints.get(position.endpoint))
-}
-
 /// The sum of what `workers` have counted at one endpoint.
-pub(super) fn endpoint(position: EndpointPosition, workers: &[Arc<WorkerMetrics>]) -> EndpointCounts {
-    let count = |counter: &dyn Fn(&EndpointMetrics) -> &AtomicU64| total(at(workers, position).map(counter));
+pub(super) fn endpoint(upstream: usize, label: &str, workers: &[Arc<WorkerMetrics>]) -> EndpointCounts {
+    let upstreams = workers.iter().filter_map(|worker| worker.upstreams.get(upstream));
+    let found = upstreams.flat_map(UpstreamMetrics::endpoints).filter(|(endpoint, _)| **endpoint == *label);
+    let sum = EndpointSum { upstream: "", endpoint: label.into(), workers: found.map(|(_, counts)| counts).collect() };
     EndpointCounts {
         attempts: AttemptOutcome::ALL
-            .map(|outcome| (outcome, count(&|metrics| &metrics.attempts[outcome as usize])))
+            .map(|outcome| (outcome, sum.total(|metrics| &metrics.attempts[outcome as usize])))
             .to_vec(),
-        connections_opened: count(&|metrics| &metrics.connections_opened),
-        connections_reused: count(&|metrics| &metrics.connections_reused),
+        connections_opened: sum.total(|metrics| &metrics.connections_opened),
+        connections_reused: sum.total(|metrics| &metrics.connections_reused),
     }
 }
 
 /// Writes how the endpoints are now.
 pub(super) fn endpoints(
     encoder: &mut DescriptorEncoder<'_>,
-    labels: &[UpstreamLabels],
+    upstreams: &[String],
     gauges: &[EndpointGauges],
 ) -> fmt::Result {
     let named = gauges.iter().filter_map(|gauges| {
-        let upstream = labels.get(gauges.at.upstream)?;
-        Some((upstream.name.as_str(), &**upstream.endpoints.get(gauges.at.endpoint)?, gauges))
+        let upstream = upstreams.get(gauges.upstream)?;
+        Some((upstream.as_str(), &*gauges.endpoint, gauges))
     });
     // Which app servers are out of use, and since when?
     let mut state =
@@ -262,6 +276,22 @@ pub(super) fn endpoints(
             let labels = [("upstream", upstream), ("endpoint", endpoint)];
             latency.encode_family(&labels)?.encode_gauge(&expected.as_secs_f64())?;
         }
+    }
+    Ok(())
+}
+
+/// Writes how often names of app servers were resolved.
+pub(super) fn resolutions(
+    encoder: &mut DescriptorEncoder<'_>,
+    upstreams: &[String],
+    counts: &[[u64; 2]],
+) -> fmt::Result {
+    // Does DNS answer? While it does not, addresses are those of before.
+    let help = "Questions to DNS where app servers are";
+    let mut family = family(encoder, "upstream_resolutions", help, MetricType::Counter)?;
+    for (upstream, [answered, failed]) in upstreams.iter().zip(counts) {
+        labelled(&mut family, &[("upstream", upstream.as_str()), ("outcome", "answered")], *answered)?;
+        labelled(&mut family, &[("upstream", upstream.as_str()), ("outcome", "failed")], *failed)?;
     }
     Ok(())
 }

@@ -1,7 +1,10 @@
 //! What one worker counts. One thread writes and a scrape reads, so a relaxed add on a line of its own is all it costs.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -43,38 +46,55 @@ pub(super) struct UpstreamMetrics {
     pub(super) repeats: AtomicU64,
     pub(super) repeats_refused: AtomicU64,
     pub(super) queued: [AtomicU64; QueueOutcome::ALL.len()],
-    pub(super) endpoints: Box<[EndpointMetrics]>,
+    /// Of those app servers that the worker has. Locked when one comes, and by a scrape.
+    endpoints: Mutex<Vec<(Arc<str>, Weak<EndpointMetrics>)>>,
+}
+
+impl UpstreamMetrics {
+    /// The counters of the app servers that there are, with their labels.
+    pub(super) fn endpoints(&self) -> Vec<(Arc<str>, Arc<EndpointMetrics>)> {
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        endpoints.retain(|(_, counts)| counts.strong_count() > 0);
+        endpoints.iter().filter_map(|(label, counts)| Some((Arc::clone(label), counts.upgrade()?))).collect()
+    }
+
+    fn endpoint(&self, label: &Arc<str>) -> Arc<EndpointMetrics> {
+        let counts = Arc::<EndpointMetrics>::default();
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        endpoints.push((Arc::clone(label), Arc::downgrade(&counts)));
+        counts
+    }
 }
 
 /// The same of one app server.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(super) struct EndpointMetrics {
+pub struct EndpointMetrics {
     pub(super) attempts: [AtomicU64; AttemptOutcome::ALL.len()],
     pub(super) connections_opened: AtomicU64,
     pub(super) connections_reused: AtomicU64,
 }
 
-/// An app server: the position of its upstream in the configuration, and its own in there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EndpointPosition {
-    /// Of the upstream.
-    pub upstream: usize,
-    /// Of the app server.
-    pub endpoint: usize,
+impl EndpointMetrics {
+    /// One attempt at the app server ended.
+    pub fn attempt(&self, outcome: AttemptOutcome) {
+        self.attempts[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    /// A connection to it was opened (`reused` false) or taken from the pool (true).
+    pub fn connection(&self, reused: bool) {
+        let counter = if reused { &self.connections_reused } else { &self.connections_opened };
+        counter.fetch_add(1, Relaxed);
+    }
 }
 
 impl WorkerMetrics {
-    /// For upstreams with so many endpoints each.
-    pub(super) fn new(endpoints: impl IntoIterator<Item = usize>) -> Self {
-        let upstream = |endpoints| UpstreamMetrics {
-            endpoints: (0..endpoints).map(|_| EndpointMetrics::default()).collect(),
-            ..UpstreamMetrics::default()
-        };
+    /// For so many upstreams.
+    pub(super) fn new(upstreams: usize) -> Self {
         Self {
             requests: Default::default(),
             request_duration: Histogram::default(),
-            upstreams: endpoints.into_iter().map(upstream).collect(),
+            upstreams: (0..upstreams).map(|_| UpstreamMetrics::default()).collect(),
             unknown_upstreams: AtomicU64::new(0),
             connections_opened: AtomicU64::new(0),
             connections_closed: AtomicU64::new(0),
@@ -95,9 +115,9 @@ impl WorkerMetrics {
         self.request_duration.observe(duration);
     }
 
-    /// One attempt at an app server ended.
-    pub fn attempt(&self, at: EndpointPosition, outcome: AttemptOutcome) {
-        self.with_endpoint(at, |metrics| &metrics.attempts[outcome as usize]);
+    /// The counters of an app server of `upstream` (its position in the configuration). They are shown for as long as they are held.
+    pub fn endpoint(&self, upstream: usize, label: &Arc<str>) -> Arc<EndpointMetrics> {
+        self.upstreams.get(upstream).map_or_else(Arc::default, |metrics| metrics.endpoint(label))
     }
 
     /// A response head came from `upstream` (its position in the configuration) after `waited`.
@@ -105,14 +125,6 @@ impl WorkerMetrics {
         if let Some(metrics) = self.upstreams.get(upstream) {
             metrics.head.observe(waited);
         }
-    }
-
-    /// A connection to an app server was opened (`reused` false) or taken from the pool (true).
-    pub fn upstream_connection(&self, at: EndpointPosition, reused: bool) {
-        self.with_endpoint(at, |metrics| match reused {
-            true => &metrics.connections_reused,
-            false => &metrics.connections_opened,
-        });
     }
 
     /// A request to `upstream` was sent again that may have been processed (`is_paid`), or was not since the budget was spent.
@@ -179,13 +191,6 @@ impl WorkerMetrics {
         self.handshakes_failed[failure as usize].fetch_add(1, Relaxed);
     }
 
-    fn with_endpoint(&self, at: EndpointPosition, counter: impl FnOnce(&EndpointMetrics) -> &AtomicU64) {
-        let upstream = self.upstreams.get(at.upstream);
-        if let Some(metrics) = upstream.and_then(|upstream| upstream.endpoints.get(at.endpoint)) {
-            counter(metrics).fetch_add(1, Relaxed);
-        }
-    }
-
     /// An upstream that was not announced to `Metrics::new` has no counters; counting must not end an exchange for it.
     fn with_upstream(&self, upstream: usize, counter: impl FnOnce(&UpstreamMetrics) -> &AtomicU64) {
         if let Some(metrics) = self.upstreams.get(upstream) {
@@ -225,13 +230,22 @@ mod tests {
 
     #[test]
     fn an_upstream_that_was_not_announced_is_not_counted_and_does_no_harm() {
-        let metrics = WorkerMetrics::new([1]);
-        for at in [EndpointPosition { upstream: 1, endpoint: 0 }, EndpointPosition { upstream: 0, endpoint: 1 }] {
-            metrics.attempt(at, AttemptOutcome::Answered);
-            metrics.upstream_connection(at, true);
-        }
+        let metrics = WorkerMetrics::new(1);
+        let counts = metrics.endpoint(1, &"a:1".into());
+        counts.attempt(AttemptOutcome::Answered);
         metrics.upstream_head(1, Duration::from_millis(1));
         metrics.repeat(1, true);
-        assert!(metrics.upstreams[0].endpoints[0].attempts.iter().all(|count| count.load(Relaxed) == 0));
+        assert!(metrics.upstreams[0].endpoints().is_empty());
+    }
+
+    #[test]
+    fn an_app_server_that_is_gone_is_not_shown() {
+        let metrics = WorkerMetrics::new(1);
+        let (kept, gone) = (metrics.endpoint(0, &"a:1".into()), metrics.endpoint(0, &"b:2".into()));
+        kept.connection(true);
+        drop(gone);
+        let shown = metrics.upstreams[0].endpoints();
+        assert_eq!((shown.len(), &*shown[0].0), (1, "a:1"));
+        assert_eq!(shown[0].1.connections_reused.load(Relaxed), 1);
     }
 }

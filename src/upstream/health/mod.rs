@@ -47,7 +47,7 @@ pub(super) struct Health {
     failed_at: AtomicU64,
     /// When the next request may be let through to one that is out.
     due: AtomicU64,
-    /// When it came back; 0 where it was never out.
+    /// When it came, or came back; 0 where it was always there.
     back_since: AtomicU64,
     state: Mutex<State>,
     rules: HealthRules,
@@ -55,15 +55,16 @@ pub(super) struct Health {
 }
 
 impl Health {
-    pub(super) fn new(rules: HealthRules, allowance: Arc<Allowance>) -> Self {
+    /// A healthy one. Who has come while others were there, since a moment after the start, gets its share little by little.
+    pub(super) fn new(rules: HealthRules, allowance: Arc<Allowance>, since: Moment) -> Self {
         Self {
             standing: AtomicU8::new(EndpointState::Healthy as u8),
             failures_in_a_row: AtomicU32::new(0),
             answered: AtomicU32::new(0),
             failed_at: AtomicU64::new(0),
             due: AtomicU64::new(u64::MAX),
-            back_since: AtomicU64::new(0),
-            state: Mutex::new(State::Healthy(Healthy::default())),
+            back_since: AtomicU64::new(since.0),
+            state: Mutex::new(State::Healthy(Healthy { since, ..Healthy::default() })),
             rules,
             allowance,
         }

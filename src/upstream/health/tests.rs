@@ -7,7 +7,7 @@ use super::*;
 const SECOND: u64 = 1000;
 
 fn one_of(endpoints: usize) -> Health {
-    Health::new(HealthRules::default(), Arc::new(Allowance::new(endpoints, 50)))
+    Health::new(HealthRules::default(), Arc::new(Allowance::new(endpoints, 50)), Moment(0))
 }
 
 fn fail(health: &Health, times: usize, at: u64) -> Option<EndpointState> {
@@ -113,7 +113,7 @@ fn a_single_failure_makes_suspect_for_a_moment() {
 fn one_that_drains_gets_nothing_until_it_may_go_on() {
     for failures in [0, 5] {
         let allowance = Arc::new(Allowance::new(2, 50));
-        let health = Health::new(HealthRules::default(), Arc::clone(&allowance));
+        let health = Health::new(HealthRules::default(), Arc::clone(&allowance), Moment(0));
         fail(&health, failures, 0);
         assert_eq!(health.drain(true, Moment(1)), Some(EndpointState::Draining));
         assert!(allowance.is_unused() && health.is_draining() && !health.claim_trial(true, Moment(99_000)));
@@ -128,7 +128,7 @@ fn one_that_drains_gets_nothing_until_it_may_go_on() {
 #[test]
 fn where_there_are_probes_they_say_who_is_back() {
     let rules = HealthRules { is_probed: true, ..HealthRules::default() };
-    let health = Health::new(rules, Arc::new(Allowance::new(2, 50)));
+    let health = Health::new(rules, Arc::new(Allowance::new(2, 50)), Moment(0));
     fail(&health, 5, 0);
     assert!(!health.claim_trial(true, Moment(99_000)));
     assert_eq!(health.probed(true, Moment(1999)), None, "probes pass, and requests have failed");
@@ -141,7 +141,7 @@ fn where_there_are_probes_they_say_who_is_back() {
 #[test]
 fn probes_of_all_take_out_no_more_than_the_share() {
     let allowance = Arc::new(Allowance::new(3, 50));
-    let all: Vec<_> = (0..3).map(|_| Health::new(HealthRules::default(), Arc::clone(&allowance))).collect();
+    let all: Vec<_> = (0..3).map(|_| Health::new(HealthRules::default(), Arc::clone(&allowance), Moment(0))).collect();
     all.iter().for_each(|health| _ = health.probed(false, Moment(0)));
     assert_eq!(all.iter().filter(|health| health.is_healthy()).count(), 2);
 }
@@ -171,4 +171,12 @@ fn who_drains_for_dns_is_back_with_its_name_and_who_drains_by_order_is_not() {
     health.list(false, Moment(7));
     health.drain(true, Moment(8));
     assert_eq!(health.list(true, Moment(9)), None, "an order outlasts what DNS says");
+}
+
+#[test]
+fn who_comes_while_others_are_there_gets_its_share_little_by_little() {
+    let since = |since| {
+        Health::new(HealthRules::default(), Arc::new(Allowance::new(2, 50)), Moment(since)).share(Moment(5_000))
+    };
+    assert_eq!([since(5_000), since(0)], [0.1, 1.0]);
 }
