@@ -34,8 +34,10 @@ struct ShownEndpoint {
     in_flight: usize,
     latency_ms: Option<f64>,
     attempts: BTreeMap<&'static str, u64>,
+    connections: usize,
     connections_opened: u64,
     connections_reused: u64,
+    connection_limits: BTreeMap<&'static str, u64>,
 }
 
 /// All upstreams.
@@ -65,8 +67,10 @@ fn shown(endpoint: &Endpoint, upstream: usize, metrics: &Metrics, now: Instant) 
         in_flight: snapshot.in_flight,
         latency_ms: snapshot.latency.map(|latency| (latency.as_secs_f64() * 1e6).round() / 1e3),
         attempts: counts.attempts.into_iter().map(|(outcome, count)| (outcome.as_str(), count)).collect(),
+        connections: snapshot.connections,
         connections_opened: counts.connections_opened,
         connections_reused: counts.connections_reused,
+        connection_limits: counts.connection_limits.into_iter().map(|(limit, count)| (limit.as_str(), count)).collect(),
     }
 }
 

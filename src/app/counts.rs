@@ -82,6 +82,7 @@ fn gauges(upstream: usize, group: &Upstream, now: Instant) -> Vec<EndpointGauges
             endpoint: Arc::clone(endpoint.label()),
             state: snapshot.state,
             in_flight: snapshot.in_flight,
+            connections: snapshot.connections,
             latency: snapshot.latency,
         }
     };

@@ -160,6 +160,8 @@ impl App {
             0 => self.readiness.hold("database"),
             _ => self.readiness.degrade("database"),
         };
+        // Servers behind names are of no use before these were asked for.
+        let resolving = self.readiness.hold("upstreams");
         let mut tasks = Tasks::new(Handle::current());
         let (listener, parts) = self.admin;
         // The admin listener tells about the drain of the workers, and so outlives it.
@@ -173,8 +175,6 @@ impl App {
             tasks.spawn("snapshot", keeper.run());
         }
         tasks.spawn("feed", self.rows.clone().follow(self.follow, self.feed));
-        // What has names is no use before they were resolved.
-        let resolving = self.readiness.hold("upstreams");
         tasks.spawn("discovery", upstream::discover(self.upstreams.clone(), resolving));
         tasks.spawn("prober", upstream::probe(self.upstreams));
         if let Some((tickets, keys)) = self.tickets {

@@ -377,6 +377,12 @@ pub(super) struct Upstream {
     pub(super) repeat_percent: Written<Count<0, 100>>,
     /// Requests at one app server at once, in the whole process; 0: any number.
     pub(super) requests_max: Written<Count<0, 1_000_000>>,
+    /// Connections to one app server, in the whole process; 0: any number.
+    pub(super) connections_max: Written<Count<0, 1_000_000>>,
+    /// Requests on one connection; 0: any number.
+    pub(super) connection_requests_max: Written<Count<0, 1_000_000_000>>,
+    /// How long a connection takes new requests, give or take a tenth; 0s: as long as it is used.
+    pub(super) connection_lifetime: Written<Timespan<0>>,
     /// Requests of one store at once; beyond it 503. 0: any number.
     pub(super) store_requests_max: Written<Count<0, 1_000_000>>,
     /// Requests that wait while all app servers have so many; beyond it 503.

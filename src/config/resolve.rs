@@ -23,7 +23,7 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
     let snapshot = mem::take(&mut file.directory.0.snapshot).given().map(|path| PathBuf::from(path.into_inner()));
     let directory::Resolved { settings: directory, located, listen, follow, look_ups } =
         directory::resolve(file.directory.0, &platforms, env, report);
-    let upstreams = upstreams::resolve(file.upstreams, report);
+    let upstreams = upstreams::resolve(file.upstreams, proxy.workers, report);
     let (log, access_log) = log::resolve(file.log.0, report);
     let domains = domains::resolve(file.domains.0, look_ups.own.is_some(), report);
     let plan = match domains.are_verified {

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
 use http::{StatusCode, Uri};
@@ -32,9 +33,10 @@ const SOCKET_PATH_MAX: usize = 107;
 /// The upstream that serves tenants, and everything for which no other one is named.
 pub(super) const DEFAULT: &str = "default";
 
-/// All upstreams in the order of their names.
+/// All upstreams in the order of their names, for so many workers.
 pub(super) fn resolve(
     written: BTreeMap<Spanned<String>, Section<file::Upstream>>,
+    workers: usize,
     report: &mut Report<'_>,
 ) -> Vec<Settings> {
     if !written.keys().any(|name| name.get_ref() == DEFAULT) {
@@ -42,7 +44,7 @@ pub(super) fn resolve(
         let refusal = Refusal::new("is missing: tenants are forwarded to it", "a group of app servers", remedy);
         report.refuse_absence("upstreams.default", None, refusal);
     }
-    written.into_iter().map(|(name, upstream)| group(name, upstream.0, report)).collect()
+    written.into_iter().map(|(name, upstream)| group(name, upstream.0, workers, report)).collect()
 }
 
 /// The position of the upstream called `name`.
@@ -71,7 +73,7 @@ fn unknown_upstream(name: &str, upstreams: &[Settings]) -> Refusal {
     Refusal::new("there is no such upstream", accepted.join(", "), remedy)
 }
 
-fn group(name: Spanned<String>, written: file::Upstream, report: &mut Report<'_>) -> Settings {
+fn group(name: Spanned<String>, written: file::Upstream, workers: usize, report: &mut Report<'_>) -> Settings {
     let path = format!("upstreams.{}", name.get_ref());
     check_name(&path, &name, report);
     let servers_path = format!("{path}.servers");
@@ -99,6 +101,12 @@ fn group(name: Spanned<String>, written: file::Upstream, report: &mut Report<'_>
         fall: written.probe_fall,
     };
     let default = Settings::default();
+    let connections_max = connections_max(
+        &format!("{path}.connections_max"),
+        written.connections_max,
+        (speech.protocol, workers),
+        report,
+    );
     let health = HealthRules {
         eject_after: written.eject_after.or(default.health.eject_after),
         eject_percent: written.eject_percent.or(default.health.eject_percent),
@@ -127,6 +135,10 @@ fn group(name: Spanned<String>, written: file::Upstream, report: &mut Report<'_>
         attempt_timeout: written.attempt_timeout.or(default.attempt_timeout),
         failure_status: written.failure_status.given().map_or(default.failure_status, failure_status),
         requests_max: limit(written.requests_max.or(0)),
+        connections_max,
+        connections_per_worker_max: connections_max.map(|max| (max / workers.max(1)).max(1)),
+        connection_requests_max: limit(written.connection_requests_max.or(0)),
+        connection_lifetime: written.connection_lifetime.into_value().filter(|time: &Duration| !time.is_zero()),
         store_requests_max: limit(written.store_requests_max.or(0)),
         queue_max: written.queue_max.or(default.queue_max),
         queue_timeout: written.queue_timeout.or(default.queue_timeout),
@@ -146,6 +158,23 @@ fn failure_status(written: Spanned<List<Count<500, 599>>>) -> Vec<StatusCode> {
 /// 0 is written for no limit.
 fn limit(written: usize) -> Option<usize> {
     (written > 0).then_some(written)
+}
+
+/// On HTTP/2 a connection stays with its worker: each needs one.
+fn connections_max(
+    path: &str,
+    written: Written<Count<0, 1_000_000>>,
+    (protocol, workers): (Protocol, usize),
+    report: &mut Report<'_>,
+) -> Option<usize> {
+    let span = written.span().unwrap_or_default();
+    let max = limit(written.or(0));
+    if protocol == Protocol::Http2 && max.is_some_and(|max| max < workers) {
+        let cause = format!("is less than there are workers, and on HTTP/2 each of the {workers} needs a connection");
+        let refusal = Refusal::new(cause, "0, or one for each worker at least", "raise it, or lower listen.workers");
+        report.refuse(path, span, refusal);
+    }
+    max
 }
 
 /// The same in bytes.
@@ -258,7 +287,10 @@ fn server(text: &str) -> Result<(Speech, ServerAddress), Refusal> {
         Some("h2c") => (Protocol::Http2, false),
         Some("h2") => (Protocol::Http2, true),
         _ => {
-            return Err(refusal("is not an http:// URL", "put http:// in front of host and port, or h2c:// for HTTP/2"));
+            return Err(refusal(
+                "is not an http:// URL",
+                "put http:// in front of host and port, or h2c:// for HTTP/2",
+            ));
         }
     };
     let Some(authority) = url.authority() else { return Err(refusal("has no host", "write host and port")) };

@@ -128,13 +128,13 @@ impl<'a> Search<'a> {
         Ok(Some(in_flight))
     }
 
-    /// Looks whether there are other app servers by now; they have not been tried.
+    /// Looks whether there are other app servers by now.
     fn renew_view(&mut self) -> bool {
         let newest = self.worker.upstreams[self.position].newest();
         let is_new = !Arc::ptr_eq(&self.view, &newest);
         if is_new {
+            self.tried = newest.carry(&self.tried, &self.view);
             self.view = newest;
-            self.tried = Tried::default();
         } else if self.view.is_empty() {
             self.last = ConnectError::NoAddress;
         }
@@ -168,7 +168,10 @@ impl<'a> Search<'a> {
     }
 
     fn not_connected(&mut self, error: ConnectError, at: &mut InFlight, waited: Duration, exchange: &mut Exchange) {
-        at.failed(waited, Instant::now());
+        // That usher may open no more connections is not the server's fault.
+        if !matches!(error, ConnectError::Full) {
+            at.failed(waited, Instant::now());
+        }
         self.view.counts(self.chosen).attempt(AttemptOutcome::NotConnected);
         exchange.note_attempt(at.endpoint(), AttemptOutcome::NotConnected, waited);
         self.tried.add(self.chosen);

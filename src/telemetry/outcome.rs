@@ -184,6 +184,32 @@ impl Limit {
     }
 }
 
+/// A limit on connections to an app server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ConnectionLimit {
+    /// `connections_max`: a request had to wait, or took over a connection of another worker.
+    Connections,
+    /// `connection_requests_max`: a connection was closed.
+    Requests,
+    /// `connection_lifetime`: the same.
+    Lifetime,
+}
+
+impl ConnectionLimit {
+    /// Every limit, in order of declaration.
+    pub const ALL: [Self; 3] = [Self::Connections, Self::Requests, Self::Lifetime];
+
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Requests => "requests",
+            Self::Lifetime => "lifetime",
+        }
+    }
+}
+
 /// How one try against one endpoint ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -17,7 +17,7 @@ pub struct Connector<B> {
     budget: Budget,
 }
 
-impl<B> Connector<B> {
+impl<B: Send + 'static> Connector<B> {
     /// A way to `upstream`, which stands at `position` in the configuration; with no open connections yet.
     pub fn new(upstream: Arc<Upstream>, position: usize, metrics: Arc<WorkerMetrics>) -> Self {
         let budget = Budget::new(upstream.settings.repeat_percent);

@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    Server, ServerAddress, Share, health::Health, latency::Latency, moment::Moment, queue::Queue, silence::Silence,
-    tls::Handshake,
+    Server, ServerAddress, Share, connections::Connections, health::Health, latency::Latency, moment::Moment,
+    queue::Queue, silence::Silence, tls::Handshake,
 };
 use crate::telemetry::outcome::EndpointState;
 
@@ -19,6 +19,13 @@ use crate::telemetry::outcome::EndpointState;
 pub(super) struct Limit {
     pub(super) max: usize,
     pub(super) queue: Arc<Queue>,
+}
+
+/// What there may be at each endpoint of an upstream.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Limits {
+    pub(super) requests: Option<Limit>,
+    pub(super) connections_max: Option<usize>,
 }
 
 /// One app server as all workers see it. Aligned to two cache lines, so that counting at one slows nobody at another.
@@ -30,6 +37,7 @@ pub struct Endpoint {
     silence: Silence,
     health: Health,
     limit: Option<Limit>,
+    connections: Arc<Connections>,
     address: ServerAddress,
     weight: AtomicUsize,
     /// Whether its name in DNS leads to it; always, where it has none.
@@ -49,7 +57,7 @@ impl Endpoint {
         origin: Arc<str>,
         handshake: Option<Handshake>,
         health: Health,
-        limit: Option<Limit>,
+        limits: Limits,
         start: Instant,
     ) -> Self {
         let label = server.address.to_string().into();
@@ -58,7 +66,8 @@ impl Endpoint {
             latency: Latency::default(),
             silence: Silence::default(),
             health,
-            limit,
+            limit: limits.requests,
+            connections: Arc::new(Connections::new(limits.connections_max)),
             address: server.address,
             weight: AtomicUsize::new(server.weight),
             listed: AtomicBool::new(true),
@@ -97,6 +106,11 @@ impl Endpoint {
     /// Whether another request may run there.
     pub(super) fn has_room(&self) -> bool {
         self.limit.as_ref().is_none_or(|limit| self.in_flight() < limit.max)
+    }
+
+    /// The connections of all workers to it.
+    pub(super) fn connections(&self) -> &Arc<Connections> {
+        &self.connections
     }
 
     /// Counts one more request, if there is room for it.
@@ -180,6 +194,7 @@ impl Endpoint {
             reason: self.health.reason(),
             weight: self.weight(),
             in_flight: self.in_flight(),
+            connections: self.connections.open(),
             latency: expected_us.map(|micros| Duration::from_secs_f32(micros / 1e6)),
         }
     }
@@ -214,6 +229,8 @@ pub struct Snapshot {
     pub weight: usize,
     /// Requests running there, of all workers.
     pub in_flight: usize,
+    /// Connections that are open, of all workers.
+    pub connections: usize,
     /// What an answer might be expected to take; `None` where nothing was known.
     pub latency: Option<Duration>,
 }
@@ -293,9 +310,9 @@ impl Endpoint {
     /// One on `port` with this weight, in an upstream that was just made.
     pub(super) fn example(port: u16, weight: usize) -> Arc<Self> {
         let address = ServerAddress::Tcp { host: "app".into(), port };
-        let allowance = Arc::new(super::Allowance::new(2, 50));
+        let allowance = Arc::new(super::allowance::Allowance::new(2, 50));
         let health = Health::new(super::HealthRules::default(), allowance, Moment(0));
-        Arc::new(Self::new(Server { address, weight }, "app".into(), None, health, None, Instant::now()))
+        Arc::new(Self::new(Server { address, weight }, "app".into(), None, health, Limits::default(), Instant::now()))
     }
 }
 
@@ -315,17 +332,12 @@ mod tests {
 
     #[test]
     fn no_more_requests_run_than_may() {
-        let limit = Limit { max: 2, queue: Arc::new(Queue::new(1)) };
+        let requests = Some(Limit { max: 2, queue: Arc::new(Queue::new(1)) });
+        let limits = Limits { requests, connections_max: None };
         let (address, weight) = (ServerAddress::Tcp { host: "app".into(), port: 1 }, 1);
         let health = Health::new(HealthRules::default(), Arc::new(Allowance::new(2, 50)), Moment(0));
-        let endpoint = Arc::new(Endpoint::new(
-            Server { address, weight },
-            "app".into(),
-            None,
-            health,
-            Some(limit),
-            Instant::now(),
-        ));
+        let endpoint =
+            Arc::new(Endpoint::new(Server { address, weight }, "app".into(), None, health, limits, Instant::now()));
         let running = [InFlight::begin(&endpoint).unwrap(), InFlight::begin(&endpoint).unwrap()];
         assert!(!endpoint.has_room() && InFlight::begin(&endpoint).is_none());
         drop(running);

@@ -19,8 +19,9 @@ use hyper::{
     client::conn::{TrySendError, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::Notify;
 
-use super::{AnswerError, ConnectError, Unanswered, greeting::Greeted, stream::Stream as Socket};
+use super::{AnswerError, ConnectError, Unanswered, greeting::Greeted, life::Life, stream::Stream as Socket};
 
 /// Streams at once on one connection, fewer if the app server allows fewer. What every server is advised to allow (RFC
 /// 9113 §6.5.2); further exchanges get another connection, so that one lost packet does not hold up hundreds.
@@ -60,7 +61,11 @@ pub(super) struct Shared<B> {
 }
 
 /// How a connection is used. Its lock is the worker's own and never contended.
-struct Usage(Mutex<Counts>);
+struct Usage {
+    counts: Mutex<Counts>,
+    /// Told when a stream has ended, where somebody may wait for that.
+    freed: Option<Arc<Notify>>,
+}
 
 struct Counts {
     streams: usize,
@@ -68,11 +73,12 @@ struct Counts {
     unused_since: Instant,
     /// No further stream is wanted on it.
     left: bool,
+    life: Life,
 }
 
 impl Usage {
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -87,6 +93,10 @@ impl Drop for StreamPermit {
         if counts.streams == 0 {
             counts.unused_since = Instant::now();
         }
+        drop(counts);
+        if let Some(freed) = &self.0.freed {
+            freed.notify_one();
+        }
     }
 }
 
@@ -98,7 +108,7 @@ where
 {
     /// Starts HTTP/2 on `stream`, and waits for the app server's SETTINGS: only then it is known to speak HTTP/2 and how
     /// many streams it allows, and until then nothing of a request is sent.
-    pub(super) async fn start(socket: Socket) -> Result<Self, ConnectError> {
+    pub(super) async fn start(socket: Socket, life: Life, freed: Option<Arc<Notify>>) -> Result<Self, ConnectError> {
         let (stream, greeting) = Greeted::of(socket);
         let (sender, connection) =
             builder().handshake::<_, B>(TokioIo::new(stream)).await.map_err(ConnectError::Handshake)?;
@@ -112,7 +122,8 @@ where
         let allowed = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
         tokio::spawn(drive(connection, Arc::clone(&allowed)));
         let now = Instant::now();
-        let usage = Usage(Mutex::new(Counts { streams: 0, unused_since: now, left: false }));
+        let counts = Mutex::new(Counts { streams: 0, unused_since: now, left: false, life });
+        let usage = Usage { counts, freed };
         Ok(Self { sender, allowed, opened: now, usage: Arc::new(usage) })
     }
 }
@@ -148,15 +159,20 @@ where
 }
 
 impl<B> Shared<B> {
-    /// A stream for one exchange, if there is room for another.
-    pub(super) fn stream(self: &Arc<Self>) -> Option<Stream<B>> {
+    /// A stream for one exchange that begins at `now`, if there is room for another.
+    pub(super) fn stream(self: &Arc<Self>, now: Instant) -> Option<Stream<B>> {
         let mut counts = self.usage.counts();
         // The first one is let through whatever is allowed: it waits in the connection until it may open.
         let limit = self.allowed.load(Ordering::Relaxed).clamp(1, STREAMS_MAX as usize);
         if counts.left || counts.streams >= limit || self.sender.is_closed() {
             return None;
         }
+        if counts.life.is_over(now) {
+            counts.left = true;
+            return None;
+        }
         counts.streams += 1;
+        counts.life.spend();
         let permit = Arc::new(StreamPermit(Arc::clone(&self.usage)));
         Some(Stream { shared: Arc::clone(self), permit })
     }
@@ -252,13 +268,17 @@ mod tests {
             stream.write_all(&SETTINGS).await.unwrap();
             while stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {}
         });
-        Arc::new(Shared::start(Socket::Tcp(TcpStream::connect(address).await.unwrap())).await.unwrap())
+        Arc::new(
+            Shared::start(Socket::Tcp(TcpStream::connect(address).await.unwrap()), Life::example(), None)
+                .await
+                .unwrap(),
+        )
     }
 
     #[tokio::test]
     async fn a_server_that_gives_no_sign_of_life_is_given_up() {
         let shared = to_a_silent_server().await;
-        let stream = shared.stream().unwrap();
+        let stream = shared.stream(Instant::now()).unwrap();
         let request = Request::get("http://shop.example/").body(Empty::new()).unwrap();
         let answer = tokio::spawn(stream.send(request));
         tokio::time::pause();
@@ -266,7 +286,7 @@ mod tests {
         let error = answer.await.unwrap().unwrap_err().error;
         assert!((PING_INTERVAL..PING_INTERVAL + 2 * PING_TIMEOUT).contains(&begun.elapsed()), "{:?}", begun.elapsed());
         assert!(connection_died(&error) && !was_refused(&error), "{error:?}");
-        assert!(shared.stream().is_none());
+        assert!(shared.stream(Instant::now()).is_none());
     }
 
     #[tokio::test]
@@ -274,7 +294,7 @@ mod tests {
         let (shared, idle_timeout) = (to_a_silent_server().await, Duration::from_secs(4));
         let late = || Instant::now() + idle_timeout;
         assert!(shared.is_kept(idle_timeout, Instant::now()) && !shared.is_kept(idle_timeout, late()));
-        let streams: Vec<_> = std::iter::from_fn(|| shared.stream()).collect();
+        let streams: Vec<_> = std::iter::from_fn(|| shared.stream(Instant::now())).collect();
         assert_eq!(streams.len(), STREAMS_MAX as usize, "nothing was said about a limit, so ours counts");
         assert!(shared.is_kept(idle_timeout, late()));
         streams[0].leave();

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    Endpoint, HealthRules, Server, Settings, TlsError,
+    Endpoint, HealthRules, Protocol, ProxyProtocol, Server, Settings, TlsError,
     allowance::Allowance,
-    endpoint::Limit,
+    endpoint::{Limit, Limits},
     health::Health,
     members::Members,
     moment::Moment,
@@ -19,7 +19,7 @@ use super::{
 pub(super) struct Maker {
     rules: HealthRules,
     allowance: Arc<Allowance>,
-    limit: Option<Limit>,
+    limits: Limits,
     tls: Option<Tls>,
     /// When the upstream was made.
     start: Instant,
@@ -31,7 +31,7 @@ impl Maker {
         Ok(Self {
             rules,
             allowance: Arc::new(Allowance::new(0, rules.ejected_max_percent)),
-            limit: settings.requests_max.map(|max| Limit { max, queue: Arc::clone(queue) }),
+            limits: limits(settings, queue),
             tls: settings.tls.as_ref().map(|tls| Tls::load(tls, settings.protocol)).transpose()?,
             start: Instant::now(),
         })
@@ -47,7 +47,7 @@ impl Maker {
         let since = since.map_or(Moment::default(), |since| Moment::of(self.start, since));
         let health = Health::new(self.rules, Arc::clone(&self.allowance), since);
         let (name, handshake) = (Arc::clone(&origin.name), origin.handshake.clone());
-        Arc::new(Endpoint::new(server, name, handshake, health, self.limit.clone(), self.start))
+        Arc::new(Endpoint::new(server, name, handshake, health, self.limits.clone(), self.start))
     }
 
     /// What `origins` lead to, each address once: two names may have one in common.
@@ -61,4 +61,13 @@ impl Maker {
         }
         Members::new(endpoints, settings.balance, &self.allowance, self.start)
     }
+}
+
+/// Where connections are not shared each request needs a connection of its own: where there may be no more, requests wait before they have chosen a server.
+fn limits(settings: &Settings, queue: &Arc<Queue>) -> Limits {
+    let connections_max = settings.connections_max;
+    let shares = settings.protocol == Protocol::Http2 && settings.proxy_protocol == ProxyProtocol::Off;
+    let one_each = connections_max.filter(|_| !shares);
+    let requests = [settings.requests_max, one_each].into_iter().flatten().min();
+    Limits { requests: requests.map(|max| Limit { max, queue: Arc::clone(queue) }), connections_max }
 }

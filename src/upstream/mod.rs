@@ -8,6 +8,7 @@ mod allowance;
 mod balancer;
 mod budget;
 mod connection;
+mod connections;
 mod connector;
 mod dial;
 mod discovery;
@@ -19,6 +20,7 @@ pub mod http1;
 mod http2;
 mod latency;
 mod length;
+mod life;
 mod maker;
 mod members;
 mod moment;
@@ -53,6 +55,7 @@ use crate::routing::TenantId;
 pub use balancer::{Asking, Balance, Tried};
 pub use budget::Budget;
 pub use connection::Connection;
+pub use connections::ConnectionPermit;
 pub use connector::Connector;
 pub use dial::reach;
 pub use discovery::{discover, resolve};
@@ -153,8 +156,8 @@ impl Upstream {
     fn lead_to(&self, position: usize, found: &[Found], now: Instant) {
         let mut origins = self.origins();
         if origins.get_mut(position).is_some_and(|origin| origin.lead_to(found, now, &self.maker)) {
-            let upstream = &self.settings.name;
-            tracing::info!(upstream, server = %self.settings.servers[position].address, addresses = found.len(), "a name leads to new addresses");
+            let (upstream, server) = (&self.settings.name, &self.settings.servers[position].address);
+            tracing::info!(upstream, %server, addresses = found.len(), "a name leads elsewhere than before");
             self.members.store(Arc::new(self.maker.members(&origins, &self.settings)));
         }
     }
@@ -162,8 +165,8 @@ impl Upstream {
     /// Lets go of endpoints that are gone from DNS and have nothing left to do.
     fn retire(&self) {
         let mut origins = self.origins();
-        let retired = origins.iter_mut().filter(|origin| origin.has_unlisted()).map(Origin::retire);
-        if retired.fold(false, |any, retired| any || retired) {
+        let retired = origins.iter_mut().map(Origin::retire).filter(|retired| *retired).count();
+        if retired > 0 {
             self.members.store(Arc::new(self.maker.members(&origins, &self.settings)));
         }
     }

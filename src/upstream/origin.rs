@@ -49,11 +49,6 @@ impl Origin {
         changed
     }
 
-    /// Whether something is there that is gone from DNS.
-    pub(super) fn has_unlisted(&self) -> bool {
-        self.endpoints.iter().any(|endpoint| !endpoint.is_listed())
-    }
-
     /// Lets go of endpoints that are gone from DNS and have nothing left to do. Whether there were any.
     pub(super) fn retire(&mut self) -> bool {
         let before = self.endpoints.len();
@@ -121,7 +116,7 @@ mod tests {
         assert!(fixture.lead_to(&[("10.0.0.1", 1), ("10.0.0.2", 1)]) && !gone.is_draining());
         fixture.lead_to(&[("10.0.0.2", 1)]);
         drop(running);
-        assert!(fixture.origin.has_unlisted() && fixture.origin.retire() && !fixture.origin.has_unlisted());
+        assert!(fixture.origin.retire() && !fixture.origin.retire());
         assert_eq!(fixture.labels(), ["10.0.0.2:80"]);
     }
 

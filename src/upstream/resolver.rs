@@ -72,7 +72,7 @@ pub(super) struct Resolver(TokioResolver);
 impl Resolver {
     /// For these resolvers; for none, those of the system, as they are configured now.
     pub(super) fn new(resolvers: &[SocketAddr]) -> Result<Self, ResolveError> {
-        let builder = match resolvers {
+        let mut builder = match resolvers {
             [] => TokioResolver::builder_tokio().map_err(ResolveError::Setup)?,
             some => {
                 let servers = some.iter().copied().map(name_server).collect();
@@ -85,7 +85,6 @@ impl Resolver {
                 .with_options(options)
             }
         };
-        let mut builder = builder;
         builder.options_mut().timeout = QUESTION_TIMEOUT;
         builder.options_mut().cache_size = 0;
         builder.build().map(Self).map_err(ResolveError::Setup)
@@ -110,16 +109,14 @@ impl Resolver {
 
     /// All addresses of `host`. Where one kind cannot be asked for nothing is known: the other alone would pass for all of them.
     async fn host(&self, host: &str, port: u16, weight: usize) -> Result<Answer, ResolveError> {
-        let mut answer = Answer { found: Vec::new(), until: Instant::now() + ANSWER_TIMEOUT };
-        let mut until = None;
+        let (mut found, mut until) = (Vec::new(), None);
         for kind in [RecordType::A, RecordType::AAAA] {
             let Some(lookup) = self.lookup(host, kind).await? else { continue };
             let addresses = lookup.answers().iter().filter_map(|record| record.data.ip_addr());
-            answer.found.extend(addresses.map(|address| Found { address, port, weight }));
+            found.extend(addresses.map(|address| Found { address, port, weight }));
             until = earlier(until, lookup.valid_until());
         }
-        answer.until = until.unwrap_or(answer.until);
-        Ok(answer)
+        Ok(Answer { found, until: until.unwrap_or_else(Instant::now) })
     }
 
     /// All addresses of the servers of a service (RFC 2782) that have the best priority; those with a worse one stand by for a day

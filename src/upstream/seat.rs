@@ -1,6 +1,9 @@
 //! What one worker keeps for one endpoint: its connections there, and what it counts.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http_body::Body;
@@ -8,15 +11,23 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::time::{Instant as Deadline, timeout_at};
 
 use super::{
-    ClientAddresses, ConnectError, Connection, Endpoint, InFlight, Protocol, ProxyProtocol, Settings, connection::Held,
-    dial::dial, http1::Line, http2::Shared, pool::Pool, trunk::Trunk,
+    ClientAddresses, ConnectError, Connection, ConnectionPermit, Endpoint, InFlight, Protocol, ProxyProtocol, Settings,
+    connection::Held,
+    connections::{Lender, Lent},
+    dial::dial,
+    http1::Line,
+    http2::Shared,
+    life::Life,
+    pool::Pool,
+    stream::Parked,
+    trunk::Trunk,
 };
-use crate::telemetry::metrics::EndpointMetrics;
+use crate::telemetry::{metrics::EndpointMetrics, outcome::ConnectionLimit};
 
 /// Silence after which the system asks whether the other machine is still there, and how often it asks then. With the
 /// nine questions of Linux a machine that is gone is noticed after two minutes.
 const KEEPALIVE: TcpKeepalive =
-    TcpKeepalive::new().with_time(std::time::Duration::from_secs(30)).with_interval(std::time::Duration::from_secs(10));
+    TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
 
 /// One worker's way to one endpoint.
 pub(super) struct Seat<B> {
@@ -42,15 +53,25 @@ impl<B> Way<B> {
             (ProxyProtocol::Off, Protocol::Http1) => {
                 Self::Idle(Arc::new(Pool::new(settings.idle_timeout, settings.idle_max)))
             }
-            (ProxyProtocol::Off, Protocol::Http2) => Self::Shared(Trunk::new(settings.idle_timeout)),
+            (ProxyProtocol::Off, Protocol::Http2) => {
+                Self::Shared(Trunk::new(settings.idle_timeout, settings.connections_per_worker_max))
+            }
         }
     }
 }
 
 impl<B> Seat<B> {
     /// Without connections.
-    pub(super) fn new(endpoint: &Arc<Endpoint>, settings: &Settings, counts: Arc<EndpointMetrics>) -> Self {
-        Self { endpoint: Arc::clone(endpoint), way: Way::new(settings), counts }
+    pub(super) fn new(endpoint: &Arc<Endpoint>, settings: &Settings, counts: Arc<EndpointMetrics>) -> Self
+    where
+        B: Send + 'static,
+    {
+        let way = Way::new(settings);
+        if let Way::Idle(pool) = &way {
+            let pool: Arc<dyn Lender> = Arc::clone(pool) as Arc<dyn Lender>;
+            endpoint.connections().add_lender(Arc::downgrade(&pool));
+        }
+        Self { endpoint: Arc::clone(endpoint), way, counts }
     }
 
     /// Whether it is for `endpoint`, and not for another one at the same address.
@@ -89,7 +110,7 @@ where
     pub(super) fn reuse(&self, now: Instant) -> Option<Connection<B>> {
         let held = match &self.way {
             Way::Idle(pool) => Held::Own(pool.take(now)?, Some(Arc::clone(pool))),
-            Way::Shared(trunk) => Held::share(trunk.take()?),
+            Way::Shared(trunk) => Held::share(trunk.take(now)?),
             Way::Single => return None,
         };
         Some(Connection::new(held, true))
@@ -102,10 +123,21 @@ where
         settings: &Settings,
     ) -> Result<Connection<B>, ConnectError> {
         let deadline = Deadline::now() + settings.connect_timeout;
-        timeout_at(deadline, self.start(client, settings, deadline))
-            .await
-            .map_err(|_elapsed| ConnectError::Timeout)?
-            .map(|held| Connection::new(held, false))
+        match timeout_at(deadline, self.start(client, settings, deadline)).await {
+            Ok(started) => started.map(|held| Connection::new(held, false)),
+            Err(_elapsed) => Err(self.overdue()),
+        }
+    }
+
+    /// What was waited for in vain.
+    fn overdue(&self) -> ConnectError {
+        match &self.way {
+            Way::Shared(trunk) if trunk.lacks_room() => {
+                self.counts.connection_limit(ConnectionLimit::Connections);
+                ConnectError::Full
+            }
+            _ => ConnectError::Timeout,
+        }
     }
 
     async fn start(
@@ -115,40 +147,87 @@ where
         deadline: Deadline,
     ) -> Result<Held<B>, ConnectError> {
         match &self.way {
-            Way::Idle(pool) => {
-                let stream = dial(&self.endpoint, b"", deadline).await?;
-                Ok(Held::Own(Line::new(stream), Some(Arc::clone(pool))))
-            }
-            Way::Shared(trunk) => trunk.open(open_shared(&self.endpoint, deadline)).await.map(Held::share),
-            Way::Single => self.start_single(client, settings.protocol, deadline).await,
+            Way::Idle(pool) => Ok(Held::Own(self.line(settings, deadline).await?, Some(Arc::clone(pool)))),
+            Way::Shared(trunk) => trunk.open(self.shared(trunk, settings, deadline)).await.map(Held::share),
+            Way::Single => self.start_single(client, settings, deadline).await,
         }
     }
 
     async fn start_single(
         &self,
         client: &ClientAddresses,
-        protocol: Protocol,
+        settings: &Settings,
         deadline: Deadline,
     ) -> Result<Held<B>, ConnectError> {
+        let life = self.life(self.permit(deadline).await?, settings);
         let stream = dial(&self.endpoint, &client.header(), deadline).await?;
-        match protocol {
-            Protocol::Http1 => Ok(Held::Own(Line::new(stream), None)),
+        match settings.protocol {
+            Protocol::Http1 => Ok(Held::Own(Line::new(stream, life), None)),
             Protocol::Http2 => {
-                let shared = Arc::new(Shared::start(stream).await?);
-                shared.stream().map(Held::share).ok_or(ConnectError::Closed)
+                let shared = Arc::new(Shared::start(stream, life, None).await?);
+                shared.stream(Instant::now()).map(Held::share).ok_or(ConnectError::Closed)
             }
         }
     }
+
+    /// A connection of HTTP/1.1: a new one, or one that another worker does not use where there may be no more.
+    async fn line(&self, settings: &Settings, deadline: Deadline) -> Result<Box<Line<B>>, ConnectError> {
+        match self.admit(deadline).await? {
+            Admission::New(permit) => {
+                let stream = dial(&self.endpoint, b"", deadline).await?;
+                Ok(Line::new(stream, self.life(permit, settings)))
+            }
+            Admission::Lent(socket, life) => {
+                let stream = socket.unpark().map_err(ConnectError::Refused)?;
+                Ok(Line::new(stream, life))
+            }
+        }
+    }
+
+    async fn shared(
+        &self,
+        trunk: &Trunk<B>,
+        settings: &Settings,
+        deadline: Deadline,
+    ) -> Result<Shared<B>, ConnectError> {
+        let life = self.life(self.permit(deadline).await?, settings);
+        let stream = dial(&self.endpoint, b"", deadline).await?;
+        if let Some(tcp) = stream.tcp() {
+            SockRef::from(tcp).set_tcp_keepalive(&KEEPALIVE).map_err(ConnectError::Refused)?;
+        }
+        Shared::start(stream, life, trunk.freed()).await
+    }
+
+    fn life(&self, permit: ConnectionPermit, settings: &Settings) -> Life {
+        Life::new(permit, settings, &self.counts, Instant::now())
+    }
+
+    /// The right to open a connection, or one that is open.
+    async fn admit(&self, deadline: Deadline) -> Result<Admission, ConnectError> {
+        let connections = self.endpoint.connections();
+        if let Some(permit) = connections.permit() {
+            return Ok(Admission::New(permit));
+        }
+        self.counts.connection_limit(ConnectionLimit::Connections);
+        let look = || match connections.borrow() {
+            Lent::Connection(socket, life) => Some(Admission::Lent(socket, life)),
+            Lent::Closed | Lent::Nothing => connections.permit().map(Admission::New),
+        };
+        timeout_at(deadline, connections.wait(look)).await.map_err(|_elapsed| ConnectError::Full)
+    }
+
+    async fn permit(&self, deadline: Deadline) -> Result<ConnectionPermit, ConnectError> {
+        let connections = self.endpoint.connections();
+        if let Some(permit) = connections.permit() {
+            return Ok(permit);
+        }
+        self.counts.connection_limit(ConnectionLimit::Connections);
+        timeout_at(deadline, connections.wait(|| connections.permit())).await.map_err(|_elapsed| ConnectError::Full)
+    }
 }
 
-async fn open_shared<B>(endpoint: &Endpoint, deadline: Deadline) -> Result<Shared<B>, ConnectError>
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let stream = dial(endpoint, b"", deadline).await?;
-    if let Some(tcp) = stream.tcp() {
-        SockRef::from(tcp).set_tcp_keepalive(&KEEPALIVE).map_err(ConnectError::Refused)?;
-    }
-    Shared::start(stream).await
+/// How a worker comes to a connection.
+enum Admission {
+    New(ConnectionPermit),
+    Lent(Parked, Life),
 }

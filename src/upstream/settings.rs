@@ -59,6 +59,14 @@ pub struct Settings {
     pub repeat_percent: usize,
     /// How many requests may run at one server, in the whole process; `None`: any number.
     pub requests_max: Option<usize>,
+    /// How many connections may be open to one server, in the whole process; `None`: any number.
+    pub connections_max: Option<usize>,
+    /// How many of them one worker may have on HTTP/2, where a connection cannot be handed over.
+    pub connections_per_worker_max: Option<usize>,
+    /// How many requests one connection serves; `None`: any number.
+    pub connection_requests_max: Option<usize>,
+    /// For how long, give or take a tenth; `None`: as long as it is used.
+    pub connection_lifetime: Option<Duration>,
     /// How many requests of one store may run at the group at once; `None`: any number.
     pub store_requests_max: Option<usize>,
     /// How many requests may wait while all servers have so many.
@@ -131,6 +139,10 @@ impl Default for Settings {
             failure_status: FAILURE_STATUS.to_vec(),
             repeat_percent: 20,
             requests_max: None,
+            connections_max: None,
+            connections_per_worker_max: None,
+            connection_requests_max: None,
+            connection_lifetime: None,
             store_requests_max: None,
             queue_max: 100,
             queue_timeout: Duration::from_secs(1),

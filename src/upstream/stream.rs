@@ -64,6 +64,15 @@ impl Stream {
         }
     }
 
+    /// The socket without a runtime, to be taken over by another one; `None` where that cannot be, and it is closed.
+    pub(super) fn park(self) -> Option<Parked> {
+        match self {
+            Self::Tcp(stream) => stream.into_std().ok().map(Parked::Tcp),
+            Self::Unix(stream) => stream.into_std().ok().map(Parked::Unix),
+            Self::Tls(_) => None,
+        }
+    }
+
     fn io(self: Pin<&mut Self>) -> Pin<&mut dyn Io> {
         let io: &mut dyn Io = match self.get_mut() {
             Self::Tcp(stream) => stream,
@@ -71,6 +80,23 @@ impl Stream {
             Self::Tls(stream) => stream,
         };
         Pin::new(io)
+    }
+}
+
+/// A socket on its way from one worker to another.
+#[derive(Debug)]
+pub(super) enum Parked {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Parked {
+    /// The connection, for the worker that calls this.
+    pub(super) fn unpark(self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
+            Self::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
+        }
     }
 }
 

@@ -2,7 +2,12 @@
 //!
 //! The files are read once, at start. Each app server has a memory for sessions of its own: those of another one are of no use there.
 
-use std::{io, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{
     ClientConfig, RootCertStore,
@@ -71,7 +76,7 @@ impl Tls {
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Versions)?
-            .with_root_certificates(roots(settings.ca_file.as_ref())?);
+            .with_root_certificates(roots(settings.ca_file.as_deref())?);
         let mut config = match &settings.client {
             None => builder.with_no_client_auth(),
             Some(files) => {
@@ -94,19 +99,20 @@ impl Tls {
             Ok(address) => address.into(),
             Err(_) => ServerName::try_from(name.to_owned()).map_err(|error| TlsError::Name(name.to_owned(), error))?,
         };
-        let config = ClientConfig { resumption: Resumption::in_memory_sessions(SESSIONS), ..self.config.clone() };
+        let mut config = self.config.clone();
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
         let speaks_http2 = config.alpn_protocols.iter().any(|protocol| protocol == b"h2");
         Ok(Handshake { connector: Arc::new(config).into(), server_name, speaks_http2 })
     }
 }
 
-fn roots(ca_file: Option<&PathBuf>) -> Result<RootCertStore, TlsError> {
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         Some(path) => {
             let (usable, _) = roots.add_parsable_certificates(certificates(path)?);
             if usable == 0 {
-                return Err(TlsError::Empty(path.clone()));
+                return Err(TlsError::Empty(path.to_owned()));
             }
         }
         None => {
@@ -120,11 +126,11 @@ fn roots(ca_file: Option<&PathBuf>) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let unreadable = |error| TlsError::File(path.clone(), error);
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let unreadable = |error| TlsError::File(path.to_owned(), error);
     let certificates = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
     let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(unreadable)?;
-    if certificates.is_empty() { Err(TlsError::Empty(path.clone())) } else { Ok(certificates) }
+    if certificates.is_empty() { Err(TlsError::Empty(path.to_owned())) } else { Ok(certificates) }
 }
 
 /// The handshake with one app server.

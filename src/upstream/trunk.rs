@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::Notify;
+
 use super::{
     ConnectError,
     http2::{Shared, Stream},
@@ -16,33 +18,69 @@ pub(super) struct Trunk<B> {
     /// Held while one is opened: those who come meanwhile share it instead of opening one each.
     opening: tokio::sync::Mutex<()>,
     idle_timeout: Duration,
+    /// How many there may be, and what is told when a stream has ended.
+    limit: Option<(usize, Arc<Notify>)>,
 }
 
 impl<B> Trunk<B> {
-    pub(super) fn new(idle_timeout: Duration) -> Self {
-        Self { connections: Mutex::default(), opening: tokio::sync::Mutex::default(), idle_timeout }
+    /// For so many connections at most.
+    pub(super) fn new(idle_timeout: Duration, max: Option<usize>) -> Self {
+        let limit = max.map(|max| (max, Arc::default()));
+        Self { connections: Mutex::default(), opening: tokio::sync::Mutex::default(), idle_timeout, limit }
+    }
+
+    /// What connections have to tell when a stream has ended.
+    pub(super) fn freed(&self) -> Option<Arc<Notify>> {
+        self.limit.as_ref().map(|(_, freed)| Arc::clone(freed))
     }
 
     /// A stream on the oldest connection with room, so that those opened in a rush become idle again.
-    pub(super) fn take(&self) -> Option<Stream<B>> {
-        self.connections().iter().find_map(Shared::stream)
+    pub(super) fn take(&self, now: Instant) -> Option<Stream<B>> {
+        self.connections().iter().find_map(|shared| shared.stream(now))
     }
 
-    /// A stream on a connection that is opened from now on, by `open` if nobody else opens one meanwhile.
+    /// A stream on a connection that is opened from now on, by `open` if nobody else opens one meanwhile. Where there may be no more
+    /// it waits for room on one of those that there are.
     pub(super) async fn open(
         &self,
         open: impl Future<Output = Result<Shared<B>, ConnectError>>,
     ) -> Result<Stream<B>, ConnectError> {
         let asked = Instant::now();
         let _opening = self.opening.lock().await;
-        let newer = self.connections().iter().filter(|shared| shared.opened() >= asked).find_map(Shared::stream);
-        if let Some(stream) = newer {
+        let newer = |shared: &&Arc<Shared<B>>| shared.opened() >= asked;
+        let found = self.connections().iter().filter(newer).find_map(|shared| shared.stream(asked));
+        if let Some(stream) = found {
+            return Ok(stream);
+        }
+        if let Some(stream) = self.room().await {
             return Ok(stream);
         }
         let shared = Arc::new(open.await?);
-        let stream = shared.stream().ok_or(ConnectError::Closed)?;
+        let stream = shared.stream(Instant::now()).ok_or(ConnectError::Closed)?;
         self.connections().push(shared);
         Ok(stream)
+    }
+
+    /// Waits until there may be another connection, or there is room on one.
+    async fn room(&self) -> Option<Stream<B>> {
+        let (max, freed) = self.limit.as_ref()?;
+        while self.is_full(*max) {
+            if let Some(stream) = self.take(Instant::now()) {
+                return Some(stream);
+            }
+            freed.notified().await;
+        }
+        None
+    }
+
+    /// Whether there may be no further connection, and it is for lack of one that somebody waits.
+    pub(super) fn lacks_room(&self) -> bool {
+        self.limit.as_ref().is_some_and(|(max, _)| self.is_full(*max))
+    }
+
+    fn is_full(&self, max: usize) -> bool {
+        self.sweep(Instant::now());
+        self.connections().len() >= max
     }
 
     /// Lets go of what has been unused for too long, was closed, or is left.

@@ -21,12 +21,10 @@ pub struct View<B> {
 
 impl<B> View<B> {
     /// Of `upstream` as it is now; what was kept in `seats` is kept on.
-    pub(super) fn of(
-        upstream: &Arc<Upstream>,
-        seats: &[Arc<Seat<B>>],
-        position: usize,
-        metrics: &WorkerMetrics,
-    ) -> Self {
+    pub(super) fn of(upstream: &Arc<Upstream>, seats: &[Arc<Seat<B>>], position: usize, metrics: &WorkerMetrics) -> Self
+    where
+        B: Send + 'static,
+    {
         let members = upstream.members();
         let seat = |endpoint| match seats.iter().find(|seat| seat.is_for(endpoint)) {
             Some(seat) => Arc::clone(seat),
@@ -46,6 +44,17 @@ impl<B> View<B> {
     /// Whether the upstream is still as it was.
     pub(super) fn is_current(&self) -> bool {
         Arc::ptr_eq(&self.members, &self.upstream.members.load())
+    }
+
+    /// Which of these endpoints are among those that were `tried` in an older view.
+    pub fn carry(&self, tried: &Tried, older: &Self) -> Tried {
+        let was_tried = |seat: &Arc<Seat<B>>| {
+            older.seats.iter().enumerate().any(|(position, old)| tried.contains(position) && Arc::ptr_eq(old, seat))
+        };
+        let mut carried = Tried::default();
+        let positions = self.seats.iter().enumerate().filter(|(_, seat)| was_tried(seat));
+        positions.for_each(|(position, _)| carried.add(position));
+        carried
     }
 
     /// Whether no address of it is known.
@@ -96,5 +105,40 @@ where
     /// Opens a connection to the endpoint at `position` for an exchange of `client`, under the connect deadline.
     pub async fn open(&self, position: usize, client: &ClientAddresses) -> Result<Connection<B>, ConnectError> {
         self.seats[position].open(client, self.settings()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        telemetry::metrics::Metrics,
+        upstream::{Server, ServerAddress, resolver::Found},
+    };
+
+    fn lead_to(upstream: &Upstream, addresses: &[&str]) {
+        let found = |address: &&str| Found { address: address.parse().unwrap(), port: 80, weight: 1 };
+        upstream.lead_to(0, &addresses.iter().map(found).collect::<Vec<_>>(), Instant::now());
+    }
+
+    #[test]
+    fn what_was_tried_stays_tried_in_a_newer_view() {
+        let address = ServerAddress::Tcp { host: "app.internal".into(), port: 80 };
+        let servers = vec![Server { address, weight: 1 }];
+        let upstream = Arc::new(Upstream::new(Settings { servers, ..Settings::default() }).unwrap());
+        let metrics = Metrics::new(vec!["default".into()]).worker();
+        let view = View::<()>::of(&upstream, &[], 0, &metrics);
+        assert!(view.is_empty() && view.is_current());
+        lead_to(&upstream, &["10.0.0.1", "10.0.0.2"]);
+        assert!(!view.is_current());
+        let older = View::<()>::of(&upstream, view.seats(), 0, &metrics);
+        let mut tried = Tried::default();
+        tried.add(1);
+        lead_to(&upstream, &["10.0.0.2", "10.0.0.3"]);
+        let newer = View::of(&upstream, older.seats(), 0, &metrics);
+        let carried = newer.carry(&tried, &older);
+        let labels: Vec<_> = newer.members.endpoints().iter().map(|endpoint| endpoint.label().to_string()).collect();
+        assert_eq!(labels, ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"], "the first one drains");
+        assert_eq!([0, 1, 2].map(|position| carried.contains(position)), [false, true, false]);
     }
 }

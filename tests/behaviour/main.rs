@@ -39,6 +39,7 @@ mod queueing;
 mod smuggling;
 mod streaming;
 mod tls;
+mod upstream_connections;
 mod upstream_dns;
 mod upstream_h2c;
 mod upstream_tls;

@@ -61,7 +61,7 @@ fn an_edit_of_the_name_is_followed() {
         stage.tables.execute("UPDATE stores SET upstream = 'cell' WHERE id = 1");
         eventually("the store moves", || {
             stage.usher.get("customdomain1.com", "/");
-            (stage.cell.requests().len() > 0).then_some(())
+            (!stage.cell.requests().is_empty()).then_some(())
         });
     }
 }

@@ -98,11 +98,13 @@ struct Endpoint {
     in_flight: u64,
     latency_ms: Option<f64>,
     attempts: std::collections::BTreeMap<String, u64>,
+    connections: u64,
     connections_opened: u64,
     connections_reused: u64,
 }
 
-const HEAD: [&str; 8] = ["UPSTREAM", "SERVER", "STATE", "RUNNING", "LATENCY", "ANSWERED", "FAILED", "REUSED"];
+const HEAD: [&str; 9] =
+    ["UPSTREAM", "SERVER", "STATE", "RUNNING", "LATENCY", "ANSWERED", "FAILED", "CONNECTIONS", "REUSED"];
 
 fn text(upstreams: &[Upstream]) -> String {
     let rows =
@@ -110,7 +112,7 @@ fn text(upstreams: &[Upstream]) -> String {
     table(HEAD, rows)
 }
 
-fn row(upstream: &str, endpoint: &Endpoint) -> [String; 8] {
+fn row(upstream: &str, endpoint: &Endpoint) -> [String; 9] {
     let count = |outcomes: &[&str]| outcomes.iter().filter_map(|outcome| endpoint.attempts.get(*outcome)).sum::<u64>();
     let reason = endpoint.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     [
@@ -121,6 +123,7 @@ fn row(upstream: &str, endpoint: &Endpoint) -> [String; 8] {
         endpoint.latency_ms.map_or("-".to_owned(), |latency| format!("{latency:.1} ms")),
         count(&["answered"]).to_string(),
         count(&["not_connected", "timed_out", "broken", "server_error"]).to_string(),
+        endpoint.connections.to_string(),
         share(endpoint.connections_reused, endpoint.connections_opened),
     ]
 }
@@ -141,10 +144,10 @@ mod tests {
     fn app_servers_are_shown_in_a_table() {
         let answer = r#"[{"name": "default", "balance": "least_loaded", "endpoints": [{"endpoint": "a:1", "weight": 1,
             "state": "ejected", "reason": "failures in a row", "in_flight": 2, "latency_ms": 12.34,
-            "attempts": {"answered": 7, "broken": 2, "server_error": 3}, "connections_opened": 1, "connections_reused": 9}]}]"#;
+            "attempts": {"answered": 7, "broken": 2, "server_error": 3}, "connections": 4, "connections_opened": 1, "connections_reused": 9}]}]"#;
         let shown = text(&serde_json::from_str::<Vec<Upstream>>(answer).unwrap());
-        let expected = "UPSTREAM  SERVER  STATE                        RUNNING  LATENCY  ANSWERED  FAILED  REUSED\n\
-                        default   a:1     ejected (failures in a row)  2        12.3 ms  7         5       90.0 %\n";
+        let expected = "UPSTREAM  SERVER  STATE                        RUNNING  LATENCY  ANSWERED  FAILED  CONNECTIONS  REUSED\n\
+                        default   a:1     ejected (failures in a row)  2        12.3 ms  7         5       4            90.0 %\n";
         assert_eq!(shown, expected);
     }
 }

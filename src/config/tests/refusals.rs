@@ -302,7 +302,8 @@ fn the_default_upstream_and_its_servers_are_required() {
 fn a_server_is_scheme_host_and_port() {
     let refused = [
         ("127.0.0.1:8000", "is not an http:// URL"),
-        ("https://app:8000", "usher does not speak TLS to app servers"),
+        ("unix:run/app.sock", "is no absolute path"),
+        ("srv+http://10.0.0.1", "is an address and no name"),
         ("http://app", "has no port from 1 to 65535"),
         ("http://app:0", "has no port from 1 to 65535"),
         ("http://u:p@app:8000", "has a user name, which would be sent to nobody"),
@@ -324,8 +325,41 @@ fn a_server_may_be_a_name_or_an_address() {
     let text = super::MINIMAL
         .replace("\"http://127.0.0.1:8000\"", r#""http://App_1:8000/", "http://[::1]:8001", "http://127.0.0.1:8002""#);
     let servers = super::parse(&text).unwrap().upstreams.remove(0).servers;
-    let hosts: Vec<_> = servers.iter().map(|server| (server.address.host.as_str(), server.address.port)).collect();
-    assert_eq!(hosts, [("app_1", 8000), ("::1", 8001), ("127.0.0.1", 8002)]);
+    let shown: Vec<_> = servers.iter().map(|server| server.address.to_string()).collect();
+    assert_eq!(shown, ["app_1:8000", "[::1]:8001", "127.0.0.1:8002"]);
+}
+
+#[test]
+fn a_server_may_be_a_socket_a_service_or_behind_tls() {
+    let settings = |server: &str, keys: &str| {
+        let text = super::MINIMAL.replace("\"http://127.0.0.1:8000\"", &format!("\"{server}\""));
+        super::parse(&format!("{text}\n{keys}")).unwrap().upstreams.remove(0)
+    };
+    for server in ["unix:/run/app.sock", "https://a:1", "h2://a:1", "srv+http://_http._tcp.a", "srv+h2c://_grpc._tcp.a"]
+    {
+        let settings = settings(server, "");
+        assert_eq!(settings.url(&settings.servers[0].address), server);
+        assert_eq!(settings.tls.is_some(), server.contains("https") || server.starts_with("h2://"));
+    }
+    let resolvers = settings("http://a:1", "resolvers = [\"10.0.0.2\", \"127.0.0.1:8600\"]").resolvers;
+    assert_eq!(resolvers, ["10.0.0.2:53", "127.0.0.1:8600"].map(|address| address.parse().unwrap()));
+    let tls = settings("https://a:1", "ca_file = \"ca.pem\"\nserver_name = \"App.Internal\"").tls.unwrap();
+    assert_eq!((tls.ca_file.unwrap().to_str(), tls.server_name.as_deref()), (Some("ca.pem"), Some("app.internal")));
+}
+
+#[test]
+fn keys_of_tls_need_servers_that_speak_it_and_each_other() {
+    let found = |server: &str, keys: &str| {
+        let text = super::MINIMAL.replace("\"http://127.0.0.1:8000\"", &format!("\"{server}\""));
+        problems(&format!("{text}\n{keys}")).remove(0)
+    };
+    for key in ["ca_file", "client_certificate", "client_key", "server_name"] {
+        let problem = found("http://a:1", &format!("{key} = \"x\""));
+        assert_eq!(problem.subject, format!("upstreams.default.{key}"));
+    }
+    assert_eq!(found("https://a:1", "client_key = \"x\"").subject, "upstreams.default.client_certificate");
+    assert_eq!(found("https://a:1", "server_name = \"a b\"").subject, "upstreams.default.server_name");
+    assert_eq!(found("http://a:1", "resolvers = [\"ns.a\"]").subject, "upstreams.default.resolvers");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Every series of usher, in one place. Hot counters are per-worker atomics, added up when scraped.
 //!
-//! `series` is the list. Labels come from closed sets and from the configuration, so that no client can invent one.
+//! `series` is the list, with `upstreams` for app servers. Labels come from closed sets and from the configuration, so that no client can invent one.
 
 mod histogram;
 mod process;
 mod series;
+mod upstreams;
 mod worker;
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, encoding::text, registry::Registry};
 
-use super::outcome::{AttemptOutcome, EndpointState};
+use super::outcome::{AttemptOutcome, ConnectionLimit, EndpointState};
 use process::Process;
 pub use worker::{EndpointMetrics, WorkerMetrics};
 
@@ -38,6 +39,8 @@ pub struct EndpointCounts {
     pub connections_opened: u64,
     /// Attempts on connections that were there already.
     pub connections_reused: u64,
+    /// How often connections have reached which limit.
+    pub connection_limits: Vec<(ConnectionLimit, u64)>,
 }
 
 /// An app server as it is now.
@@ -51,6 +54,8 @@ pub struct EndpointGauges {
     pub state: EndpointState,
     /// Requests running there.
     pub in_flight: usize,
+    /// Connections that are open.
+    pub connections: usize,
     /// What an answer may be expected to take; `None` where nothing is known.
     pub latency: Option<Duration>,
 }
@@ -186,20 +191,20 @@ impl Metrics {
 
     /// What all workers have counted at an app server of the upstream at this position in the configuration.
     pub fn endpoint(&self, upstream: usize, endpoint: &str) -> EndpointCounts {
-        series::endpoint(upstream, endpoint, &self.workers.lock())
+        upstreams::endpoint(upstream, endpoint, &self.workers.lock())
     }
 
     /// Adds the series that tell how app servers are; `gauges` is called for each scrape. Once per process.
     pub fn register_endpoints(&self, gauges: impl Fn() -> Vec<EndpointGauges> + Send + Sync + 'static) {
         let workers = Arc::clone(&self.workers);
-        self.register(move |encoder| series::endpoints(encoder, &workers.upstreams, &gauges()));
+        self.register(move |encoder| upstreams::endpoints(encoder, &workers.upstreams, &gauges()));
     }
 
     /// Adds the series that tell how often names of app servers were resolved and how often that failed, by upstream in the order of
     /// the configuration; `counts` is called for each scrape. Once per process.
     pub fn register_resolutions(&self, counts: impl Fn() -> Vec<[u64; 2]> + Send + Sync + 'static) {
         let workers = Arc::clone(&self.workers);
-        self.register(move |encoder| series::resolutions(encoder, &workers.upstreams, &counts()));
+        self.register(move |encoder| upstreams::resolutions(encoder, &workers.upstreams, &counts()));
     }
 
     /// Adds the directory's series; `counts` is called for each scrape. Once per process.

@@ -1,4 +1,4 @@
-//! Every series of usher: its name, what it says, and the question it is there to answer.
+//! Every series of usher but those of app servers (`upstreams`): its name, what it says, and the question it is there to answer.
 
 use std::{
     fmt,
@@ -15,25 +15,23 @@ use prometheus_client::{
 };
 
 use super::{
-    AccessLogCounts, BufferCounts, CertificateCounts, DirectoryCounts, DomainCounts, EndpointCounts, EndpointGauges,
-    FeedCounts,
+    AccessLogCounts, BufferCounts, CertificateCounts, DirectoryCounts, DomainCounts, FeedCounts,
     histogram::HistogramSum,
     process::Process,
-    worker::{EndpointMetrics, STATUS_CLASSES, UpstreamMetrics, WorkerMetrics},
+    upstreams,
+    worker::{STATUS_CLASSES, WorkerMetrics},
 };
-use crate::telemetry::outcome::{
-    AttemptOutcome, EndpointState, HandshakeFailure, Limit, Outcome, ProxyHeaderRefusal, QueueOutcome, TlsVersion,
-};
+use crate::telemetry::outcome::{HandshakeFailure, Limit, Outcome, ProxyHeaderRefusal, TlsVersion};
 
 /// Writes the series of all workers, added up.
 pub(super) fn workers(
     encoder: &mut DescriptorEncoder<'_>,
-    upstreams: &[String],
+    names: &[String],
     workers: &[Arc<WorkerMetrics>],
 ) -> fmt::Result {
     let sum = |counter: fn(&WorkerMetrics) -> &AtomicU64| total(workers.iter().map(|worker| counter(worker)));
     requests(encoder, workers)?;
-    Upstreams { names: upstreams, workers }.encode(encoder)?;
+    upstreams::counts(encoder, names, workers)?;
     // Does a row name an upstream that was removed, or never was?
     let help = "Requests of stores whose row names an upstream that does not exist";
     counter(encoder, "unknown_upstream_requests", help, sum(|worker| &worker.unknown_upstreams))?;
@@ -114,186 +112,6 @@ fn requests(encoder: &mut DescriptorEncoder<'_>, workers: &[Arc<WorkerMetrics>])
     let unit = Unit::Seconds;
     let mut encoder = encoder.encode_descriptor("request_duration", help, Some(&unit), MetricType::Histogram)?;
     histogram(&mut encoder, &durations)
-}
-
-/// The upstreams with what each worker counted of them.
-struct Upstreams<'a> {
-    names: &'a [String],
-    workers: &'a [Arc<WorkerMetrics>],
-}
-
-/// An app server, and what each worker counted there.
-struct EndpointSum<'a> {
-    upstream: &'a str,
-    endpoint: Arc<str>,
-    workers: Vec<Arc<EndpointMetrics>>,
-}
-
-impl EndpointSum<'_> {
-    fn total(&self, counter: impl Fn(&EndpointMetrics) -> &AtomicU64) -> u64 {
-        total(self.workers.iter().map(|worker| counter(worker)))
-    }
-}
-
-impl<'a> Upstreams<'a> {
-    fn iter(&self) -> impl Iterator<Item = (&'a str, impl Iterator<Item = &'a UpstreamMetrics> + Clone)> {
-        let Self { names, workers } = *self;
-        let of = move |index| workers.iter().filter_map(move |worker| worker.upstreams.get(index));
-        names.iter().enumerate().map(move |(index, name)| (name.as_str(), of(index)))
-    }
-
-    /// The app servers that some worker has, upstream by upstream.
-    fn endpoints(&self) -> Vec<EndpointSum<'a>> {
-        let mut sums: Vec<EndpointSum<'a>> = Vec::new();
-        for (upstream, workers) in self.iter() {
-            let first = sums.len();
-            for (label, counts) in workers.flat_map(UpstreamMetrics::endpoints) {
-                match sums[first..].iter_mut().find(|sum| sum.endpoint == label) {
-                    Some(sum) => sum.workers.push(counts),
-                    None => sums.push(EndpointSum { upstream, endpoint: label, workers: vec![counts] }),
-                }
-            }
-        }
-        sums
-    }
-
-    fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        self.attempts(encoder)?;
-        self.repeats(encoder)?;
-        self.queued(encoder)?;
-        self.connections(encoder)?;
-        self.heads(encoder)
-    }
-
-    fn attempts(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        // Does the app answer at the first attempt, and if not, why not?
-        let mut attempts = family(encoder, "upstream_attempts", "Attempts against app servers", MetricType::Counter)?;
-        for sum in self.endpoints() {
-            for outcome in AttemptOutcome::ALL {
-                let count = sum.total(|metrics| &metrics.attempts[outcome as usize]);
-                let labels = [("upstream", sum.upstream), ("endpoint", &*sum.endpoint), ("outcome", outcome.as_str())];
-                labelled(&mut attempts, &labels, count)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn repeats(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        // How much is done twice for the sake of app servers in trouble, and is the budget for it too small?
-        let help = "Requests sent again that may have been processed, and those that were not for lack of budget";
-        let mut repeats = family(encoder, "upstream_repeats", help, MetricType::Counter)?;
-        for (upstream, workers) in self.iter() {
-            let paid = total(workers.clone().map(|metrics| &metrics.repeats));
-            labelled(&mut repeats, &[("upstream", upstream), ("allowed", "true")], paid)?;
-            let refused = total(workers.map(|metrics| &metrics.repeats_refused));
-            labelled(&mut repeats, &[("upstream", upstream), ("allowed", "false")], refused)?;
-        }
-        Ok(())
-    }
-
-    fn queued(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        // Are there too few app servers, or is requests_max too low?
-        let help = "Requests that had to wait for a place at an app server";
-        let mut queued = family(encoder, "upstream_queued", help, MetricType::Counter)?;
-        for (upstream, workers) in self.iter() {
-            for outcome in QueueOutcome::ALL {
-                let count = total(workers.clone().map(|metrics| &metrics.queued[outcome as usize]));
-                labelled(&mut queued, &[("upstream", upstream), ("outcome", outcome.as_str())], count)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn connections(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        // Are app connections kept? A low share of reused ones costs a handshake per request.
-        let help = "Connections to app servers taken for an attempt";
-        let mut connections = family(encoder, "upstream_connections", help, MetricType::Counter)?;
-        for sum in self.endpoints() {
-            let labels = |reused| [("upstream", sum.upstream), ("endpoint", &*sum.endpoint), ("reused", reused)];
-            labelled(&mut connections, &labels("false"), sum.total(|metrics| &metrics.connections_opened))?;
-            labelled(&mut connections, &labels("true"), sum.total(|metrics| &metrics.connections_reused))?;
-        }
-        Ok(())
-    }
-
-    fn heads(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        // Is it the app that is slow, or usher? Compare with the whole duration.
-        let (help, unit) = ("From the attempt to the response head", Unit::Seconds);
-        let mut heads = encoder.encode_descriptor("upstream_head", help, Some(&unit), MetricType::Histogram)?;
-        for (upstream, workers) in self.iter() {
-            let sum = HistogramSum::of(workers.map(|metrics| &metrics.head));
-            histogram(&mut heads.encode_family(&[("upstream", upstream)])?, &sum)?;
-        }
-        Ok(())
-    }
-}
-
-/// The sum of what `workers` have counted at one endpoint.
-pub(super) fn endpoint(upstream: usize, label: &str, workers: &[Arc<WorkerMetrics>]) -> EndpointCounts {
-    let upstreams = workers.iter().filter_map(|worker| worker.upstreams.get(upstream));
-    let found = upstreams.flat_map(UpstreamMetrics::endpoints).filter(|(endpoint, _)| **endpoint == *label);
-    let sum = EndpointSum { upstream: "", endpoint: label.into(), workers: found.map(|(_, counts)| counts).collect() };
-    EndpointCounts {
-        attempts: AttemptOutcome::ALL
-            .map(|outcome| (outcome, sum.total(|metrics| &metrics.attempts[outcome as usize])))
-            .to_vec(),
-        connections_opened: sum.total(|metrics| &metrics.connections_opened),
-        connections_reused: sum.total(|metrics| &metrics.connections_reused),
-    }
-}
-
-/// Writes how the endpoints are now.
-pub(super) fn endpoints(
-    encoder: &mut DescriptorEncoder<'_>,
-    upstreams: &[String],
-    gauges: &[EndpointGauges],
-) -> fmt::Result {
-    let named = gauges.iter().filter_map(|gauges| {
-        let upstream = upstreams.get(gauges.upstream)?;
-        Some((upstream.as_str(), &*gauges.endpoint, gauges))
-    });
-    // Which app servers are out of use, and since when?
-    let mut state =
-        family(encoder, "endpoint_state", "The state of an app server, as the series with 1", MetricType::Gauge)?;
-    for (upstream, endpoint, gauges) in named.clone() {
-        for possible in EndpointState::ALL {
-            let labels = [("upstream", upstream), ("endpoint", endpoint), ("state", possible.as_str())];
-            state.encode_family(&labels)?.encode_gauge(&u64::from(gauges.state == possible))?;
-        }
-    }
-    // Does one have more to do than the others?
-    let mut in_flight = family(encoder, "endpoint_in_flight", "Requests at an app server", MetricType::Gauge)?;
-    for (upstream, endpoint, gauges) in named.clone() {
-        in_flight
-            .encode_family(&[("upstream", upstream), ("endpoint", endpoint)])?
-            .encode_gauge(&(gauges.in_flight as u64))?;
-    }
-    // Is one slower than the others? It is what they are chosen by.
-    let (help, unit) = ("What an answer may be expected to take", Unit::Seconds);
-    let mut latency = encoder.encode_descriptor("endpoint_latency", help, Some(&unit), MetricType::Gauge)?;
-    for (upstream, endpoint, gauges) in named {
-        if let Some(expected) = gauges.latency {
-            let labels = [("upstream", upstream), ("endpoint", endpoint)];
-            latency.encode_family(&labels)?.encode_gauge(&expected.as_secs_f64())?;
-        }
-    }
-    Ok(())
-}
-
-/// Writes how often names of app servers were resolved.
-pub(super) fn resolutions(
-    encoder: &mut DescriptorEncoder<'_>,
-    upstreams: &[String],
-    counts: &[[u64; 2]],
-) -> fmt::Result {
-    // Does DNS answer? While it does not, addresses are those of before.
-    let help = "Questions to DNS where app servers are";
-    let mut family = family(encoder, "upstream_resolutions", help, MetricType::Counter)?;
-    for (upstream, [answered, failed]) in upstreams.iter().zip(counts) {
-        labelled(&mut family, &[("upstream", upstream.as_str()), ("outcome", "answered")], *answered)?;
-        labelled(&mut family, &[("upstream", upstream.as_str()), ("outcome", "failed")], *failed)?;
-    }
-    Ok(())
 }
 
 /// Writes the series of the directory.
@@ -434,11 +252,11 @@ pub(super) fn process(encoder: &mut DescriptorEncoder<'_>, process: &Process) ->
     }
 }
 
-fn total<'a>(counters: impl Iterator<Item = &'a AtomicU64>) -> u64 {
+pub(super) fn total<'a>(counters: impl Iterator<Item = &'a AtomicU64>) -> u64 {
     counters.map(|counter| counter.load(Relaxed)).sum()
 }
 
-fn family<'a>(
+pub(super) fn family<'a>(
     encoder: &'a mut DescriptorEncoder<'_>,
     name: &'a str,
     help: &str,
@@ -447,7 +265,7 @@ fn family<'a>(
     encoder.encode_descriptor(name, help, None, kind)
 }
 
-fn labelled<S: EncodeLabelSet>(family: &mut MetricEncoder<'_>, labels: &S, count: u64) -> fmt::Result {
+pub(super) fn labelled<S: EncodeLabelSet>(family: &mut MetricEncoder<'_>, labels: &S, count: u64) -> fmt::Result {
     family.encode_family(labels)?.encode_counter::<NoLabelSet, _, f64>(&count, None)
 }
 
@@ -466,6 +284,6 @@ fn gauge(
     encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?.encode_gauge(&value)
 }
 
-fn histogram(encoder: &mut MetricEncoder<'_>, sum: &HistogramSum) -> fmt::Result {
+pub(super) fn histogram(encoder: &mut MetricEncoder<'_>, sum: &HistogramSum) -> fmt::Result {
     encoder.encode_histogram::<NoLabelSet>(sum.seconds(), sum.count(), &sum.buckets(), None)
 }

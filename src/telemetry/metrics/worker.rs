@@ -10,7 +10,7 @@ use std::{
 
 use super::histogram::Histogram;
 use crate::telemetry::outcome::{
-    AttemptOutcome, HandshakeFailure, Limit, Outcome, ProxyHeaderRefusal, QueueOutcome, TlsVersion,
+    AttemptOutcome, ConnectionLimit, HandshakeFailure, Limit, Outcome, ProxyHeaderRefusal, QueueOutcome, TlsVersion,
 };
 
 /// Values of the label `status_class`; what was never sent, or is no status, is `none`.
@@ -73,9 +73,20 @@ pub struct EndpointMetrics {
     pub(super) attempts: [AtomicU64; AttemptOutcome::ALL.len()],
     pub(super) connections_opened: AtomicU64,
     pub(super) connections_reused: AtomicU64,
+    pub(super) connection_limits: [AtomicU64; ConnectionLimit::ALL.len()],
 }
 
 impl EndpointMetrics {
+    /// A limit on connections to it was reached.
+    pub fn connection_limit(&self, limit: ConnectionLimit) {
+        self.connection_limits[limit as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How often that was so.
+    pub fn connection_limits(&self, limit: ConnectionLimit) -> u64 {
+        self.connection_limits[limit as usize].load(Relaxed)
+    }
+
     /// One attempt at the app server ended.
     pub fn attempt(&self, outcome: AttemptOutcome) {
         self.attempts[outcome as usize].fetch_add(1, Relaxed);
@@ -225,6 +236,7 @@ mod tests {
         assert!(Limit::ALL.iter().enumerate().all(|(place, limit)| *limit as usize == place));
         assert!(HandshakeFailure::ALL.iter().enumerate().all(|(place, failure)| *failure as usize == place));
         assert!(TlsVersion::ALL.iter().enumerate().all(|(place, version)| *version as usize == place));
+        assert!(ConnectionLimit::ALL.iter().enumerate().all(|(place, limit)| *limit as usize == place));
         assert!(AttemptOutcome::ALL.iter().enumerate().all(|(place, outcome)| *outcome as usize == place));
     }
 

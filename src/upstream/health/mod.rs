@@ -64,7 +64,7 @@ impl Health {
             failed_at: AtomicU64::new(0),
             due: AtomicU64::new(u64::MAX),
             back_since: AtomicU64::new(since.0),
-            state: Mutex::new(State::Healthy(Healthy { since, ..Healthy::default() })),
+            state: Mutex::new(State::Healthy(Healthy::since(since))),
             rules,
             allowance,
         }

@@ -129,6 +129,11 @@ impl State {
 }
 
 impl Healthy {
+    /// One of which nothing else is known.
+    pub(super) fn since(since: Moment) -> Self {
+        Self { since, ..Self::default() }
+    }
+
     /// What becomes of a healthy endpoint.
     fn after(mut self, event: Event, now: Moment, rules: &HealthRules, allowance: &Allowance) -> State {
         let (in_a_row, answered) = match event {
@@ -185,9 +190,7 @@ fn probing(ejections: u32, event: Event, now: Moment, rules: &HealthRules, allow
 /// says.
 fn draining(why: Why, event: Event, now: Moment) -> State {
     match (why, event) {
-        (_, Event::Resume) | (Why::Unlisted, Event::Listed) => {
-            State::Healthy(Healthy { since: now, ..Healthy::default() })
-        }
+        (_, Event::Resume) | (Why::Unlisted, Event::Listed) => State::Healthy(Healthy::since(now)),
         (_, Event::Drain(Why::Order)) => State::Draining(Why::Order),
         _ => State::Draining(why),
     }

@@ -28,6 +28,7 @@ pub use switched::Switched;
 use self::{inlet::Inlet, sending::Sending};
 use super::{
     AnswerError, Unanswered,
+    life::Life,
     stream::{ReadHalf, Stream},
 };
 
@@ -45,11 +46,12 @@ pub(super) struct Line<B> {
     to_head: bool,
     /// Whether another exchange may follow.
     is_kept: bool,
+    life: Life,
 }
 
 impl<B> Line<B> {
     /// A line over `stream`, on which nothing was said yet.
-    pub(super) fn new(stream: Stream) -> Box<Self> {
+    pub(super) fn new(stream: Stream, life: Life) -> Box<Self> {
         let (reader, writer) = stream.into_split();
         Box::new(Self {
             reader,
@@ -60,6 +62,7 @@ impl<B> Line<B> {
             repeatable: false,
             to_head: false,
             is_kept: true,
+            life,
         })
     }
 
@@ -98,7 +101,18 @@ impl<B> Line<B> {
     /// The connection for another protocol, behind an answer that agrees to it.
     pub(super) fn switch(self) -> Option<Switched> {
         let stream = self.reader.reunite(self.sending.into_half()?)?;
-        Some(Switched::of(stream, Bytes::copy_from_slice(&self.inlet.0)))
+        Some(Switched::of(stream, Bytes::copy_from_slice(&self.inlet.0), self.life.into_permit()))
+    }
+
+    /// How long it serves requests.
+    pub(super) fn life(&self) -> &Life {
+        &self.life
+    }
+
+    /// The connection itself and what is left of its life, where nothing is under way on it.
+    pub(super) fn into_parts(self) -> Option<(Stream, Life)> {
+        let stream = self.reader.reunite(self.sending.into_half()?)?;
+        Some((stream, self.life))
     }
 }
 
@@ -110,6 +124,7 @@ where
     /// Begins an exchange. Nothing is sent before [`Line::poll_head`].
     pub(super) fn begin(&mut self, request: Request<B>, repeatable: bool) {
         let (head, body) = request.into_parts();
+        self.life.spend();
         self.sending.begin(&head, body);
         self.to_head = head.method == Method::HEAD;
         self.repeatable = repeatable;

@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::upstream::{
+    ConnectionPermit,
     overlay::{Overlay, Reading},
     stream::Stream,
 };
@@ -19,11 +20,15 @@ pub type Switched = Overlay<First>;
 
 /// What was read together with the answer.
 #[derive(Debug)]
-pub struct First(Bytes);
+pub struct First {
+    bytes: Bytes,
+    /// The connection counts for as long as it is open.
+    _permit: ConnectionPermit,
+}
 
 impl Switched {
-    pub(super) fn of(stream: Stream, first: Bytes) -> Self {
-        Self::new(stream, First(first))
+    pub(super) fn of(stream: Stream, bytes: Bytes, permit: ConnectionPermit) -> Self {
+        Self::new(stream, First { bytes, _permit: permit })
     }
 }
 
@@ -34,12 +39,12 @@ impl Reading for First {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.0.is_empty() {
+        if self.bytes.is_empty() {
             return Pin::new(stream).poll_read(context, buffer);
         }
-        let length = self.0.len().min(buffer.remaining());
-        buffer.put_slice(&self.0[..length]);
-        self.0.advance(length);
+        let length = self.bytes.len().min(buffer.remaining());
+        buffer.put_slice(&self.bytes[..length]);
+        self.bytes.advance(length);
         Poll::Ready(Ok(()))
     }
 }

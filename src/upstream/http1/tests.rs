@@ -51,7 +51,7 @@ impl Body for Pieces {
 async fn line() -> (Box<Line<Pieces>>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    (Line::new(Stream::Tcp(stream)), listener.accept().await.unwrap().0)
+    (Line::new(Stream::Tcp(stream), Life::example()), listener.accept().await.unwrap().0)
 }
 
 fn request(method: &str, body: Pieces) -> Request<Pieces> {
@@ -113,7 +113,7 @@ async fn a_body_of_unknown_length_goes_in_chunks_as_it_comes() {
     drop(sender);
     assert_eq!(heard(&mut app, "0\r\n\r\n").await, "0\r\n\r\n");
     app.write_all(OK.as_bytes()).await.unwrap();
-    let (status, content, line) = answer.await.unwrap();
+    let (status, content, mut line) = answer.await.unwrap();
     assert_eq!((status, content.unwrap().as_str(), line.is_ready()), (StatusCode::OK, "ok", true));
 }
 
@@ -149,7 +149,7 @@ async fn an_upload_ends_with_its_line() {
 #[tokio::test]
 async fn a_line_that_was_closed_or_spoke_unasked_is_not_used() {
     for unasked in ["", "HTTP/1.1 408 Request Timeout\r\n\r\n"] {
-        let (line, mut app) = line().await;
+        let (mut line, mut app) = line().await;
         assert!(line.is_ready());
         app.write_all(unasked.as_bytes()).await.unwrap();
         drop(app);
