@@ -99,6 +99,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        database::{session::Session, sqlite::Database},
         directory::{self, Answer, BoxFuture, Directory, TenantSource},
         lifecycle::{Drain, Drained, Readiness},
         routing::{
@@ -106,6 +107,7 @@ mod tests {
             UnknownHost, WwwPolicy,
         },
         telemetry::metrics::Metrics,
+        tls::Archive,
     };
 
     /// Knows one domain.
@@ -153,6 +155,12 @@ mod tests {
         assert_status(&ask(address, "GET /api/v1/domains", "localhost").await, 404);
     }
 
+    /// A database without any tables.
+    fn nothing() -> Archive {
+        let folder = tempfile::tempdir().unwrap();
+        Archive::new(Session::sqlite(&Database::create(&folder.path().join("usher.db")).unwrap()))
+    }
+
     /// Starts the listener; whoever may read the metrics is given in `allow`.
     async fn start(allow: &str, readiness: Readiness, drain: &Drain) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -160,8 +168,9 @@ mod tests {
         let (allow, metrics) = (vec![allow.parse().unwrap()], Metrics::new(vec![]));
         let directory = Directory::new(directory::Settings::default(), Arc::new(OneDomain), Handle::current());
         let (rules, directory) = (Arc::new(rules()), Arc::new(directory.reader()));
+        let (upstreams, certificates) = (Vec::new(), Arc::new(nothing()));
         let parts =
-            Parts { allow, readiness, metrics, token: None, upstreams: Vec::new(), rules, directory, domains: None };
+            Parts { allow, readiness, metrics, token: None, upstreams, rules, directory, domains: None, certificates };
         tokio::spawn(serve(listener, parts, drain.watch()));
         address
     }

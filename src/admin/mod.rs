@@ -4,6 +4,7 @@
 //! and `host` refuses names that only DNS leads here.
 
 mod ask;
+mod certificates;
 mod domains;
 mod host;
 mod listener;
@@ -32,6 +33,7 @@ use crate::{
     lifecycle::Readiness,
     routing::Rules,
     telemetry::metrics::{self, Metrics},
+    tls::Archive,
     upstream::Upstream,
 };
 pub use listener::serve;
@@ -68,11 +70,14 @@ pub struct Parts {
     pub directory: Arc<Reader>,
     /// Where domains are told of, if it is usher that decides who owns them.
     pub domains: Option<Arc<Session>>,
+    /// Certificates in the database, which the API shows.
+    pub certificates: Arc<Archive>,
 }
 
 /// The pages of the admin listener. They need the peer's address as an `axum` `ConnectInfo<SocketAddr>`.
 pub fn router(parts: Parts) -> Router {
     let api = Router::new()
+        .route("/certificates", get(certificates::show))
         .route("/upstreams", get(upstreams::show))
         .route("/upstreams/{upstream}/endpoints/{endpoint}/drain", post(upstreams::drain))
         .route("/upstreams/{upstream}/endpoints/{endpoint}/resume", post(upstreams::resume))
@@ -143,7 +148,8 @@ async fn not_found(uri: Uri) -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         format!(
-            "there is no {}; there are /live, /ready, /metrics, /ask, /api/v1/upstreams and /api/v1/domains",
+            "there is no {}; there are /live, /ready, /metrics, /ask, /api/v1/upstreams, /api/v1/domains and \
+             /api/v1/certificates",
             uri.path()
         ),
     )

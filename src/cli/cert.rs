@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use usher::{
     config::Config,
-    tls::{Archive, ArchiveError, Entry, Keyring},
+    tls::{Archive, ArchiveError, Entry, Keyring, State},
 };
 
 use super::{Failure, Outcome, database, outcome::table, store::Common};
@@ -16,8 +16,10 @@ use super::{Failure, Outcome, database, outcome::table, store::Common};
 /// Certificates in the database are shown by every instance of usher, each within five minutes of the import. Their private keys
 /// are sealed by the first key that tls.encryption_keys_file or tls.encryption_keys_env names, and shown by no command.
 ///
-/// With --json: {"name": text, "expires": seconds since the Unix epoch, "key_id": text}, or a list of these from `import` and `list`;
-/// `show` also has "certificate" (PEM). `rekey` says {"sealed_anew": number, "failed": [{"name": text, "reason": text}]}.
+/// With --json: {"name": text, "expires": seconds since the Unix epoch or null, "key_id": text or null, "state": "good", "waiting",
+/// "failing" or "ended", "due": when it is asked for, or null, "failures": number, "reason": a word or null, "problem": text or null}, or
+/// a list of these from `import` and `list`; `show` also has "certificate" (PEM). `rekey` says {"sealed_anew": number,
+/// "failed": [{"name": text, "reason": text}]}.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -42,8 +44,11 @@ enum Action {
         #[command(flatten)]
         common: Common,
     },
-    /// List certificates, the first to run out first
+    /// List certificates and the names that wait for one, the first to run out first, with what stands in the way
     List {
+        /// Only those in this state: good, waiting, failing or ended
+        #[arg(long, value_parser = state)]
+        state: Option<State>,
         #[command(flatten)]
         common: Common,
     },
@@ -54,7 +59,7 @@ enum Action {
         #[command(flatten)]
         common: Common,
     },
-    /// Seal every private key by the first of the configured keys
+    /// Seal every private key by the first of the configured keys, and so the accounts at CAs and the keys of session tickets
     ///
     /// Put the new key in front of the old one, have all instances restarted with both, run this, and then take the old one away.
     Rekey {
@@ -71,7 +76,11 @@ impl Cert {
                 let [certificate, key] = [read(certificate)?, read(key)?];
                 list(&archive.import(&certificate, &key, keys(&config)?).await?, &common)
             }
-            Action::List { common } => list(&open(&common).await?.1.list().await?, &common),
+            Action::List { state, common } => {
+                let mut entries = open(&common).await?.1.list().await?;
+                entries.retain(|entry| state.is_none_or(|state| entry.state == state));
+                list(&entries, &common)
+            }
             Action::Show { name, common } => show(&open(&common).await?.1, &name, &common).await,
             Action::Rekey { common } => {
                 let (config, archive) = open(&common).await?;
@@ -99,10 +108,27 @@ fn list(entries: &[Entry], common: &Common) -> Result<Outcome, Failure> {
     if common.json { Outcome::json(&entries) } else { Ok(Outcome::answer(text(entries))) }
 }
 
+fn state(text: &str) -> Result<State, &'static str> {
+    State::parse(text).ok_or("there are good, waiting, failing and ended")
+}
+
 fn text(entries: &[Entry]) -> String {
-    let until = |entry: &Entry| jiff::Timestamp::from_second(entry.expires).unwrap_or(jiff::Timestamp::MAX).to_string();
-    let row = |entry: &Entry| [entry.name.clone(), until(entry), entry.key_id.clone()];
-    table(["NAME", "GOOD UNTIL", "SEALED BY"], entries.iter().map(row))
+    let time = |seconds: Option<i64>| match seconds {
+        Some(seconds) => jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX).to_string(),
+        None => "-".to_owned(),
+    };
+    let due = |entry: &Entry| if entry.due == Some(0) { "now".to_owned() } else { time(entry.due) };
+    let row = |entry: &Entry| {
+        [
+            entry.name.clone(),
+            time(entry.expires),
+            entry.key_id.clone().unwrap_or_else(|| "-".to_owned()),
+            entry.state.as_str().to_owned(),
+            due(entry),
+            entry.problem.clone().unwrap_or_default(),
+        ]
+    };
+    table(["NAME", "GOOD UNTIL", "SEALED BY", "STATE", "NEXT ASKED FOR", "WHY NOT YET"], entries.iter().map(row))
 }
 
 async fn show(archive: &Archive, name: &str, common: &Common) -> Result<Outcome, Failure> {
@@ -111,8 +137,9 @@ async fn show(archive: &Archive, name: &str, common: &Common) -> Result<Outcome,
         return Ok(Outcome { complaints, is_negative: true, ..Outcome::default() });
     };
     if common.json {
-        let Entry { name, expires, key_id } = entry;
-        return Outcome::json(&json!({"name": name, "expires": expires, "key_id": key_id, "certificate": certificate}));
+        let mut told = json!(entry);
+        told["certificate"] = certificate.into();
+        return Outcome::json(&told);
     }
     Ok(Outcome::answer(format!("{}\n{certificate}", text(&[entry]))))
 }

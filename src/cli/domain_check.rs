@@ -82,9 +82,8 @@ async fn examine<'a>(
 
 /// The hosts of the CAs that are asked for certificates.
 fn authorities(config: &Config) -> Vec<String> {
-    let host =
-        |settings: &usher::tls::AcmeSettings| settings.directory.parse::<http::Uri>().ok()?.host().map(str::to_owned);
-    config.acme.iter().filter_map(host).collect()
+    let authorities = config.acme.iter().flat_map(|settings| &settings.authorities);
+    authorities.filter_map(|ca| ca.directory.parse::<http::Uri>().ok()?.host().map(str::to_owned)).collect()
 }
 
 async fn certificate(config: &Config, session: Session, name: &str) -> Result<(Certificate, Option<i64>), Failure> {
@@ -92,7 +91,7 @@ async fn certificate(config: &Config, session: Session, name: &str) -> Result<(C
         return Ok((Certificate::Unmanaged, None));
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
-    let expires = Archive::new(session).show(name).await?.map(|(entry, _pem)| entry.expires);
+    let expires = Archive::new(session).show(name).await?.and_then(|(entry, _pem)| entry.expires);
     let state = match expires {
         None if config.acme.is_none() => Certificate::Unmanaged,
         None => Certificate::Missing,

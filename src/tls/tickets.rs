@@ -145,9 +145,11 @@ fn number(value: Option<&Value>) -> Result<u64, TicketError> {
     }
 }
 
-/// What a key is sealed for.
+/// What a key is sealed for, in front of its number.
+pub(super) const CONTEXT: &str = "ticket key ";
+
 fn context(number: u64) -> String {
-    format!("ticket key {number}")
+    format!("{CONTEXT}{number}")
 }
 
 impl Keys {

@@ -1,12 +1,17 @@
-//! The everyday edits of the certificates in the database, for commands.
+//! The everyday edits and look-ups of the certificates in the database, for commands and the API.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::aws_lc_rs;
-use serde::Serialize;
 
-use super::super::{Certificate, CertificateError, Keyring, Sealed, keyring::SealError};
-use crate::database::session::{self, Row, Session, Value};
+use super::{
+    super::{Certificate, CertificateError, Keyring, Sealed, acme, keyring::SealError},
+    entry::{self, Entry, State},
+};
+use crate::database::session::{self, Session, Value};
+
+/// Entries read with one query.
+const PAGE: usize = 1000;
 
 /// The certificates in a database.
 pub struct Archive {
@@ -14,25 +19,22 @@ pub struct Archive {
     table: String,
 }
 
-/// What is told of a certificate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Entry {
-    /// The host, or `*.` and the domain below which it is good for one label.
-    pub name: String,
-    /// When it ends to be valid, in seconds since the Unix epoch.
-    pub expires: i64,
-    /// Which key its private key is sealed by.
-    pub key_id: String,
-}
-
-/// What became of the private keys.
+/// What became of the secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rekeyed {
     /// Sealed by the first key now.
     pub sealed_anew: usize,
-    /// Names whose key does not open, and why.
+    /// What does not open, and why.
     pub failed: Vec<(String, SealError)>,
 }
+
+/// Where secrets lie: the table, the column that says whose each is, the secret's column, and what stands in front of whose it is in
+/// what it was sealed for.
+const SECRETS: [(&str, &str, &str, &str); 3] = [
+    ("certificates", "name", "sealed_key", ""),
+    ("acme_accounts", "directory", "sealed_credentials", ""),
+    ("ticket_keys", "number", "sealed_key", crate::tls::tickets::CONTEXT),
+];
 
 impl Archive {
     /// Those behind `session`.
@@ -49,79 +51,102 @@ impl Archive {
         let sql = format!(
             "INSERT INTO {} (name, certificate, key_id, sealed_key, expires_at) VALUES ($1, $2, $3, $4, $5) \
              ON CONFLICT (name) DO UPDATE SET certificate = excluded.certificate, key_id = excluded.key_id, \
-             sealed_key = excluded.sealed_key, expires_at = excluded.expires_at, renew_at = NULL, updated_at = CURRENT_TIMESTAMP",
+             sealed_key = excluded.sealed_key, expires_at = excluded.expires_at, renew_at = NULL, directory = NULL, ask_at = NULL, \
+             updated_at = CURRENT_TIMESTAMP",
             self.table
         );
-        let (mut entries, mut statements) = (Vec::new(), Vec::new());
-        for name in names(&certificate) {
-            let Sealed { key_id, text } = keys.seal(key, &name)?;
-            let values = [&name, pem, &key_id, &text].map(Value::from);
+        let names = certificate.printed_names();
+        let mut statements = Vec::new();
+        for name in &names {
+            let Sealed { key_id, text } = keys.seal(key, name)?;
+            let values = [name, pem, &key_id, &text].map(Value::from);
             statements.push((sql.as_str(), [&values[..], &[Value::Int(expires)]].concat()));
-            entries.push(Entry { name, expires, key_id });
         }
-        if entries.is_empty() {
+        if names.is_empty() {
             return Err(CertificateError::Nameless.into());
         }
         self.session.transaction(&statements).await?;
+        let mut entries = Vec::new();
+        for name in &names {
+            entries.extend(self.entry(name).await?);
+        }
         Ok(entries)
     }
 
-    /// All of them, the first to run out first.
+    /// All of them, and the names that have none yet, the first to run out first.
     pub async fn list(&self) -> Result<Vec<Entry>, ArchiveError> {
-        let sql = format!("SELECT name, expires_at, key_id FROM {} ORDER BY expires_at, name", self.table);
-        self.session.query(&sql, &[]).await?.iter().map(entry).collect()
+        let (mut entries, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = self.page(&after, None, PAGE).await?;
+            let is_last = page.len() < PAGE;
+            after = page.last().map(|entry| entry.name.clone()).unwrap_or_default();
+            entries.extend(page);
+            if is_last {
+                break;
+            }
+        }
+        entries.sort_by(|one, other| (one.expires, &one.name).cmp(&(other.expires, &other.name)));
+        Ok(entries)
+    }
+
+    /// The next `count` in the order of their names, of those in `state`.
+    pub async fn page(&self, after: &str, state: Option<State>, count: usize) -> Result<Vec<Entry>, ArchiveError> {
+        let sql = entry::page(self.session.dialect(), state, count);
+        self.session.query(&sql, &[Value::from(after)]).await?.iter().map(Entry::read).collect()
+    }
+
+    async fn entry(&self, name: &str) -> Result<Option<Entry>, ArchiveError> {
+        let rows = self.session.query(&entry::one(self.session.dialect()), &[Value::from(name)]).await?;
+        rows.first().map(Entry::read).transpose()
     }
 
     /// One of them, with the certificate and those behind it as PEM.
     pub async fn show(&self, name: &str) -> Result<Option<(Entry, String)>, ArchiveError> {
-        let sql = format!("SELECT name, expires_at, key_id, certificate FROM {} WHERE name = $1", self.table);
+        let sql = format!("SELECT certificate FROM {} WHERE name = $1", self.table);
         let rows = self.session.query(&sql, &[Value::from(name)]).await?;
-        rows.first().map(|row| Ok((entry(row)?, text(row, 3)?))).transpose()
+        let Some(pem) = rows.first().and_then(|row| row.first()?.as_text()) else { return Ok(None) };
+        Ok(self.entry(name).await?.map(|entry| (entry, pem.to_owned())))
     }
 
-    /// Seals by the first of `keys` what is sealed by another. What is replaced meanwhile is left as it is.
+    /// Seals by the first of `keys` what is sealed by another: private keys, accounts at CAs, keys of session tickets. What is replaced
+    /// meanwhile is left as it is.
     pub async fn rekey(&self, keys: &Keyring) -> Result<Rekeyed, ArchiveError> {
-        let sql = format!("SELECT name, key_id, sealed_key FROM {} WHERE key_id <> $1 ORDER BY name", self.table);
-        let rows = self.session.query(&sql, &[Value::from(keys.sealing_id())]).await?;
         let mut rekeyed = Rekeyed::default();
-        for row in &rows {
-            let (name, old) = (text(row, 0)?, Sealed { key_id: text(row, 1)?, text: text(row, 2)? });
-            match keys.open(&old, &name).and_then(|key| keys.seal(&key, &name)) {
-                Ok(new) => {
-                    self.replace(&name, &old, &new).await?;
-                    rekeyed.sealed_anew += 1;
+        for (table, whose, secret, context) in SECRETS {
+            let table = acme::table(self.session.dialect(), table);
+            let sql = format!(
+                "SELECT CAST({whose} AS text), key_id, {secret} FROM {table} WHERE key_id <> $1 ORDER BY {whose}"
+            );
+            for row in self.session.query(&sql, &[Value::from(keys.sealing_id())]).await? {
+                let text = |column: usize| row.get(column).and_then(Value::as_text).map(str::to_owned);
+                let (Some(name), Some(key_id), Some(text)) = (text(0), text(1), text(2)) else {
+                    return Err(ArchiveError::Row);
+                };
+                let (context, old) = (format!("{context}{name}"), Sealed { key_id, text });
+                match keys.open(&old, &context).and_then(|plain| keys.seal(&plain, &context)) {
+                    Ok(new) => {
+                        let sql = format!(
+                            "UPDATE {table} SET key_id = $1, {secret} = $2 WHERE CAST({whose} AS text) = $3 AND {secret} = $4"
+                        );
+                        self.session
+                            .query(
+                                &sql,
+                                &[&new.key_id, &new.text, &name, &old.text].map(|text| Value::from(text.as_str())),
+                            )
+                            .await?;
+                        rekeyed.sealed_anew += 1;
+                    }
+                    Err(error) => rekeyed.failed.push((context, error)),
                 }
-                Err(error) => rekeyed.failed.push((name, error)),
             }
         }
         Ok(rekeyed)
     }
-
-    async fn replace(&self, name: &str, old: &Sealed, new: &Sealed) -> Result<(), ArchiveError> {
-        let sql = format!("UPDATE {} SET key_id = $1, sealed_key = $2 WHERE name = $3 AND sealed_key = $4", self.table);
-        self.session.query(&sql, &[&new.key_id, &new.text, name, &old.text].map(Value::from)).await?;
-        Ok(())
-    }
-}
-
-fn names(certificate: &Certificate) -> Vec<String> {
-    let (names, wildcards) = certificate.names();
-    let wildcards = wildcards.iter().map(|parent| format!("*.{parent}"));
-    names.iter().map(ToString::to_string).chain(wildcards).collect()
 }
 
 fn seconds(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
-fn entry(row: &Row) -> Result<Entry, ArchiveError> {
-    let Some(Value::Int(expires)) = row.get(1) else { return Err(ArchiveError::Row) };
-    Ok(Entry { name: text(row, 0)?, expires: *expires, key_id: text(row, 2)? })
-}
-
-fn text(row: &Row, column: usize) -> Result<String, ArchiveError> {
-    row.get(column).and_then(Value::as_text).map(str::to_owned).ok_or(ArchiveError::Row)
 }
 
 /// Why an edit is not possible.

@@ -4,6 +4,7 @@
 //! certificates held is bounded; and a certificate that was once loaded is shown while the database cannot be asked.
 
 mod archive;
+mod entry;
 
 use std::{
     collections::{HashMap, hash_map},
@@ -26,7 +27,8 @@ use crate::{
     routing::Hostname,
     telemetry::causes::one_line,
 };
-pub use archive::{Archive, ArchiveError, Entry, Rekeyed};
+pub use archive::{Archive, ArchiveError, Rekeyed};
+pub use entry::{Entry, State};
 
 /// Names held, with a certificate or without. A certificate with its chain and key takes some 8 KB: 200 MB at most.
 const HELD_MAX: u64 = 25_000;
@@ -403,9 +405,63 @@ mod tests {
         let fixture = Fixture::new().await;
         fixture.import(&["shop.example"]).await;
         let entries = fixture.archive.list().await.unwrap();
-        assert_eq!((entries.len(), entries[0].name.as_str(), entries[0].key_id.as_str()), (1, "shop.example", "k1"));
+        let [found] = &entries[..] else { panic!("{entries:?}") };
+        assert_eq!(
+            (found.name.as_str(), found.key_id.as_deref(), found.state),
+            ("shop.example", Some("k1"), State::Good)
+        );
         let (entry, pem) = fixture.archive.show("shop.example").await.unwrap().unwrap();
         assert!(entry == entries[0] && pem.contains("BEGIN CERTIFICATE") && !pem.contains("KEY"), "{pem}");
         assert!(fixture.archive.show("other.example").await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn accounts_and_keys_of_tickets_are_sealed_anew_as_well() {
+        let fixture = Fixture::new().await;
+        for (table, whose, column, context) in [
+            ("usher_acme_accounts", "'https://ca'", "sealed_credentials", "https://ca"),
+            ("usher_ticket_keys", "7", "sealed_key", "ticket key 7"),
+        ] {
+            let Sealed { key_id, text } = fixture.keys.seal(b"secret", context).unwrap();
+            fixture.sql(&format!("INSERT INTO {table} VALUES ({whose}, '{key_id}', '{text}')")).await;
+            let both =
+                Keyring::parse(&format!("k2:{}\nk1:{}", STANDARD.encode([2; 32]), STANDARD.encode([1; 32]))).unwrap();
+            assert_eq!(fixture.archive.rekey(&both).await.unwrap(), Rekeyed { sealed_anew: 1, failed: Vec::new() });
+            let session = Session::sqlite(&fixture.database);
+            let rows = session.query(&format!("SELECT key_id, {column} FROM {table}"), &[]).await.unwrap();
+            let [key_id, text] = [0, 1].map(|column| rows[0][column].as_text().unwrap().to_owned());
+            assert_eq!(keyring(2).open(&Sealed { key_id, text }, context).unwrap(), b"secret");
+        }
+    }
+
+    #[tokio::test]
+    async fn names_that_wait_or_fail_are_listed_with_the_reason() {
+        let fixture = Fixture::new().await;
+        fixture.import(&["good.example"]).await;
+        let rows = "INSERT INTO usher_acme_orders (name, fence, holder, leased_until, due_at, attempts, wanted_since, reason, problem)
+                VALUES ('waiting.example', 1, '', 0, 0, 0, 5, NULL, NULL), ('done.example', 1, '', 0, 0, 0, NULL, NULL, NULL),
+                    ('failing.example', 1, '', 0, 99, 3, 5, 'astray', 'it has no address'),
+                    ('renewed.example', 1, '', 0, 99, 1, 5, 'refused', 'no');
+            INSERT INTO usher_certificates (name, certificate, key_id, sealed_key, expires_at, renew_at) VALUES
+                ('renewed.example', '', 'k1', '', 99999999999, 1), ('ended.example', '', 'k1', '', 1, NULL)";
+        fixture.sql(rows).await;
+        let listed = fixture.archive.list().await.unwrap();
+        let told: Vec<_> = listed.iter().map(|entry| (entry.name.as_str(), entry.state, entry.expires)).collect();
+        let good = listed.iter().find(|entry| entry.name == "good.example").unwrap().expires;
+        let expected = [
+            ("failing.example", State::Failing, None),
+            ("waiting.example", State::Waiting, None),
+            ("ended.example", State::Ended, Some(1)),
+            ("renewed.example", State::Failing, Some(99_999_999_999)),
+            ("good.example", State::Good, good),
+        ];
+        assert!(expected.iter().all(|entry| told.contains(entry)) && told.len() == expected.len(), "{told:?}");
+        let failing = fixture.archive.page("", Some(State::Failing), 10).await.unwrap();
+        assert_eq!(
+            failing.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(),
+            ["failing.example", "renewed.example"]
+        );
+        assert_eq!((failing[0].failures, failing[0].due, failing[0].reason.as_deref()), (3, Some(99), Some("astray")));
+        assert_eq!(fixture.archive.page("failing.example", Some(State::Failing), 10).await.unwrap().len(), 1);
     }
 }
