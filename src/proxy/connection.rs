@@ -270,7 +270,8 @@ async fn open_tls(
     let handshake = Box::pin(secure(client, acceptor, socket));
     let secured = in_time(client, announced, handshake).await?;
     match secured.unwrap_or(Err(HandshakeFailure::Late)) {
-        Ok((stream, protocol, secured)) => {
+        Ok(None) => None,
+        Ok(Some((stream, protocol, secured))) => {
             // Set here and nowhere else.
             let _first = client.secured.set(Box::new(secured));
             Some((Box::new(ClientStream::new(Transport::Tls(stream))), protocol))

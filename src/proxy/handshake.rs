@@ -1,7 +1,7 @@
 //! TLS on a new connection: whether anybody has the name is asked before anything is signed.
 //!
-//! The order: the syntax of what the client says, a certificate that is at hand, the directory, a certificate in the database, the
-//! signature. A name that nobody has is refused by an alert; one that could not be looked up gets its handshake, and its request a
+//! The order: the syntax of what the client says, a CA's question, a certificate that is at hand, the directory, a certificate in the
+//! database, the signature. A name that nobody has is refused by an alert; one that could not be looked up gets its handshake, and its request a
 //! 503.
 
 use std::{sync::Arc, time::Instant};
@@ -35,18 +35,21 @@ impl Secured {
     }
 }
 
-/// Shakes hands on `socket`; says what is spoken on the stream.
+/// Shakes hands on `socket`; says what is spoken on the stream, if anything: a CA wants to see a proof and nothing else.
 pub(super) async fn secure(
     client: &Client,
     acceptor: &Acceptor,
     socket: Socket,
-) -> Result<(Box<Stream<Socket>>, Protocol, Secured), HandshakeFailure> {
+) -> Result<Option<(Box<Stream<Socket>>, Protocol, Secured)>, HandshakeFailure> {
     let hello = acceptor.hello(socket).await?;
+    if hello.wants_proof() {
+        return hello.prove(acceptor.issuer()).await.map(|()| None);
+    }
     let (shown, hello) = agree(client, acceptor, hello).await?;
     let stream = Box::new(hello.accept(&shown.certificate).await?);
     let Agreed { version, is_resumed, is_http2 } = Agreed::on(&stream);
     client.worker.metrics.handshake(version, is_resumed);
-    Ok((stream, if is_http2 { Protocol::Http2 } else { Protocol::Http1 }, Secured { version, shown }))
+    Ok(Some((stream, if is_http2 { Protocol::Http2 } else { Protocol::Http1 }, Secured { version, shown })))
 }
 
 /// What is to be shown; where it is nothing, the client is told.

@@ -75,7 +75,7 @@ fn hsts(stay: Duration) -> Option<HeaderValue> {
 /// The answer to a CA's question, on whichever host it is asked: the token cannot be guessed. Others are the app's.
 pub(super) fn challenge(worker: &Worker, facts: &Facts<'_>, exchange: &mut Exchange) -> Option<Response<Source>> {
     let issuer = worker.https.as_ref()?.acceptor.issuer()?;
-    let answer = issuer.challenges().answer(facts.challenge()?)?;
+    let answer = issuer.answer(facts.challenge()?)?;
     Some(answer::text(answer, exchange))
 }
 

@@ -23,8 +23,14 @@ use crate::{
 const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
 const HTTP2: &[u8] = b"h2";
 
+/// What a CA speaks that wants to know whose a name is (RFC 8737 §4); never beside anything else.
+const ACME_TLS: &[u8] = b"acme-tls/1";
+
 /// A fatal alert, as it stands on the wire before anything is encrypted (RFC 8446 §5.1, §6): `unrecognized_name` (RFC 6066 §3).
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// The same for `no_application_protocol` (RFC 7301 §3.2).
+const NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
 
 /// A connection under TLS.
 pub type Stream<IO> = tokio_rustls::server::TlsStream<IO>;
@@ -34,6 +40,8 @@ pub type Stream<IO> = tokio_rustls::server::TlsStream<IO>;
 pub struct Acceptor {
     /// What all handshakes share, the keys of sessions above all: else a session could be resumed only where it began.
     config: Arc<ServerConfig>,
+    /// For those who only want to see a proof: without sessions.
+    proving: Arc<ServerConfig>,
     certificates: Arc<Certificates>,
     vault: Option<Vault>,
     issuer: Option<Issuer>,
@@ -48,11 +56,11 @@ impl Acceptor {
         tickets: Option<Arc<Tickets>>,
         issuer: Option<Issuer>,
     ) -> Result<Self, SetUpError> {
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_protocol_versions(versions(minimum))
-            .map_err(SetUpError)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(Chosen(None)));
+        let mut config = pattern(minimum)?;
+        let mut proving = config.clone();
+        proving.alpn_protocols = vec![ACME_TLS.to_vec()];
+        proving.session_storage = Arc::new(NoServerSessionStorage {});
+        proving.send_tls13_tickets = 0;
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         // Sessions are kept by the clients: a store here would be one lock for all workers. Their first data is never taken before
         // the handshake is over, since it could be sent twice (RFC 8446 §8).
@@ -62,7 +70,7 @@ impl Acceptor {
         };
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.max_early_data_size = 0;
-        Ok(Self { config: Arc::new(config), certificates, vault, issuer })
+        Ok(Self { config: Arc::new(config), proving: Arc::new(proving), certificates, vault, issuer })
     }
 
     /// What can be shown at once.
@@ -88,8 +96,16 @@ impl Acceptor {
     /// Reads what the client says first.
     pub async fn hello<IO: AsyncRead + AsyncWrite + Unpin>(&self, io: IO) -> Result<Hello<IO>, HandshakeFailure> {
         let start = LazyConfigAcceptor::new(FirstHalf::default(), io).await.map_err(|error| failure(&error))?;
-        Ok(Hello { start, config: Arc::clone(&self.config) })
+        Ok(Hello { start, config: Arc::clone(&self.config), proving: Arc::clone(&self.proving) })
     }
+}
+
+fn pattern(minimum: TlsVersion) -> Result<ServerConfig, SetUpError> {
+    Ok(ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(versions(minimum))
+        .map_err(SetUpError)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(Chosen(None))))
 }
 
 /// The system gives no random numbers, or the provider lacks what is needed.
@@ -110,6 +126,7 @@ fn versions(minimum: TlsVersion) -> &'static [&'static SupportedProtocolVersion]
 pub struct Hello<IO> {
     start: StartHandshake<IO>,
     config: Arc<ServerConfig>,
+    proving: Arc<ServerConfig>,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Hello<IO> {
@@ -118,19 +135,48 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Hello<IO> {
         self.start.client_hello().server_name().map(str::to_owned)
     }
 
+    /// Whether a CA asks, and nothing but a proof is wanted.
+    pub fn wants_proof(&self) -> bool {
+        let hello = self.start.client_hello();
+        hello.alpn().is_some_and(|mut offered| offered.next() == Some(ACME_TLS) && offered.next().is_none())
+    }
+
     /// Goes on with `certificate`.
     pub async fn accept(self, certificate: &Certificate) -> Result<Stream<IO>, HandshakeFailure> {
-        let mut config = ServerConfig::clone(&self.config);
-        config.cert_resolver = Arc::new(Chosen(Some(Arc::clone(certificate.key()))));
-        self.start.into_stream(Arc::new(config)).await.map_err(|error| failure(&error))
+        let config = showing(&self.config, certificate.key());
+        self.start.into_stream(config).await.map_err(|error| failure(&error))
+    }
+
+    /// Shows what a CA wants to see and ends the connection (RFC 8737 §3); refuses where `issuer` has nothing to show. What was not asked
+    /// for is in no memory, and costs neither a query nor a signature.
+    pub async fn prove(self, issuer: Option<&Issuer>) -> Result<(), HandshakeFailure> {
+        let name = self.name().map(|name| name.to_ascii_lowercase());
+        let Some(proof) = issuer.zip(name).and_then(|(issuer, name)| issuer.proof(&name)) else {
+            self.alert(NO_APPLICATION_PROTOCOL).await;
+            return Err(HandshakeFailure::Incompatible);
+        };
+        let config = showing(&self.proving, &proof);
+        let mut stream = self.start.into_stream(config).await.map_err(|error| failure(&error))?;
+        let _gone = stream.shutdown().await;
+        Ok(())
     }
 
     /// Tells the client that nobody here has that name. It may be gone already.
     pub async fn refuse(self) {
+        self.alert(UNRECOGNIZED_NAME).await;
+    }
+
+    async fn alert(self, alert: [u8; 7]) {
         let mut io = self.start.io;
-        let _gone = io.write_all(&UNRECOGNIZED_NAME).await;
+        let _gone = io.write_all(&alert).await;
         let _gone = io.shutdown().await;
     }
+}
+
+fn showing(pattern: &ServerConfig, key: &Arc<CertifiedKey>) -> Arc<ServerConfig> {
+    let mut config = ServerConfig::clone(pattern);
+    config.cert_resolver = Arc::new(Chosen(Some(Arc::clone(key))));
+    Arc::new(config)
 }
 
 /// The certificate that was chosen before, whatever rustls asks.

@@ -29,6 +29,7 @@ pub struct Certificate {
     /// `d` for `*.d`: one label in front of `d` (RFC 6125 §6.4.3).
     wildcards: Vec<Hostname<'static>>,
     addresses: Vec<IpAddr>,
+    begins: SystemTime,
     expires: SystemTime,
 }
 
@@ -40,10 +41,12 @@ impl Certificate {
         let leaf = chain.first().ok_or(CertificateError::Empty)?;
         let parsed = x509_cert::Certificate::from_der(leaf).map_err(CertificateError::Malformed)?;
         let (names, wildcards, addresses) = subject(&parsed)?;
-        let expires = parsed.tbs_certificate.validity.not_after.to_unix_duration();
+        let validity = parsed.tbs_certificate.validity;
+        let [begins, expires] =
+            [validity.not_before, validity.not_after].map(|time| UNIX_EPOCH + time.to_unix_duration());
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| CertificateError::KeyNotPem(no_key(&error)))?;
         let key = CertifiedKey::from_der(chain, key, provider).map_err(CertificateError::Key)?;
-        Ok(Self { key: Arc::new(key), names, wildcards, addresses, expires: UNIX_EPOCH + expires })
+        Ok(Self { key: Arc::new(key), names, wildcards, addresses, begins, expires })
     }
 
     /// Whether it is good for `host`.
@@ -73,16 +76,19 @@ impl Certificate {
         self.expires.duration_since(now).unwrap_or_default()
     }
 
-    /// When it ends to be valid, and when to ask for the next: with a third of the time left, a little earlier for some than for
-    /// others. Both in seconds since the Unix epoch.
-    pub(super) fn renewal(&self) -> (i64, i64) {
+    /// From when to when it is valid, in seconds since the Unix epoch.
+    pub(super) fn validity(&self) -> (i64, i64) {
         let seconds = |time: SystemTime| {
             let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
             i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
         };
-        let remaining = self.remaining(SystemTime::now());
-        let left = remaining.mul_f32(1.0 / 3.0 + fastrand::f32() / 20.0);
-        (seconds(self.expires), seconds(self.expires - left))
+        (seconds(self.begins), seconds(self.expires))
+    }
+
+    /// The names it is good for, as people write them.
+    pub(super) fn printed_names(&self) -> Vec<String> {
+        let wildcards = self.wildcards.iter().map(|parent| format!("*.{parent}"));
+        self.names.iter().map(ToString::to_string).chain(wildcards).collect()
     }
 
     pub(super) fn key(&self) -> &Arc<CertifiedKey> {

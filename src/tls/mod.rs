@@ -15,13 +15,16 @@ mod vault;
 use std::{path::PathBuf, sync::Arc};
 
 pub use acceptor::{Acceptor, Agreed, Hello, SetUpError, Stream};
-pub use acme::{Acme, BoxFuture, Challenges, Issuer, Names, Settings as AcmeSettings};
+pub use acme::{
+    Acme, Arrivals, Astray, AuthoritySettings, Binding, BoxFuture, Challenge, HookSettings, Issuer, Limits, Names,
+    NamesError, Page, Quota, Reason, Settings as AcmeSettings, StandingCounts,
+};
 pub use certificate::{Certificate, CertificateError};
 pub use certificates::{Certificates, Counts};
 pub use files::{FileError, Files};
 pub use keyring::{Keyring, KeyringError, SealError, Sealed};
 pub use tickets::Tickets;
-pub use vault::{Archive, ArchiveError, Entry, NotLoaded, Rekeyed, Vault};
+pub use vault::{Archive, ArchiveError, Entry, NotLoaded, Rekeyed, State, Vault};
 
 use crate::telemetry::outcome::TlsVersion;
 

@@ -12,6 +12,9 @@ BEGIN
             -- Seconds since 1970; without renew_at nobody asks for the next one.
             expires_at bigint NOT NULL,
             renew_at bigint,
+            -- The CA it was asked of, and when to ask that again for the time of renewal (RFC 9773).
+            directory text,
+            ask_at bigint,
             updated_at timestamptz NOT NULL DEFAULT now()
         );
     END IF;
@@ -31,7 +34,7 @@ BEGIN
         );
     END IF;
     IF to_regclass('usher.acme_orders') IS NULL THEN
-        -- The lease of a name, and what became of its orders.
+        -- The lease of a name, and what became of its orders. Without wanted_since nobody works for it.
         CREATE TABLE usher.acme_orders (
             name text PRIMARY KEY,
             fence bigint NOT NULL,
@@ -39,7 +42,10 @@ BEGIN
             leased_until bigint NOT NULL,
             due_at bigint NOT NULL,
             attempts bigint NOT NULL,
+            wanted_since bigint,
+            directory text,
             order_url text,
+            reason text,
             problem text
         );
     END IF;
@@ -50,6 +56,24 @@ BEGIN
             answer text NOT NULL,
             begun_at bigint NOT NULL
         );
+    END IF;
+    IF to_regclass('usher.acme_budgets') IS NULL THEN
+        -- What may be asked of a CA within a window of time, as the moment at which nothing of it is used any more, in milliseconds.
+        CREATE TABLE usher.acme_budgets (
+            budget text PRIMARY KEY,
+            free_at bigint NOT NULL
+        );
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'usher.certificates'::regclass AND attname = 'ask_at') THEN
+        ALTER TABLE usher.certificates ADD COLUMN directory text, ADD COLUMN ask_at bigint;
+        ALTER TABLE usher.acme_orders ADD COLUMN wanted_since bigint, ADD COLUMN directory text, ADD COLUMN reason text;
+    END IF;
+    IF to_regclass('usher.certificates_renew_at') IS NULL THEN
+        CREATE INDEX certificates_renew_at ON usher.certificates (renew_at) WHERE renew_at IS NOT NULL;
+        CREATE INDEX certificates_ask_at ON usher.certificates (ask_at) WHERE ask_at IS NOT NULL;
+        CREATE INDEX certificates_expires_at ON usher.certificates (expires_at);
+        CREATE INDEX acme_orders_due_at ON usher.acme_orders (due_at) WHERE wanted_since IS NOT NULL;
+        CREATE INDEX acme_orders_reason ON usher.acme_orders (reason) WHERE reason IS NOT NULL;
     END IF;
 END
 $$;

@@ -5,6 +5,8 @@ CREATE TABLE IF NOT EXISTS usher_certificates (
     sealed_key TEXT NOT NULL,
     expires_at INTEGER NOT NULL,
     renew_at INTEGER,
+    directory TEXT,
+    ask_at INTEGER,
     updated_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
 );
 CREATE TABLE IF NOT EXISTS usher_ticket_keys (
@@ -24,7 +26,10 @@ CREATE TABLE IF NOT EXISTS usher_acme_orders (
     leased_until INTEGER NOT NULL,
     due_at INTEGER NOT NULL,
     attempts INTEGER NOT NULL,
+    wanted_since INTEGER,
+    directory TEXT,
     order_url TEXT,
+    reason TEXT,
     problem TEXT
 );
 CREATE TABLE IF NOT EXISTS usher_acme_challenges (
@@ -33,3 +38,12 @@ CREATE TABLE IF NOT EXISTS usher_acme_challenges (
     answer TEXT NOT NULL,
     begun_at INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS usher_acme_budgets (
+    budget TEXT PRIMARY KEY,
+    free_at INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS usher_certificates_renew_at ON usher_certificates (renew_at) WHERE renew_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS usher_certificates_ask_at ON usher_certificates (ask_at) WHERE ask_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS usher_certificates_expires_at ON usher_certificates (expires_at);
+CREATE INDEX IF NOT EXISTS usher_acme_orders_due_at ON usher_acme_orders (due_at) WHERE wanted_since IS NOT NULL;
+CREATE INDEX IF NOT EXISTS usher_acme_orders_reason ON usher_acme_orders (reason) WHERE reason IS NOT NULL;

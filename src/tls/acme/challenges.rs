@@ -1,14 +1,17 @@
 //! Answers to a CA's questions, held by every instance: whichever it meets can answer. A question that nobody knows costs no query.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
+use rustls::sign::CertifiedKey;
 use tokio::time::sleep;
 
-use super::{now, table};
-use crate::database::session::{self, Session, Value};
-use crate::telemetry::causes::one_line;
+use super::{clock::Clock, proof::Proof, table};
+use crate::{
+    database::session::{self, Session, Value},
+    telemetry::causes::one_line,
+};
 
 /// How often the database is asked for them.
 const LOOK: Duration = Duration::from_secs(1);
@@ -19,23 +22,38 @@ pub(super) const SPREAD: Duration = Duration::from_millis(2500);
 /// An order that has left its questions behind is long over then.
 const KEPT_SECONDS: u32 = 60 * 60;
 
-/// What stands behind `/.well-known/acme-challenge/` (RFC 8555 §8.3).
-#[derive(Debug, Default)]
-pub struct Challenges {
-    answers: ArcSwap<HashMap<Box<str>, Box<str>, RandomState>>,
+type Map<T> = HashMap<Box<str>, T, RandomState>;
+
+/// What a CA may ask, over HTTP and over TLS.
+#[derive(Default)]
+pub(super) struct Challenges {
+    open: ArcSwap<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    /// What stands behind `/.well-known/acme-challenge/`, by token (RFC 8555 §8.3).
+    answers: Map<Box<str>>,
+    /// What is shown to those who speak `acme-tls/1`, by name (RFC 8737 §3).
+    proofs: Map<Arc<Proof>>,
 }
 
 impl Challenges {
     /// The answer to the question with this token.
-    pub fn answer(&self, token: &str) -> Option<String> {
-        self.answers.load().get(token).map(|answer| answer.to_string())
+    pub(super) fn answer(&self, token: &str) -> Option<String> {
+        self.open.load().answers.get(token).map(|answer| answer.to_string())
+    }
+
+    /// The certificate that answers whoever asks for `name` by `acme-tls/1`.
+    pub(super) fn proof(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        self.open.load().proofs.get(name)?.key()
     }
 
     /// Keeps them as they are in the database, for as long as the process runs.
-    pub(super) async fn watch(&self, session: &Session) {
+    pub(super) async fn watch(&self, session: &Session, clock: &Clock) {
         loop {
-            match read(session).await {
-                Ok(answers) => self.answers.store(answers.into()),
+            match read(session, clock).await {
+                Ok(rows) => self.keep(rows),
                 Err(error) => {
                     let error = one_line(&error);
                     tracing::warn!(error, "the database cannot be asked for open challenges");
@@ -44,19 +62,54 @@ impl Challenges {
             sleep(LOOK).await;
         }
     }
+
+    /// What was open before keeps what was made for it.
+    fn keep(&self, rows: Vec<Question>) {
+        let before = self.open.load();
+        let mut open = Open::default();
+        for Question { token, name, answer } in rows {
+            let known = before.proofs.get(&name).filter(|proof| proof.is_of(&answer));
+            let proof = known.map_or_else(|| Arc::new(Proof::new(&name, &answer)), Arc::clone);
+            open.proofs.insert(name, proof);
+            open.answers.insert(token, answer);
+        }
+        self.open.store(Arc::new(open));
+    }
 }
 
-async fn read(session: &Session) -> Result<HashMap<Box<str>, Box<str>, RandomState>, session::Error> {
-    let (table, now) = (table(session.dialect(), "acme_challenges"), now(session.dialect()));
-    let sql = format!("SELECT token, answer FROM {table} WHERE begun_at > {now} - {KEPT_SECONDS}");
+impl fmt::Debug for Challenges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.open.load().proofs.keys()).finish()
+    }
+}
+
+struct Question {
+    token: Box<str>,
+    name: Box<str>,
+    answer: Box<str>,
+}
+
+async fn read(session: &Session, clock: &Clock) -> Result<Vec<Question>, session::Error> {
+    let (table, now) = (table(session.dialect(), "acme_challenges"), clock.sql(session.dialect()));
+    let sql =
+        format!("SELECT token, name, answer FROM {table} WHERE begun_at > {now} - {KEPT_SECONDS} ORDER BY begun_at");
     let rows = session.query(&sql, &[]).await?;
-    let text = |value: Option<&Value>| value.and_then(Value::as_text).map(Box::from);
-    Ok(rows.iter().filter_map(|row| Some((text(row.first())?, text(row.get(1))?))).collect())
+    let question = |row: &session::Row| {
+        let text = |column: usize| row.get(column).and_then(Value::as_text).map(Box::from);
+        Some(Question { token: text(0)?, name: text(1)?, answer: text(2)? })
+    };
+    Ok(rows.iter().filter_map(question).collect())
 }
 
-/// Puts an answer where all instances will find it.
-pub(super) async fn publish(session: &Session, name: &str, token: &str, answer: &str) -> Result<(), session::Error> {
-    let (table, now) = (table(session.dialect(), "acme_challenges"), now(session.dialect()));
+/// Puts the answer of `name` where all instances will find it.
+pub(super) async fn publish(
+    session: &Session,
+    clock: &Clock,
+    name: &str,
+    token: &str,
+    answer: &str,
+) -> Result<(), session::Error> {
+    let (table, now) = (table(session.dialect(), "acme_challenges"), clock.sql(session.dialect()));
     let sql = format!(
         "INSERT INTO {table} (token, name, answer, begun_at) VALUES ($1, $2, $3, {now}) \
          ON CONFLICT (token) DO UPDATE SET answer = excluded.answer, begun_at = excluded.begun_at"
@@ -68,4 +121,32 @@ pub(super) async fn publish(session: &Session, name: &str, token: &str, answer: 
 pub(super) async fn withdraw(session: &Session, name: &str) -> Result<(), session::Error> {
     let sql = format!("DELETE FROM {} WHERE name = $1", table(session.dialect(), "acme_challenges"));
     session.query(&sql, &[Value::from(name)]).await.map(drop)
+}
+
+/// Removes what was left behind long ago.
+pub(super) async fn sweep(session: &Session, clock: &Clock) -> Result<(), session::Error> {
+    let (table, now) = (table(session.dialect(), "acme_challenges"), clock.sql(session.dialect()));
+    session.query(&format!("DELETE FROM {table} WHERE begun_at < {now} - {KEPT_SECONDS}"), &[]).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(name: &str, answer: &str) -> Question {
+        Question { token: format!("token of {answer}").into(), name: name.into(), answer: answer.into() }
+    }
+
+    #[test]
+    fn what_is_open_is_answered_in_both_ways_and_made_once() {
+        let challenges = Challenges::default();
+        challenges.keep(vec![question("a.example", "one"), question("b.example", "two")]);
+        assert_eq!(challenges.answer("token of one").as_deref(), Some("one"));
+        let certificate = challenges.proof("a.example").unwrap();
+        challenges.keep(vec![question("a.example", "one")]);
+        assert!(Arc::ptr_eq(&challenges.proof("a.example").unwrap(), &certificate));
+        challenges.keep(vec![question("a.example", "three")]);
+        assert!(!Arc::ptr_eq(&challenges.proof("a.example").unwrap(), &certificate));
+        assert!(challenges.proof("b.example").is_none() && challenges.answer("token of one").is_none());
+    }
 }

@@ -1,107 +1,182 @@
 //! The right to work for a name. It runs out by the database's clock; whoever takes it next gets a higher number, and what is written
 //! under a lower one is refused.
 
+use std::time::Duration;
+
 use super::{
-    now,
-    order::{OrderError, Reason},
+    clock::Clock,
+    failure::{OrderError, Reason},
     table,
 };
-use crate::database::session::{self, Row, Session, Value};
+use crate::{
+    database::session::{self, Dialect, Row, Session, Value},
+    telemetry::causes::one_line,
+};
 
 /// Longer than an order may take.
-const LEASE_SECONDS: u32 = 180;
+const LEASE_SECONDS: u32 = 240;
 
-/// Between two tries of a name, after the first failure, growing threefold up to a day: CAs allow five failed validations of a name
-/// in an hour.
-const PAUSE_SECONDS: u32 = 5 * 60;
-const PAUSE_MAX_SECONDS: u32 = 24 * 60 * 60;
+/// After so long a name that was nobody's is looked at again.
+const NOBODYS_SECONDS: u32 = 24 * 60 * 60;
 
-/// Where the CA did not answer or wants fewer orders, nothing is wrong with the name.
-const PAUSE_UNREACHABLE_SECONDS: u32 = 60;
-const PAUSE_RATE_LIMITED_SECONDS: u32 = 60 * 60;
+/// The table of leases, which also says what is to be done.
+pub(super) struct Leases {
+    clock: Clock,
+    /// Of this instance, for people who read the table.
+    holder: String,
+}
 
 /// A lease that was taken.
 pub(super) struct Lease {
     pub(super) name: String,
     pub(super) fence: i64,
+    /// The CA that the name was taken to, where it has been.
+    pub(super) directory: Option<String>,
     /// The order that whoever had it before has left behind.
     pub(super) order_url: Option<String>,
-    /// Failures in a row so far.
-    pub(super) attempts: i64,
+    /// Failures in a row so far, all for this reason.
+    pub(super) attempts: u32,
+    pub(super) reason: Option<Reason>,
 }
 
-impl Lease {
+const COLUMNS: &str = "name, fence, directory, order_url, attempts, reason";
+
+impl Leases {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, holder: format!("{:x}-{}", fastrand::u32(..), std::process::id()) }
+    }
+
     /// Takes the lease for `name`, unless somebody has it or it is not due.
-    pub(super) async fn take(session: &Session, name: &str, holder: &str) -> Result<Option<Self>, session::Error> {
-        let (table, now) = (table(session.dialect(), "acme_orders"), now(session.dialect()));
+    pub(super) async fn take(&self, session: &Session, name: &str) -> Result<Option<Lease>, session::Error> {
+        let (table, now) = self.place(session);
         let sql = format!(
-            "INSERT INTO {table} AS orders (name, fence, holder, leased_until, due_at, attempts) \
-             VALUES ($1, 1, $2, {now} + {LEASE_SECONDS}, 0, 0) \
+            "INSERT INTO {table} AS orders (name, fence, holder, leased_until, due_at, attempts, wanted_since) \
+             VALUES ($1, 1, $2, {now} + {LEASE_SECONDS}, 0, 0, {now}) \
              ON CONFLICT (name) DO UPDATE SET fence = orders.fence + 1, holder = excluded.holder, \
-             leased_until = excluded.leased_until WHERE orders.leased_until < {now} AND orders.due_at <= {now} \
-             RETURNING fence, order_url, attempts"
+             leased_until = excluded.leased_until, wanted_since = coalesce(orders.wanted_since, excluded.wanted_since) \
+             WHERE orders.leased_until < {now} AND orders.due_at <= {now} RETURNING {COLUMNS}"
         );
-        let rows = session.query(&sql, &[name, holder].map(Value::from)).await?;
-        Ok(rows.first().map(|row| Self {
-            name: name.to_owned(),
-            fence: int(row, 0),
-            order_url: row.get(1).and_then(Value::as_text).map(str::to_owned),
-            attempts: int(row, 2),
-        }))
+        let rows = session.query(&sql, &[name, &self.holder].map(Value::from)).await?;
+        Ok(rows.first().and_then(lease))
+    }
+
+    /// Takes up to `count` leases of those that are due: certificates that run out first, then names without one, those that came last
+    /// in front, since somebody is waiting for them; then what is renewed in time.
+    pub(super) async fn take_due(&self, session: &Session, count: usize) -> Result<Vec<Lease>, session::Error> {
+        let (table, now) = self.place(session);
+        let certificates = super::table(session.dialect(), "certificates");
+        // Several instances ask at the same time, and each is to get others.
+        let skip = if session.dialect() == Dialect::Postgres { "FOR UPDATE OF o SKIP LOCKED" } else { "" };
+        // Read once and kept: looked at again for each row, it would find more.
+        let sql = format!(
+            "WITH due AS MATERIALIZED (SELECT o.name FROM {table} o LEFT JOIN {certificates} c ON c.name = o.name \
+             WHERE o.wanted_since IS NOT NULL AND o.due_at <= {now} AND o.leased_until < {now} \
+             ORDER BY CASE WHEN c.renew_at IS NULL THEN 1 WHEN c.expires_at - {now} < {now} - c.renew_at THEN 0 ELSE 2 END, \
+             o.wanted_since DESC, o.name LIMIT {count} {skip}) \
+             UPDATE {table} SET fence = fence + 1, holder = $1, leased_until = {now} + {LEASE_SECONDS} \
+             WHERE name IN (SELECT name FROM due) RETURNING {COLUMNS}"
+        );
+        let rows = session.query(&sql, &[Value::from(self.holder.as_str())]).await?;
+        Ok(rows.iter().filter_map(lease).collect())
     }
 
     /// Remembers the order, so that another can go on with it.
-    pub(super) async fn remember(&self, session: &Session, order_url: &str) -> Result<(), OrderError> {
+    pub(super) async fn remember(
+        &self,
+        session: &Session,
+        lease: &Lease,
+        directory: &str,
+        order_url: &str,
+    ) -> Result<(), OrderError> {
+        let (table, _now) = self.place(session);
         let sql = format!(
-            "UPDATE {} SET order_url = $3 WHERE name = $1 AND fence = CAST($2 AS bigint) RETURNING fence",
-            table(session.dialect(), "acme_orders")
+            "UPDATE {table} SET directory = $3, order_url = $4 WHERE name = $1 AND fence = CAST($2 AS bigint) RETURNING fence"
         );
-        let values = [Value::from(self.name.as_str()), Value::Int(self.fence), Value::from(order_url)];
-        match session.query(&sql, &values).await?.is_empty() {
+        let [name, directory, order_url] = [lease.name.as_str(), directory, order_url].map(Value::from);
+        match session.query(&sql, &[name, Value::Int(lease.fence), directory, order_url]).await?.is_empty() {
             true => Err(OrderError::LeaseLost),
             false => Ok(()),
         }
     }
 
     /// Gives it back with the work done.
-    pub(super) async fn finish(&self, session: &Session) -> Result<(), session::Error> {
-        self.give_back(session, "order_url = NULL, attempts = 0, problem = NULL, due_at = 0", &[]).await
+    pub(super) async fn finish(&self, session: &Session, lease: &Lease) -> Result<(), session::Error> {
+        let set = "order_url = NULL, directory = NULL, attempts = 0, reason = NULL, problem = NULL, due_at = 0, wanted_since = NULL";
+        self.give_back(session, lease, set, &[]).await
     }
 
-    /// Gives it back until the name is to be tried again.
-    pub(super) async fn fail(&self, session: &Session, error: &OrderError) -> Result<(), session::Error> {
-        let pause = pause(self.attempts, error.reason());
-        let jitter = fastrand::u32(0..=pause / 10);
-        let forget = if error.reason() == Reason::Unreachable { "" } else { "order_url = NULL, " };
-        let now = now(session.dialect());
-        let set = format!("{forget}attempts = attempts + 1, problem = $3, due_at = {now} + {}", pause + jitter);
-        self.give_back(session, &set, &[Value::Text(crate::telemetry::causes::one_line(error))]).await
+    /// Gives it back since the name is nobody's any more.
+    pub(super) async fn let_go(&self, session: &Session, lease: &Lease) -> Result<(), session::Error> {
+        let now = self.clock.sql(session.dialect());
+        let set = format!(
+            "order_url = NULL, directory = NULL, attempts = 0, reason = NULL, problem = NULL, \
+             due_at = {now} + {NOBODYS_SECONDS}, wanted_since = NULL"
+        );
+        self.give_back(session, lease, &set, &[]).await
     }
 
-    async fn give_back(&self, session: &Session, set: &str, more: &[Value]) -> Result<(), session::Error> {
-        let table = table(session.dialect(), "acme_orders");
+    /// Gives it back until the name is to be tried again, with the CA it was taken to; how long that is.
+    pub(super) async fn fail(
+        &self,
+        session: &Session,
+        lease: &Lease,
+        directory: Option<&str>,
+        error: &OrderError,
+    ) -> Result<Duration, session::Error> {
+        let (reason, failures) = (error.reason(), lease.failures(error.reason()));
+        let pause = error.wait().unwrap_or_else(|| reason.pause(failures));
+        let jitter = pause.mul_f32(fastrand::f32() / 10.0);
+        let seconds = (pause + jitter).as_secs();
+        let forget = if error.keeps_order() { "" } else { "order_url = NULL, " };
+        let set = format!(
+            "{forget}directory = $3, attempts = {failures}, reason = $4, problem = $5, due_at = {} + {seconds}",
+            self.clock.sql(session.dialect())
+        );
+        let directory = directory.map_or(Value::Null, Value::from);
+        let told = [directory, Value::from(reason.as_str()), Value::Text(one_line(error))];
+        self.give_back(session, lease, &set, &told).await?;
+        Ok(pause)
+    }
+
+    async fn give_back(
+        &self,
+        session: &Session,
+        lease: &Lease,
+        set: &str,
+        more: &[Value],
+    ) -> Result<(), session::Error> {
+        let (table, _now) = self.place(session);
         let sql = format!("UPDATE {table} SET {set}, leased_until = 0 WHERE name = $1 AND fence = CAST($2 AS bigint)");
-        let values = [&[Value::from(self.name.as_str()), Value::Int(self.fence)], more].concat();
+        let values = [&[Value::from(lease.name.as_str()), Value::Int(lease.fence)], more].concat();
         session.query(&sql, &values).await.map(drop)
     }
-}
 
-fn pause(attempts: i64, reason: Reason) -> u32 {
-    match reason {
-        Reason::Unreachable => PAUSE_UNREACHABLE_SECONDS,
-        Reason::RateLimited => PAUSE_RATE_LIMITED_SECONDS,
-        Reason::Refused => {
-            let times = u32::try_from(attempts).unwrap_or(u32::MAX).min(10);
-            PAUSE_SECONDS.saturating_mul(3_u32.saturating_pow(times)).min(PAUSE_MAX_SECONDS)
-        }
+    fn place(&self, session: &Session) -> (String, String) {
+        (table(session.dialect(), "acme_orders"), self.clock.sql(session.dialect()).into_owned())
     }
 }
 
-fn int(row: &Row, column: usize) -> i64 {
-    match row.get(column) {
+impl Lease {
+    /// Failures in a row for `reason`, with one more.
+    pub(super) fn failures(&self, reason: Reason) -> u32 {
+        if self.reason == Some(reason) { self.attempts.saturating_add(1) } else { 1 }
+    }
+}
+
+fn lease(row: &Row) -> Option<Lease> {
+    let text = |column: usize| row.get(column).and_then(Value::as_text);
+    let int = |column: usize| match row.get(column) {
         Some(Value::Int(number)) => *number,
         _ => 0,
-    }
+    };
+    Some(Lease {
+        name: text(0)?.to_owned(),
+        fence: int(1),
+        directory: text(2).map(str::to_owned),
+        order_url: text(3).map(str::to_owned),
+        attempts: u32::try_from(int(4)).unwrap_or(u32::MAX),
+        reason: text(5).and_then(Reason::parse),
+    })
 }
 
 #[cfg(test)]
@@ -116,6 +191,10 @@ mod tests {
         (folder, session)
     }
 
+    fn leases() -> Leases {
+        Leases::new(Clock::default())
+    }
+
     async fn run_out(session: &Session) {
         session.batch("UPDATE usher_acme_orders SET leased_until = 1").await.unwrap();
     }
@@ -123,37 +202,61 @@ mod tests {
     #[tokio::test]
     async fn one_at_a_time_has_the_lease_and_the_next_goes_on_with_its_order() {
         let (_folder, session) = session().await;
-        let first = Lease::take(&session, "a.example", "one").await.unwrap().unwrap();
-        assert!(Lease::take(&session, "a.example", "two").await.unwrap().is_none());
-        assert!(Lease::take(&session, "b.example", "two").await.unwrap().is_some());
-        first.remember(&session, "https://ca/order/1").await.unwrap();
+        let [one, two] = [leases(), leases()];
+        let first = one.take(&session, "a.example").await.unwrap().unwrap();
+        assert!(two.take(&session, "a.example").await.unwrap().is_none());
+        assert!(two.take(&session, "b.example").await.unwrap().is_some());
+        one.remember(&session, &first, "https://ca", "https://ca/order/1").await.unwrap();
         run_out(&session).await;
-        let second = Lease::take(&session, "a.example", "two").await.unwrap().unwrap();
+        let second = two.take(&session, "a.example").await.unwrap().unwrap();
         assert_eq!((second.fence, second.order_url.as_deref()), (2, Some("https://ca/order/1")));
         // What the first still writes is refused.
-        assert!(matches!(first.remember(&session, "https://ca/order/2").await, Err(OrderError::LeaseLost)));
-        first.finish(&session).await.unwrap();
-        assert!(Lease::take(&session, "a.example", "three").await.unwrap().is_none());
-        second.finish(&session).await.unwrap();
-        let third = Lease::take(&session, "a.example", "three").await.unwrap().unwrap();
+        let late = one.remember(&session, &first, "https://ca", "https://ca/order/2").await;
+        assert!(matches!(late, Err(OrderError::LeaseLost)));
+        one.finish(&session, &first).await.unwrap();
+        assert!(one.take(&session, "a.example").await.unwrap().is_none());
+        two.finish(&session, &second).await.unwrap();
+        let third = one.take(&session, "a.example").await.unwrap().unwrap();
         assert_eq!((third.fence, third.order_url), (3, None));
     }
 
     #[tokio::test]
-    async fn a_name_that_failed_is_not_due_for_a_while() {
+    async fn failures_are_counted_by_reason_and_what_failed_is_not_due_for_a_while() {
         let (_folder, session) = session().await;
-        let lease = Lease::take(&session, "a.example", "one").await.unwrap().unwrap();
-        lease.fail(&session, &OrderError::NoChallenge).await.unwrap();
-        assert!(Lease::take(&session, "a.example", "one").await.unwrap().is_none());
-        session.batch("UPDATE usher_acme_orders SET due_at = 0").await.unwrap();
-        let again = Lease::take(&session, "a.example", "one").await.unwrap().unwrap();
-        assert_eq!(again.attempts, 1);
+        let leases = leases();
+        for (error, attempts) in [
+            (OrderError::NoChallenge, 1),
+            (OrderError::Invalid, 2),
+            (OrderError::Astray(super::super::Astray(String::new())), 1),
+            (OrderError::Astray(super::super::Astray(String::new())), 2),
+        ] {
+            let lease = leases.take(&session, "a.example").await.unwrap().unwrap();
+            leases.fail(&session, &lease, Some("https://ca"), &error).await.unwrap();
+            assert!(leases.take(&session, "a.example").await.unwrap().is_none());
+            session.batch("UPDATE usher_acme_orders SET due_at = 0").await.unwrap();
+            let rows = session.query("SELECT attempts FROM usher_acme_orders", &[]).await.unwrap();
+            assert_eq!(rows, [[Value::Int(attempts)]], "{error}");
+        }
     }
 
-    #[test]
-    fn pauses_grow_up_to_a_day() {
-        let grown: Vec<_> = (0..8).map(|attempts| pause(attempts, Reason::Refused) / 60).collect();
-        assert_eq!(grown, [5, 15, 45, 135, 405, 1215, 1440, 1440]);
-        assert_eq!((pause(9, Reason::Unreachable), pause(9, Reason::RateLimited)), (60, 3600));
+    #[tokio::test]
+    async fn what_runs_out_comes_first_then_who_came_last() {
+        let (_folder, session) = session().await;
+        let rows =
+            "INSERT INTO usher_acme_orders (name, fence, holder, leased_until, due_at, attempts, wanted_since) VALUES
+                ('older', 0, '', 0, 0, 0, 10), ('newer', 0, '', 0, 0, 0, 20), ('later', 0, '', 0, 99999999999, 0, 30),
+                ('taken', 0, '', 99999999999, 0, 0, 30), ('renewed', 0, '', 0, 0, 0, 40), ('ending', 0, '', 0, 0, 0, 1),
+                ('done', 0, '', 0, 0, 0, NULL);
+            INSERT INTO usher_certificates (name, certificate, key_id, sealed_key, expires_at, renew_at) VALUES
+                ('renewed', '', '', '', 99999999999, strftime('%s', 'now') - 10),
+                ('ending', '', '', '', strftime('%s', 'now') + 10, strftime('%s', 'now') - 100)";
+        session.batch(rows).await.unwrap();
+        let leases = leases();
+        let mut taken = Vec::new();
+        for _ in 0..5 {
+            let due = leases.take_due(&session, 1).await.unwrap();
+            taken.extend(due.into_iter().map(|lease| lease.name));
+        }
+        assert_eq!(taken, ["ending", "newer", "older", "renewed"]);
     }
 }

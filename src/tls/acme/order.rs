@@ -1,177 +1,246 @@
-//! One order for one name, from the question whether there is one to the certificate in the database.
+//! One order, from the question whether there is one to the certificate.
 
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AuthorizationStatus, Challenge, ChallengeStatus, ChallengeType, Identifier, NewOrder, Order, OrderStatus,
-    RetryPolicy,
+    Account, AuthorizationHandle, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error, Identifier,
+    NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use tokio::time::sleep;
 
-use super::{Shared, challenges, lease::Lease, table};
-use crate::{
-    database::session::{self, Dialect, Session, Value},
-    tls::{Certificate, CertificateError, Keyring, SealError, Sealed},
+use super::{
+    authority::Authority,
+    challenges,
+    client::hearing,
+    failure::OrderError,
+    hook::{Hook, Record},
+    lease::Lease,
+    settings::Challenge,
+    shared::Shared,
 };
+use crate::tls::BoxFuture;
 
 /// How long the CA is waited for in each step.
 const RETRIES: RetryPolicy = RetryPolicy::new().timeout(Duration::from_secs(45)).backoff(1.5);
 
-/// Works for the name of `lease` until its certificate is in the database.
-pub(super) async fn run(shared: &Shared, lease: &Lease) -> Result<(), OrderError> {
-    let (session, keys) = (&shared.session, &shared.keys);
-    if has_certificate(session, &lease.name).await? {
-        return Ok(());
-    }
-    let account = shared.accounts.account(session, keys).await?;
-    let mut order = resume_or_begin(&account, session, lease).await?;
-    answer(&mut order, session, lease).await?;
-    let ready = order.poll_ready(&RETRIES).await?;
-    challenges::withdraw(session, &lease.name).await?;
-    if ready != OrderStatus::Ready {
-        return Err(OrderError::Invalid);
-    }
-    let key = order.finalize().await?;
-    let chain = order.poll_certificate(&RETRIES).await?;
-    store(session, keys, lease, &chain, &key).await
+/// What is ordered.
+pub(super) struct Wanted<'a> {
+    /// The names of the certificate, the one that it is ordered for first.
+    pub(super) names: &'a [String],
+    /// What it takes the place of, where the CA has issued that.
+    pub(super) replaces: Option<CertificateIdentifier<'static>>,
 }
 
-/// Between the plan and the lease another instance may have been faster.
-async fn has_certificate(session: &Session, name: &str) -> Result<bool, OrderError> {
-    let (table, now) = (table(session.dialect(), "certificates"), super::now(session.dialect()));
-    let sql = format!("SELECT name FROM {table} WHERE name = $1 AND (renew_at IS NULL OR renew_at > {now})");
-    Ok(!session.query(&sql, &[Value::from(name)]).await?.is_empty())
+/// What a CA has issued, both as PEM.
+pub(super) struct Issued {
+    pub(super) chain: String,
+    pub(super) key: String,
 }
 
-/// An order that was left behind is gone on with, unless it is past the point at which its key was made: that key is lost.
-async fn resume_or_begin(account: &Account, session: &Session, lease: &Lease) -> Result<Order, OrderError> {
-    if let Some(url) = &lease.order_url
-        && let Ok(mut order) = account.order(url.clone()).await
-        && matches!(order.state().status, OrderStatus::Pending | OrderStatus::Ready)
-    {
-        return Ok(order);
+/// Gets certificates from CAs.
+pub(super) trait Issue: Send + Sync {
+    /// Orders what is `wanted` at `authority`, or goes on with the order in `lease`.
+    fn issue<'a>(
+        &'a self,
+        shared: &'a Shared,
+        lease: &'a Lease,
+        authority: &'a Authority,
+        wanted: Wanted<'a>,
+    ) -> BoxFuture<'a, Result<Issued, OrderError>>;
+}
+
+/// By RFC 8555.
+pub(super) struct Acme;
+
+impl Issue for Acme {
+    fn issue<'a>(
+        &'a self,
+        shared: &'a Shared,
+        lease: &'a Lease,
+        authority: &'a Authority,
+        wanted: Wanted<'a>,
+    ) -> BoxFuture<'a, Result<Issued, OrderError>> {
+        Box::pin(hearing(async move {
+            let account = authority.account(&shared.session, &shared.keys).await?;
+            let mut order = match &lease.order_url {
+                Some(url) if lease.directory.as_deref() == Some(authority.directory()) => resume(&account, url).await?,
+                _ => begin(shared, lease, authority, &account, &wanted).await?,
+            };
+            prove(shared, lease, &mut order).await?;
+            let key = order.finalize().await?;
+            let chain = order.poll_certificate(&RETRIES).await?;
+            Ok(Issued { chain, key })
+        }))
     }
-    let identifiers = [Identifier::Dns(lease.name.clone())];
-    let order = account.new_order(&NewOrder::new(&identifiers)).await?;
-    lease.remember(session, order.url()).await?;
+}
+
+/// An order that was left behind; it is lost once it is past the point at which its key was made.
+async fn resume(account: &Account, url: &str) -> Result<Order, OrderError> {
+    let mut order = match account.order(url.to_owned()).await {
+        Err(Error::Api(problem)) if problem.status.is_some_and(|status| (400..500).contains(&status)) => {
+            return Err(OrderError::Lost);
+        }
+        found => found?,
+    };
+    match order.state().status {
+        OrderStatus::Pending | OrderStatus::Ready => Ok(order),
+        OrderStatus::Processing | OrderStatus::Valid | OrderStatus::Invalid => Err(OrderError::Lost),
+    }
+}
+
+async fn begin(
+    shared: &Shared,
+    lease: &Lease,
+    authority: &Authority,
+    account: &Account,
+    wanted: &Wanted<'_>,
+) -> Result<Order, OrderError> {
+    let identifiers: Vec<_> = wanted.names.iter().map(|name| Identifier::Dns(name.clone())).collect();
+    let profile = authority.settings.profile.as_deref();
+    if let Some(profile) = profile.filter(|profile| !account.profiles().any(|offered| offered.name == *profile)) {
+        return Err(OrderError::NoProfile(profile.to_owned()));
+    }
+    let new = || match profile {
+        Some(profile) => NewOrder::new(&identifiers).profile(profile),
+        None => NewOrder::new(&identifiers),
+    };
+    let order = place(account, new, wanted.replaces.as_ref()).await?;
+    shared.leases.remember(&shared.session, lease, authority.directory(), order.url()).await?;
     Ok(order)
 }
 
-/// Answers what the CA wants to know, by HTTP-01 (RFC 8555 §8.3).
-async fn answer(order: &mut Order, session: &Session, lease: &Lease) -> Result<(), OrderError> {
-    let mut refused = None;
+/// CAs hold less against those who say what they replace (RFC 9773 §5). A CA that knows nothing of that, or has had it replaced already,
+/// is asked without.
+async fn place<'a>(
+    account: &Account,
+    new: impl Fn() -> NewOrder<'a>,
+    replaces: Option<&CertificateIdentifier<'static>>,
+) -> Result<Order, OrderError> {
+    const ALREADY_REPLACED: &str = "urn:ietf:params:acme:error:alreadyReplaced";
+    if let Some(replaces) = replaces {
+        match account.new_order(&new().replaces(replaces.clone())).await {
+            Err(Error::Unsupported(_)) => {}
+            Err(Error::Api(problem)) if problem.r#type.as_deref() == Some(ALREADY_REPLACED) => {}
+            placed => return Ok(placed?),
+        }
+    }
+    Ok(account.new_order(&new()).await?)
+}
+
+/// Shows the CA that the names are ours.
+async fn prove(shared: &Shared, lease: &Lease, order: &mut Order) -> Result<(), OrderError> {
+    let proofs = put(shared, lease, order).await?;
+    sleep(proofs.wait).await;
+    let proven = have_looked_at(order, &proofs).await;
+    for name in &proofs.published {
+        challenges::withdraw(&shared.session, name).await?;
+    }
+    proven
+}
+
+async fn have_looked_at(order: &mut Order, proofs: &Proofs) -> Result<(), OrderError> {
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization?;
-        if authorization.status != AuthorizationStatus::Pending {
-            continue;
+        if let Some(kind) = proofs.kind_for(&authorization) {
+            authorization.challenge(kind).ok_or(OrderError::NoChallenge)?.set_ready().await?;
         }
-        let mut challenge = authorization.challenge(ChallengeType::Http01).ok_or(OrderError::NoChallenge)?;
-        let token = challenge.token.clone();
-        challenges::publish(session, &lease.name, &token, challenge.key_authorization().as_str()).await?;
-        sleep(challenges::SPREAD).await;
-        refused = challenge.set_ready().await.err().or(refused);
     }
-    match refused {
-        Some(error) if waits_for_us(order).await? => Err(error.into()),
-        _ => Ok(()),
+    match order.poll_ready(&RETRIES).await {
+        Ok(OrderStatus::Ready) => Ok(()),
+        Ok(_) | Err(Error::Api(_)) => Err(complaint(order).await?),
+        Err(error) => Err(error.into()),
     }
 }
 
-/// Whether the CA has not been told to look. Of an order that another instance left behind it may have been, and have looked
-/// since: then it does not want to be told again.
-async fn waits_for_us(order: &mut Order) -> Result<bool, OrderError> {
+/// What the CA says of the proof that it did not accept.
+async fn complaint(order: &mut Order) -> Result<OrderError, OrderError> {
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization?;
-        let mut challenges = authorization.refresh().await?.challenges.iter();
-        let is_pending = |challenge: &Challenge| challenge.status == ChallengeStatus::Pending;
-        if challenges.any(|challenge| challenge.r#type == ChallengeType::Http01 && is_pending(challenge)) {
-            return Ok(true);
+        let state = authorization.refresh().await?;
+        if let Some(problem) = state.challenges.iter().find_map(|challenge| challenge.error.clone()) {
+            return Ok(OrderError::NotProven(problem));
         }
     }
-    Ok(false)
+    Ok(OrderError::Invalid)
 }
 
-/// Writes what was issued, if the lease is still the last one.
-async fn store(session: &Session, keys: &Keyring, lease: &Lease, chain: &str, key: &str) -> Result<(), OrderError> {
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let certificate = Certificate::from_pem(chain.as_bytes(), key.as_bytes(), &provider)?;
-    let Sealed { key_id, text } = keys.seal(key.as_bytes(), &lease.name)?;
-    let sql = insert(session.dialect());
-    let (expires, renew_at) = certificate.renewal();
-    let values = [
-        Value::from(lease.name.as_str()),
-        Value::from(chain),
-        Value::Text(key_id),
-        Value::Text(text),
-        Value::Int(expires),
-        Value::Int(renew_at),
-        Value::Int(lease.fence),
-    ];
-    match session.query(&sql, &values).await?.is_empty() {
-        true => Err(OrderError::LeaseLost),
-        false => Ok(()),
+/// Proofs that stand where the CA will look for them; DNS records go with the value.
+struct Proofs {
+    kinds: Vec<ChallengeType>,
+    published: Vec<String>,
+    _records: Vec<Record>,
+    /// Until the CA may come.
+    wait: Duration,
+}
+
+impl Proofs {
+    /// By what `authorization` is shown, where it has not been.
+    fn kind_for(&self, authorization: &AuthorizationHandle<'_>) -> Option<ChallengeType> {
+        let is_offered =
+            |kind: &&ChallengeType| authorization.challenges.iter().any(|offered| offered.r#type == **kind);
+        let is_pending = authorization.status == AuthorizationStatus::Pending;
+        is_pending.then(|| self.kinds.iter().find(is_offered).cloned())?
     }
 }
 
-fn insert(dialect: Dialect) -> String {
-    let (certificates, orders) = (table(dialect, "certificates"), table(dialect, "acme_orders"));
-    format!(
-        "INSERT INTO {certificates} (name, certificate, key_id, sealed_key, expires_at, renew_at) \
-         SELECT CAST($1 AS text), CAST($2 AS text), CAST($3 AS text), CAST($4 AS text), CAST($5 AS bigint), CAST($6 AS bigint) \
-         WHERE EXISTS (SELECT 1 FROM {orders} o WHERE o.name = CAST($1 AS text) AND o.fence = CAST($7 AS bigint)) \
-         ON CONFLICT (name) DO UPDATE SET certificate = excluded.certificate, key_id = excluded.key_id, \
-         sealed_key = excluded.sealed_key, expires_at = excluded.expires_at, renew_at = excluded.renew_at, \
-         updated_at = CURRENT_TIMESTAMP RETURNING name"
-    )
-}
-
-/// What a failure says about the next try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
-    /// The CA could not be asked; the order goes on later.
-    Unreachable,
-    /// The CA wants fewer orders.
-    RateLimited,
-    /// The CA says no.
-    Refused,
-}
-
-/// Why an order came to nothing.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum OrderError {
-    #[error("the CA did not do what was asked")]
-    Ca(#[from] instant_acme::Error),
-    #[error("the CA finds the order invalid")]
-    Invalid,
-    #[error("the CA offers no challenge by HTTP")]
-    NoChallenge,
-    #[error("it took too long")]
-    Late,
-    #[error("another instance works for the name by now")]
-    LeaseLost,
-    #[error("the account at the CA is gone from the database")]
-    NoAccount,
-    #[error("the account at the CA cannot be read")]
-    Credentials(#[source] serde_json::Error),
-    #[error("a secret cannot be sealed or opened")]
-    Sealed(#[from] SealError),
-    #[error("what was issued cannot be shown")]
-    Certificate(#[from] CertificateError),
-    #[error("the database could not be asked")]
-    Database(#[from] session::Error),
-}
-
-impl OrderError {
-    pub(super) fn reason(&self) -> Reason {
-        const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";
-        match self {
-            Self::Ca(instant_acme::Error::Api(problem)) if problem.r#type.as_deref() == Some(RATE_LIMITED) => {
-                Reason::RateLimited
+/// Puts all proofs where the CA will look for them.
+async fn put(shared: &Shared, lease: &Lease, order: &mut Order) -> Result<Proofs, OrderError> {
+    let hook = shared.hook.as_ref().filter(|_| lease.name.starts_with("*."));
+    let kinds =
+        if hook.is_some() { vec![ChallengeType::Dns01] } else { kinds(&shared.settings.challenges, lease.attempts) };
+    let mut proofs = Proofs { kinds, published: Vec::new(), _records: Vec::new(), wait: Duration::ZERO };
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        let Some(kind) = proofs.kind_for(&authorization) else {
+            if authorization.status == AuthorizationStatus::Pending {
+                return Err(OrderError::NoChallenge);
             }
-            Self::Ca(instant_acme::Error::Api(_)) | Self::Invalid | Self::NoChallenge => Reason::Refused,
-            _ => Reason::Unreachable,
+            continue;
+        };
+        let challenge = authorization.challenge(kind).ok_or(OrderError::NoChallenge)?;
+        let (answer, identifier) = (challenge.key_authorization(), challenge.identifier().to_string());
+        let name = identifier.strip_prefix("*.").unwrap_or(&identifier);
+        match hook {
+            Some(hook) => {
+                proofs._records.push(Hook::add(hook, name, &answer.dns_value()).await?);
+                proofs.wait = hook.settings().wait;
+            }
+            None => {
+                challenges::publish(&shared.session, &shared.clock, name, &challenge.token, answer.as_str()).await?;
+                proofs.published.push(name.to_owned());
+                proofs.wait = challenges::SPREAD;
+            }
         }
+    }
+    Ok(proofs)
+}
+
+/// The challenges in the order in which they are tried: after a failure another one.
+fn kinds(configured: &[Challenge], attempts: u32) -> Vec<ChallengeType> {
+    let mut kinds: Vec<_> = configured.to_vec();
+    let shift = usize::try_from(attempts).unwrap_or_default() % kinds.len().max(1);
+    kinds.rotate_left(shift);
+    let kind = |challenge: &Challenge| match challenge {
+        Challenge::Http01 => ChallengeType::Http01,
+        Challenge::TlsAlpn01 => ChallengeType::TlsAlpn01,
+    };
+    kinds.iter().map(kind).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_failure_another_challenge_is_tried() {
+        let tried = |configured: &[Challenge]| {
+            (0..3).map(|attempts| kinds(configured, attempts)[0].clone()).collect::<Vec<_>>()
+        };
+        let both = [Challenge::TlsAlpn01, Challenge::Http01];
+        assert_eq!(tried(&both), [ChallengeType::TlsAlpn01, ChallengeType::Http01, ChallengeType::TlsAlpn01]);
+        assert_eq!(tried(&both[1..]), [const { ChallengeType::Http01 }; 3]);
     }
 }

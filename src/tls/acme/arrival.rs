@@ -1,0 +1,14 @@
+//! Whether a name leads here: declared here, known elsewhere.
+
+use crate::tls::BoxFuture;
+
+/// Knows where names lead, seen by asking for them as a CA would. Comparing addresses would say no to customers behind a CDN.
+pub trait Arrivals: Send + Sync {
+    /// Whether whoever asks for `name` at any of its addresses arrives here.
+    fn lead_here<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), Astray>>;
+}
+
+/// Where a name leads instead, in words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Astray(pub String);

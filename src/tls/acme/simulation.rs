@@ -1,0 +1,343 @@
+//! Months of certificates in a few seconds: the real planner over a real database, with a clock that is set and CAs that are played.
+
+use std::{
+    collections::HashMap,
+    ops::Range,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use instant_acme::Problem;
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use tokio::sync::mpsc;
+
+use super::{
+    authority::Authority,
+    budget::Budgets,
+    clock::Clock,
+    failure::OrderError,
+    lease::{Lease, Leases},
+    names::{Names, NamesError, Page},
+    order::{Issue, Issued, Wanted},
+    queue::Queue,
+    service::Acme,
+    settings::{AuthoritySettings, Challenge, Limits, Quota, Settings},
+    shared::Shared,
+};
+use crate::{
+    database::{
+        migrations,
+        session::{Session, Value},
+        sqlite::Database,
+    },
+    tls::{BoxFuture, Keyring},
+};
+
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+const BEGIN: i64 = 1_800_000_000;
+const LIFETIME: i64 = 90 * DAY;
+
+/// An order as a CA saw it.
+#[derive(Clone, Debug)]
+struct Seen {
+    at: i64,
+    directory: String,
+    name: String,
+    is_accepted: bool,
+}
+
+/// What a CA does with an order at a moment.
+type Rule = dyn Fn(&Seen, &[Seen]) -> Result<(), OrderError> + Send + Sync;
+
+/// Plays all CAs.
+struct Played {
+    now: Arc<AtomicI64>,
+    rule: Box<Rule>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Issue for Played {
+    fn issue<'a>(
+        &'a self,
+        _shared: &'a Shared,
+        lease: &'a Lease,
+        authority: &'a Authority,
+        _wanted: Wanted<'a>,
+    ) -> BoxFuture<'a, Result<Issued, OrderError>> {
+        let (at, directory) = (self.now.load(Relaxed), authority.directory().to_owned());
+        let mut order = Seen { at, directory, name: lease.name.clone(), is_accepted: false };
+        let mut seen = self.seen.lock().unwrap();
+        let outcome = (self.rule)(&order, &seen);
+        order.is_accepted = outcome.is_ok();
+        seen.push(order);
+        Box::pin(async move { outcome.map(|()| issued(&lease.name, at)) })
+    }
+}
+
+fn issued(name: &str, at: i64) -> Issued {
+    let time = |at: i64| date_time_ymd(1970, 1, 1) + Duration::from_secs(at.unsigned_abs());
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    (params.not_before, params.not_after) = (time(at), time(at + LIFETIME));
+    let key = KeyPair::generate().unwrap();
+    Issued { chain: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
+}
+
+struct Everybody(Vec<String>);
+
+impl Names for Everybody {
+    fn lacking<'a>(&'a self, _after: &'a str) -> BoxFuture<'a, Result<Page, NamesError>> {
+        Box::pin(async { Ok(Page { names: self.0.clone(), next: None }) })
+    }
+
+    fn is_served<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<bool, NamesError>> {
+        Box::pin(async { Ok(true) })
+    }
+
+    fn beside<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Option<String>, NamesError>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+struct Simulation {
+    acme: Acme,
+    session: Session,
+    now: Arc<AtomicI64>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    _demand: mpsc::Sender<String>,
+    _folder: tempfile::TempDir,
+}
+
+const GENEROUS: Quota = Quota { max: 100_000, window: Duration::from_hours(1) };
+
+impl Simulation {
+    async fn new(
+        names: usize,
+        directories: &[&str],
+        orders: Quota,
+        rule: impl Fn(&Seen, &[Seen]) -> Result<(), OrderError> + Send + Sync + 'static,
+    ) -> Self {
+        let folder = folder();
+        let database = Database::create(&folder.path().join("usher.db")).unwrap();
+        migrations::run(&Session::sqlite(&database), &migrations::Plan::default()).await.unwrap();
+        let names = (0..names).map(|number| format!("shop{number:03}.example")).collect();
+        let keys = Arc::new(Keyring::parse(&format!("k:{}", STANDARD.encode([1; 32]))).unwrap());
+        let mut shared = Shared::new(
+            settings(directories, orders),
+            Session::sqlite(&database),
+            keys,
+            Arc::new(Everybody(names)),
+            None,
+        );
+        let (now, seen) = (Arc::new(AtomicI64::new(BEGIN)), Arc::<Mutex<Vec<Seen>>>::default());
+        let clock = Clock { set: Some(Arc::clone(&now)) };
+        shared.leases = Leases::new(clock.clone());
+        shared.queue = Queue::new(clock.clone());
+        shared.budgets = Budgets::new(clock.clone());
+        shared.clock = clock;
+        shared.issue = Box::new(Played { now: Arc::clone(&now), rule: Box::new(rule), seen: Arc::clone(&seen) });
+        let (sender, demand) = mpsc::channel(1);
+        let acme = Acme::over(Arc::new(shared), demand, Arc::default());
+        Self { acme, session: Session::sqlite(&database), now, seen, _demand: sender, _folder: folder }
+    }
+
+    /// Lets time pass until `end`, and looks whenever something is due; `check` sees every moment.
+    async fn run_until(&mut self, end: i64, mut check: impl FnMut(i64, &HashMap<String, i64>)) {
+        while self.now.load(Relaxed) < end {
+            self.work().await;
+            let now = self.now.load(Relaxed);
+            check(now, &self.expiries().await);
+            self.now.store(self.next(now).await.min(end), Relaxed);
+        }
+    }
+
+    /// Looks until nothing is done any more.
+    async fn work(&mut self) {
+        let mut before = usize::MAX;
+        while before != self.seen.lock().unwrap().len() {
+            before = self.seen.lock().unwrap().len();
+            self.acme.look().await;
+            while !self.acme.is_idle() {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    async fn expiries(&self) -> HashMap<String, i64> {
+        let rows = self.session.query("SELECT name, expires_at FROM usher_certificates", &[]).await.unwrap();
+        rows.iter().map(|row| (row[0].as_text().unwrap().to_owned(), int(&row[1]))).collect()
+    }
+
+    /// The next moment at which anything is due; a minute later at least, as if nobody looked more often.
+    async fn next(&self, now: i64) -> i64 {
+        let sql = "SELECT min(due) FROM (SELECT due_at AS due FROM usher_acme_orders WHERE wanted_since IS NOT NULL \
+                   UNION ALL SELECT renew_at FROM usher_certificates)";
+        let rows = self.session.query(sql, &[]).await.unwrap();
+        int(&rows[0][0]).max(now + 60)
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+/// In memory, where that is possible: thousands of small writes.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+fn int(value: &Value) -> i64 {
+    match value {
+        Value::Int(number) => *number,
+        _ => 0,
+    }
+}
+
+fn settings(directories: &[&str], orders: Quota) -> Settings {
+    let authority = |directory: &&str| AuthoritySettings {
+        directory: (*directory).to_owned(),
+        contacts: Vec::new(),
+        root: None,
+        profile: None,
+        binding: None,
+    };
+    Settings {
+        authorities: directories.iter().map(authority).collect(),
+        challenges: vec![Challenge::Http01],
+        limits: Limits { orders, domain_orders: GENEROUS, failures: Quota { max: 4, window: Duration::from_hours(1) } },
+        hook: None,
+    }
+}
+
+fn limited(seconds: i64) -> OrderError {
+    let problem = Problem {
+        r#type: Some("urn:ietf:params:acme:error:rateLimited".to_owned()),
+        detail: Some("too many new orders from this account".to_owned()),
+        status: Some(429),
+        subproblems: Vec::new(),
+    };
+    OrderError::Ca { cause: problem.into(), retry_after: Some(Duration::from_secs(seconds.unsigned_abs())) }
+}
+
+#[tokio::test]
+async fn certificates_are_renewed_again_and_again_long_before_they_end() {
+    let mut all = Simulation::new(10, &["ca"], GENEROUS, |_, _| Ok(())).await;
+    all.run_until(BEGIN + 400 * DAY, |now, expiries| {
+        assert_eq!(expiries.len(), 10);
+        assert!(expiries.values().all(|expiry| expiry - now > LIFETIME / 4), "{expiries:?} at {now}");
+    })
+    .await;
+    let seen = all.seen();
+    // Six or seven renewals of each in 400 days, not all at the same moment.
+    assert!((70..=90).contains(&seen.len()), "{}", seen.len());
+    let moments: std::collections::HashSet<_> = seen.iter().skip(10).map(|order| order.at).collect();
+    assert!(moments.len() > 40, "{moments:?}");
+}
+
+#[tokio::test]
+async fn a_ca_that_is_down_for_days_is_asked_rarely_and_nobodys_certificate_ends() {
+    let outage = BEGIN + 50 * DAY..BEGIN + 70 * DAY;
+    let mut all = Simulation::new(3, &["ca"], GENEROUS, down_during(outage.clone())).await;
+    all.run_until(outage.end + 3 * HOUR, |now, expiries| assert!(expiries.values().all(|expiry| *expiry > now))).await;
+    let expiries = all.expiries().await;
+    assert!(expiries.values().all(|expiry| *expiry > outage.end + 80 * DAY), "not renewed after it: {expiries:?}");
+    let asked = all.seen().iter().filter(|order| outage.contains(&order.at)).count();
+    // Each of three names once an hour at most, for the part of the outage in which it is due.
+    assert!((100..3 * 15 * 24 + 50).contains(&asked), "{asked}");
+}
+
+#[tokio::test]
+async fn a_ca_that_is_down_for_longer_than_certificates_last_brings_them_when_it_is_back() {
+    let outage = BEGIN + 10 * DAY..BEGIN + 100 * DAY;
+    let mut all = Simulation::new(1, &["ca"], GENEROUS, down_during(outage.clone())).await;
+    all.run_until(outage.end + 3 * HOUR, |_, _| {}).await;
+    let now = all.now.load(Relaxed);
+    assert!(all.expiries().await.values().all(|expiry| expiry - now > 80 * DAY));
+}
+
+fn down_during(outage: Range<i64>) -> impl Fn(&Seen, &[Seen]) -> Result<(), OrderError> {
+    move |order, _| if outage.contains(&order.at) { Err(OrderError::Late) } else { Ok(()) }
+}
+
+#[tokio::test]
+async fn the_next_ca_stands_in_for_one_that_fails_and_the_preferred_one_is_asked_again() {
+    let outage = (BEGIN + 40 * DAY)..(BEGIN + 75 * DAY);
+    let mut all = Simulation::new(5, &["first", "second"], GENEROUS, move |order, _| {
+        if order.directory == "first" && outage.contains(&order.at) { Err(OrderError::Late) } else { Ok(()) }
+    })
+    .await;
+    all.run_until(BEGIN + 200 * DAY, |now, expiries| assert!(expiries.values().all(|expiry| expiry - now > 25 * DAY)))
+        .await;
+    let seen = all.seen();
+    let at = |directory: &str, from: i64, to: i64| {
+        seen.iter().filter(|order| order.directory == directory && (from..to).contains(&order.at)).count()
+    };
+    assert_eq!((at("first", BEGIN, BEGIN + DAY), at("second", BEGIN, BEGIN + 40 * DAY)), (5, 0));
+    assert_eq!(at("second", BEGIN + 40 * DAY, BEGIN + 75 * DAY), 5);
+    assert!(at("first", BEGIN + 100 * DAY, BEGIN + 200 * DAY) >= 5);
+}
+
+#[tokio::test]
+async fn a_ca_that_limits_is_left_alone_for_as_long_as_it_says() {
+    // Ten orders in an hour, and no question within ten minutes after it has said so.
+    let mut all = Simulation::new(40, &["ca"], GENEROUS, |order, seen| {
+        let lately = seen.iter().filter(|earlier| earlier.is_accepted && order.at - earlier.at < HOUR).count();
+        if lately < 10 { Ok(()) } else { Err(limited(600)) }
+    })
+    .await;
+    all.run_until(BEGIN + 20 * HOUR, |_, _| {}).await;
+    assert_eq!(all.expiries().await.len(), 40);
+    let (seen, mut silent_until) = (all.seen(), 0);
+    for (position, order) in seen.iter().enumerate() {
+        // What was under way together has been said no to together.
+        let is_together = position > 0 && seen[position - 1].at == order.at;
+        assert!(order.at >= silent_until || is_together, "{order:?}");
+        if !order.is_accepted {
+            silent_until = order.at + 600;
+        }
+    }
+}
+
+#[tokio::test]
+async fn our_own_limits_are_kept_and_those_that_came_last_go_first() {
+    let quota = Quota { max: 10, window: Duration::from_hours(1) };
+    let mut all = Simulation::new(60, &["ca"], quota, |_, _| Ok(())).await;
+    // One after the other, as customers come.
+    for number in 0..60 {
+        let name = format!(
+            "INSERT INTO usher_acme_orders (name, fence, holder, leased_until, due_at, attempts, wanted_since) \
+                            VALUES ('shop{number:03}.example', 0, '', 0, 0, 0, {number})"
+        );
+        all.session.batch(&name).await.unwrap();
+    }
+    all.run_until(BEGIN + 6 * HOUR, |_, _| {}).await;
+    let seen = all.seen();
+    assert_eq!(all.expiries().await.len(), 60);
+    for order in &seen {
+        let within = seen.iter().filter(|other| (order.at..order.at + HOUR).contains(&other.at)).count();
+        assert!(within <= 20, "{within} in an hour");
+    }
+    // Those that are under way together come in any order.
+    let together = seen.windows(9).all(|orders| orders[0].name > orders[8].name);
+    assert!(together, "{:?}", seen.iter().map(|order| order.name.as_str()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_name_that_is_refused_is_tried_ever_more_rarely_and_costs_the_others_nothing() {
+    let mut all = Simulation::new(5, &["ca"], GENEROUS, |order, _| {
+        if order.name == "shop003.example" { Err(OrderError::Invalid) } else { Ok(()) }
+    })
+    .await;
+    all.run_until(BEGIN + 30 * DAY, |_, _| {}).await;
+    let seen = all.seen();
+    let tried: Vec<_> = seen.iter().filter(|order| order.name == "shop003.example").map(|order| order.at).collect();
+    assert!((25..=40).contains(&tried.len()), "{tried:?}");
+    assert!(tried.windows(2).all(|pair| pair[1] - pair[0] >= 290));
+    let in_an_hour = |from: i64| tried.iter().filter(|at| (from..from + HOUR).contains(*at)).count();
+    assert!(tried.iter().all(|at| in_an_hour(*at) <= 4));
+    assert_eq!((seen.len() - tried.len(), all.expiries().await.len()), (4, 4));
+}

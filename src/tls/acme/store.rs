@@ -1,0 +1,81 @@
+//! Certificates of usher's own in the database: whether there is one, and writing what was issued.
+
+use super::{failure::OrderError, lease::Lease, order::Issued, renewal, shared::Shared, table};
+use crate::{
+    database::session::{Dialect, Session, Value},
+    tls::{Certificate, CertificateError, Sealed},
+};
+
+/// A certificate that somebody has imported is theirs to renew, until there is so little time left that nobody will.
+pub(super) const LAST_DAY_SECONDS: u32 = 24 * 60 * 60;
+
+/// Whether there is a certificate for `name` that nobody has to renew. Between plan and lease another instance may have been faster.
+pub(super) async fn has_certificate(shared: &Shared, name: &str) -> Result<bool, OrderError> {
+    let (table, now) = (table(shared.session.dialect(), "certificates"), shared.clock.sql(shared.session.dialect()));
+    let sql = format!(
+        "SELECT name FROM {table} WHERE name = $1 \
+         AND (renew_at > {now} OR (renew_at IS NULL AND expires_at > {now} + {LAST_DAY_SECONDS}))"
+    );
+    Ok(!shared.session.query(&sql, &[Value::from(name)]).await?.is_empty())
+}
+
+/// The certificate for `name` that `directory` has issued, as PEM.
+pub(super) async fn issued_by(session: &Session, name: &str, directory: &str) -> Result<Option<String>, OrderError> {
+    let table = table(session.dialect(), "certificates");
+    let sql = format!("SELECT certificate FROM {table} WHERE name = $1 AND directory = $2");
+    let rows = session.query(&sql, &[name, directory].map(Value::from)).await?;
+    Ok(rows.first().and_then(|row| row.first()?.as_text().map(str::to_owned)))
+}
+
+/// Writes what was issued, for every name it is good for, if the lease is still the last one.
+pub(super) async fn store(shared: &Shared, lease: &Lease, directory: &str, issued: &Issued) -> Result<(), OrderError> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let certificate = Certificate::from_pem(issued.chain.as_bytes(), issued.key.as_bytes(), &provider)?;
+    let names = certificate.printed_names();
+    if !names.contains(&lease.name) {
+        return Err(CertificateError::Nameless.into());
+    }
+    let (begins, expires) = certificate.validity();
+    let now = shared.clock.now();
+    let renew_at = renewal::at(begins, expires, now, fastrand::f64());
+    let sql = insert(shared.session.dialect());
+    let mut statements = Vec::new();
+    for name in &names {
+        let Sealed { key_id, text } = shared.keys.seal(issued.key.as_bytes(), name)?;
+        // Those beside the one that it was ordered for are renewed with that.
+        let of_first = |time| if *name == lease.name { Value::Int(time) } else { Value::Null };
+        let values = vec![
+            Value::from(name.as_str()),
+            Value::from(issued.chain.as_str()),
+            Value::Text(key_id),
+            Value::Text(text),
+            Value::Int(expires),
+            of_first(renew_at),
+            Value::from(directory),
+            of_first(now),
+            Value::from(lease.name.as_str()),
+            Value::Int(lease.fence),
+        ];
+        statements.push((sql.as_str(), values));
+    }
+    let written = shared.session.transaction(&statements).await?;
+    match written.iter().all(Vec::is_empty) {
+        true => Err(OrderError::LeaseLost),
+        false => Ok(()),
+    }
+}
+
+/// What somebody has imported for a name beside the first is left in place.
+fn insert(dialect: Dialect) -> String {
+    let (certificates, orders) = (table(dialect, "certificates"), table(dialect, "acme_orders"));
+    format!(
+        "INSERT INTO {certificates} AS held (name, certificate, key_id, sealed_key, expires_at, renew_at, directory, ask_at) \
+         SELECT CAST($1 AS text), CAST($2 AS text), CAST($3 AS text), CAST($4 AS text), CAST($5 AS bigint), \
+         CAST($6 AS bigint), CAST($7 AS text), CAST($8 AS bigint) \
+         WHERE EXISTS (SELECT 1 FROM {orders} o WHERE o.name = CAST($9 AS text) AND o.fence = CAST($10 AS bigint)) \
+         ON CONFLICT (name) DO UPDATE SET certificate = excluded.certificate, key_id = excluded.key_id, \
+         sealed_key = excluded.sealed_key, expires_at = excluded.expires_at, renew_at = excluded.renew_at, \
+         directory = excluded.directory, ask_at = excluded.ask_at, updated_at = CURRENT_TIMESTAMP \
+         WHERE excluded.renew_at IS NOT NULL OR held.directory IS NOT NULL RETURNING name"
+    )
+}

@@ -1,0 +1,195 @@
+//! The work for one name, under its lease: from the question whether there is anything to do to the certificate in the database.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+
+use super::{
+    authority::{self, Authority},
+    budget::{Budget, registrable},
+    failure::{OrderError, Reason},
+    lease::Lease,
+    order::Wanted,
+    renewal,
+    shared::Shared,
+    store,
+};
+use crate::telemetry::causes::one_line;
+
+/// For one order; less than a lease lasts.
+const WITHIN: Duration = Duration::from_mins(3);
+
+/// A name that this instance works for, until it is dropped.
+pub(super) struct Work {
+    shared: Arc<Shared>,
+    name: String,
+}
+
+/// How work ends that does not fail.
+enum Done {
+    Issued,
+    /// Another instance was faster.
+    HadOne,
+    Nobodys,
+}
+
+impl Work {
+    /// Nothing where this instance works for `name` already.
+    pub(super) fn begin(shared: &Arc<Shared>, name: &str) -> Option<Self> {
+        let work = || Self { shared: Arc::clone(shared), name: name.to_owned() };
+        shared.under_way().insert(name.to_owned()).then(work)
+    }
+
+    /// Takes the lease, if it can be had.
+    pub(super) async fn run(self) {
+        match self.shared.leases.take(&self.shared.session, &self.name).await {
+            Ok(None) => {}
+            Ok(Some(lease)) => self.run_under(lease).await,
+            Err(error) => tracing::warn!(name = self.name, error = one_line(&error), "a lease cannot be taken"),
+        }
+    }
+
+    /// Works under a lease that was taken.
+    pub(super) async fn run_under(self, lease: Lease) {
+        let mut chosen = None;
+        let outcome = timeout(WITHIN, work(&self.shared, &lease, &mut chosen)).await.unwrap_or(Err(OrderError::Late));
+        let (name, leases, session) = (self.name.as_str(), &self.shared.leases, &self.shared.session);
+        if let Some(authority) = chosen {
+            learn(&self.shared, authority, name, &outcome);
+        }
+        let ended = match outcome {
+            Ok(done) => {
+                if let Done::Issued = done {
+                    self.shared.counts.count_issued();
+                    tracing::info!(name, "certificate issued");
+                }
+                match done {
+                    Done::Issued | Done::HadOne => leases.finish(session, &lease).await,
+                    Done::Nobodys => leases.let_go(session, &lease).await,
+                }
+            }
+            Err(error) => self.fail(&lease, chosen, error).await,
+        };
+        if let Err(error) = ended {
+            tracing::warn!(name, error = one_line(&error), "a lease cannot be given back");
+        }
+    }
+
+    async fn fail(
+        &self,
+        lease: &Lease,
+        chosen: Option<&Authority>,
+        error: OrderError,
+    ) -> Result<(), crate::database::session::Error> {
+        let Shared { leases, session, budgets, settings, counts, .. } = &*self.shared;
+        let directory = chosen.map(Authority::directory).or(lease.directory.as_deref());
+        let (reason, attempts) = (error.reason(), lease.failures(error.reason()));
+        let again_in = leases.fail(session, lease, directory, &error).await?;
+        if let Some(authority) = chosen.filter(|_| error.is_failed_validation()) {
+            let failures = Budget::Failures(authority.directory(), &lease.name);
+            // Taken after the fact: where nothing is left of it, the next order is not begun.
+            let _nothing_left = budgets.take(session, &failures, settings.limits.failures).await;
+        }
+        let (name, error, reason_text) = (&lease.name, one_line(&error), reason.as_str());
+        tracing::warn!(name, error, reason = reason_text, attempts, ?again_in, "no certificate was issued");
+        counts.count_failure(reason);
+        Ok(())
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.shared.under_way().remove(&self.name);
+    }
+}
+
+/// What an outcome says about the CA.
+fn learn(shared: &Shared, authority: &Authority, name: &str, outcome: &Result<Done, OrderError>) {
+    let now = shared.clock.now();
+    authority.rest(|rest| match outcome {
+        Ok(_) => rest.answered(),
+        Err(error) if !error.concerns_all(registrable(name)) => {}
+        Err(error) => match (error.reason(), error.wait()) {
+            (Reason::RateLimited, wait) => {
+                let wait = wait.unwrap_or_else(|| Reason::RateLimited.pause(1));
+                rest.told(now, i64::try_from(wait.as_secs()).unwrap_or(i64::MAX));
+            }
+            (Reason::Unreachable, Some(wait)) => rest.told(now, i64::try_from(wait.as_secs()).unwrap_or(i64::MAX)),
+            (Reason::Unreachable, None) => rest.silent(now),
+            _ => rest.answered(),
+        },
+    });
+}
+
+async fn work<'a>(shared: &'a Shared, lease: &Lease, chosen: &mut Option<&'a Authority>) -> Result<Done, OrderError> {
+    if store::has_certificate(shared, &lease.name).await? {
+        return Ok(Done::HadOne);
+    }
+    if !is_wanted(shared, &lease.name).await? {
+        return Ok(Done::Nobodys);
+    }
+    let authority = choose(shared, lease)?;
+    let names = names(shared, lease).await?;
+    let replaced = store::issued_by(&shared.session, &lease.name, authority.directory()).await?;
+    if lease.order_url.is_none() || lease.directory.as_deref() != Some(authority.directory()) {
+        afford(shared, authority, &lease.name, replaced.is_some()).await?;
+    }
+    *chosen = Some(authority);
+    let replaces = replaced.and_then(|chain| renewal::identifier(chain.as_bytes()));
+    let wanted = Wanted { names: &names, replaces };
+    let issued = shared.issue.issue(shared, lease, authority, wanted).await?;
+    store::store(shared, lease, authority.directory(), &issued).await?;
+    Ok(Done::Issued)
+}
+
+async fn is_wanted(shared: &Shared, name: &str) -> Result<bool, OrderError> {
+    match name.strip_prefix("*.") {
+        Some(_) => Ok(shared.wildcards().iter().any(|wildcard| wildcard == name)),
+        None => Ok(shared.names.is_served(name).await?),
+    }
+}
+
+fn choose<'a>(shared: &'a Shared, lease: &Lease) -> Result<&'a Authority, OrderError> {
+    let now = shared.clock.now();
+    let counts = matches!(lease.reason, Some(Reason::Refused | Reason::Unreachable | Reason::RateLimited));
+    let failures = if counts { lease.attempts } else { 0 };
+    let all = &shared.authorities;
+    authority::choose(all, lease.directory.as_deref(), failures, now).ok_or_else(|| {
+        let left = all.iter().map(|authority| authority.rest(|rest| rest.left(now))).min().unwrap_or_default();
+        OrderError::Resting(Duration::from_secs(left.unsigned_abs()))
+    })
+}
+
+/// The names of the certificate, all of which lead here.
+async fn names(shared: &Shared, lease: &Lease) -> Result<Vec<String>, OrderError> {
+    let name = lease.name.as_str();
+    if let Some(domain) = name.strip_prefix("*.") {
+        return Ok(vec![name.to_owned(), domain.to_owned()]);
+    }
+    let mut names = vec![name.to_owned()];
+    let Some(arrivals) = &shared.arrivals else { return Ok(names) };
+    arrivals.lead_here(name).await?;
+    // An order that was begun is for certain names, and one that was refused may have been for the sake of the other one.
+    let may_have_more = lease.order_url.is_none() && lease.reason != Some(Reason::Refused);
+    if may_have_more
+        && let Some(beside) = shared.names.beside(name).await?
+        && arrivals.lead_here(&beside).await.is_ok()
+    {
+        names.push(beside);
+    }
+    Ok(names)
+}
+
+/// Whether the limits allow another order. Renewals do not count against a domain's.
+async fn afford(shared: &Shared, authority: &Authority, name: &str, is_renewal: bool) -> Result<(), OrderError> {
+    let (session, budgets, limits) = (&shared.session, &shared.budgets, &shared.settings.limits);
+    let directory = authority.directory();
+    let failures = Budget::Failures(directory, name);
+    if let Some(wait) = budgets.left(session, &failures, limits.failures).await? {
+        return Err(OrderError::Postponed("acme.failures_max", wait));
+    }
+    if !is_renewal {
+        budgets.take(session, &Budget::Domain(directory, registrable(name)), limits.domain_orders).await?;
+    }
+    budgets.take(session, &Budget::Orders(directory), limits.orders).await
+}
