@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Instant, UNIX_EPOCH},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use crate::{
@@ -12,11 +12,11 @@ use crate::{
     telemetry::{
         access_log::AccessLog,
         metrics::{
-            AccessLogCounts, BufferCounts, CertificateCounts, DirectoryCounts, DomainCounts, EndpointGauges,
-            FeedCounts, Metrics,
+            AccessLogCounts, AcmeCounts, BufferCounts, CertificateCounts, DirectoryCounts, DomainCounts,
+            EndpointGauges, FeedCounts, Metrics,
         },
     },
-    tls::{Certificates, Issuer, Vault},
+    tls::{Certificates, Issuer, StandingCounts, Vault},
     upstream::{Endpoint, Upstream},
 };
 
@@ -45,7 +45,6 @@ fn certificate_counts(
     vault: Option<&Vault>,
     issuer: Option<&Issuer>,
 ) -> CertificateCounts {
-    let outcomes = ["issued", "refused", "unreachable", "rate_limited"];
     let (loads, loads_failed) = vault.map(Vault::loads).unwrap_or_default();
     let counts = certificates.counts();
     CertificateCounts {
@@ -54,7 +53,18 @@ fn certificate_counts(
         failures: counts.failures,
         loads,
         loads_failed,
-        orders: issuer.map(|issuer| outcomes.into_iter().zip(issuer.orders()).collect()).unwrap_or_default(),
+        acme: issuer.map(acme_counts),
+    }
+}
+
+fn acme_counts(issuer: &Issuer) -> AcmeCounts {
+    let StandingCounts { waiting, failing, earliest_expiry, is_limited } = issuer.standing();
+    AcmeCounts {
+        orders: issuer.outcomes(),
+        answered: issuer.answered(),
+        names: std::iter::once(("waiting", waiting)).chain(failing).collect(),
+        earliest_expiry: earliest_expiry.map(|expiry| Duration::from_secs(expiry.unsigned_abs())),
+        is_limited,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Two planes: one thread with a runtime of its own per worker for requests, and the runtime that calls [`App::bind`] for
 //! everything else (database, admin listener, signals).
 
+mod arrivals;
 mod counts;
 mod domains;
 mod rows;
@@ -14,17 +15,13 @@ use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::D
 
 use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore, task::spawn_blocking};
 
-use self::{
-    rows::Rows,
-    threads::Threads,
-    wanted::{CustomDomains, Renewals},
-};
+use self::{rows::Rows, threads::Threads, wanted::CustomDomains};
 use crate::{
     admin,
     config::Config,
     database::{postgres, sqlite},
     directory::{Directory, Feed, Keeper, OwnQueries, feed::Follow},
-    domains::{SelfCheck, Verifier, dns},
+    domains::{SelfCheck, Verifier, Visits, dns},
     lifecycle::{Drain, Readiness, Tasks, Termination},
     proxy::{self, BindError, Buffers, Https, Listeners, ListeningSocket, Places, Scheme, UnknownNames},
     routing::Rules,
@@ -32,7 +29,7 @@ use crate::{
         access_log::{AccessLog, Target},
         metrics::Metrics,
     },
-    tls::{self, Acceptor, Acme, Certificates, FileError, Files, Issuer, Keyring, Names, Tickets, Vault},
+    tls::{self, Acceptor, Acme, Archive, Arrivals, Certificates, FileError, Files, Issuer, Keyring, Tickets, Vault},
     upstream::{self, Upstream},
 };
 
@@ -99,7 +96,8 @@ impl App {
         let source = rows.source(config.queries.clone());
         let vault = config.tls.keys.clone().map(|keys| Vault::new(rows.session(), keys, Handle::current()));
         let tickets = config.tls.keys.as_ref().map(|_keys| Tickets::new());
-        let (acme, issuer) = acme(&config, &rows).unzip();
+        let self_check = SelfCheck::default();
+        let (acme, issuer) = acme(&config, &rows, &self_check)?.unzip();
         let https = https(&config, &addresses, &certificates, vault.clone(), tickets.clone(), issuer.clone())?;
         let directory = Directory::new(config.directory.clone(), source, Handle::current());
         let (keeper, restored) = snapshot::restore(&config, &directory).await;
@@ -112,7 +110,6 @@ impl App {
         let readiness = Readiness::default();
         let mut feed = Feed::new(directory.clone(), readiness.clone(), &config.plan.watched);
         counts::register_feed(&metrics, feed.stats());
-        let self_check = SelfCheck::default();
         let verifier = domains::verifier(&config, &rows, &self_check, &directory, &mut feed)?;
         counts::register_domains(&metrics, verifier.as_ref());
         Ok(Self {
@@ -227,13 +224,16 @@ fn upstreams(config: &Config) -> Result<Vec<Arc<Upstream>>, Error> {
 }
 
 /// The service that asks for certificates, where there is a CA to ask.
-fn acme(config: &Config, rows: &Rows) -> Option<(Acme, Issuer)> {
-    let (settings, keys) = config.acme.clone().zip(config.tls.keys.clone())?;
-    let names: Arc<dyn Names> = match &config.own_queries {
-        None => Arc::new(CustomDomains::new(rows.session())),
-        Some(_) => Arc::new(Renewals::new(rows.session())),
+fn acme(config: &Config, rows: &Rows, self_check: &SelfCheck) -> Result<Option<(Acme, Issuer)>, Error> {
+    let Some((settings, keys)) = config.acme.clone().zip(config.tls.keys.clone()) else { return Ok(None) };
+    let rules = Rules::new(config.routing.clone());
+    let source = rows.source(config.queries.clone());
+    let names = CustomDomains::new(rows.session(), source, rules, config.own_queries.is_none());
+    let arrivals: Option<Arc<dyn Arrivals>> = match config.acme_self_check {
+        true => Some(Arc::new(Visits::new(config.domains.checks.clone(), self_check.clone()).map_err(Error::Dns)?)),
+        false => None,
     };
-    Some(Acme::new(settings, rows.session(), keys, names))
+    Ok(Some(Acme::new(settings, rows.session(), keys, Arc::new(names), arrivals)))
 }
 
 /// One acceptor for all workers, so that a session can go on with another one.
@@ -273,6 +273,7 @@ fn admin_parts(
         rules: Arc::new(Rules::new(config.routing.clone())),
         directory: Arc::new(directory.reader()),
         domains: config.domains.are_verified.then(|| Arc::new(rows.session())),
+        certificates: Arc::new(Archive::new(rows.session())),
     }
 }
 
@@ -331,7 +332,7 @@ pub enum Error {
     #[error("TLS cannot be set up")]
     Tls(#[source] tls::SetUpError),
     /// The DNS cannot be asked.
-    #[error("the DNS cannot be asked, which domains.verification = \"usher\" needs")]
+    #[error("the DNS cannot be asked, which domains.verification = \"usher\" and acme.self_check need")]
     Dns(#[source] dns::Error),
     /// TLS towards the app servers of an upstream cannot be set up.
     #[error("TLS to the servers of upstreams.{name} cannot be set up")]

@@ -1,6 +1,8 @@
 //! What was written: every key of the file, each optional, with the place where it stood. What it means is decided by the
 //! modules beside this one. The comments of the fields are the descriptions of the JSON schema.
 
+mod acme;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -13,6 +15,8 @@ use super::{
     written::{List, Section, Written},
 };
 
+pub(super) use acme::{Acme, Fallback};
+
 /// The configuration of usher.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -21,7 +25,7 @@ pub(super) struct File {
     pub(super) listen: Section<Listen>,
     /// Certificates, and how TLS is spoken.
     pub(super) tls: Section<Tls>,
-    /// The CA that usher asks for certificates.
+    /// The CAs that usher asks for certificates.
     pub(super) acme: Section<Acme>,
     /// The listener for health and metrics.
     pub(super) admin: Section<Admin>,
@@ -138,20 +142,6 @@ pub(super) enum MinimumVersion {
     /// TLS 1.3 alone.
     #[serde(rename = "1.3")]
     Tls13,
-}
-
-/// `[acme]`.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Acme {
-    /// The directory URL of the CA; unset: no certificates are asked for.
-    pub(super) directory: Written<String>,
-    /// Whether you agree to the CA's terms of service; it issues nothing otherwise.
-    pub(super) terms_agreed: Written<bool>,
-    /// Whom the CA may write to, each `mailto:…`.
-    pub(super) contacts: Written<List<String>>,
-    /// A file with the root certificate of a private CA's own server (PEM); unset: the system's.
-    pub(super) root_file: Written<String>,
 }
 
 /// `[admin]`.

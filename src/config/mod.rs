@@ -45,6 +45,8 @@ pub struct Config {
     pub tls: crate::tls::Settings,
     /// `[acme]`; `None`: no certificates are asked for.
     pub acme: Option<crate::tls::AcmeSettings>,
+    /// `[acme]`: whether names are looked at before anything is ordered for them.
+    pub acme_self_check: bool,
     /// `[tls]`: what those are told who come without.
     pub https: proxy::HttpsPolicy,
     /// `[admin]`.

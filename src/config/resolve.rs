@@ -16,9 +16,14 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
     let https = file.listen.0.https.span();
     let proxy = listen::resolve(file.listen.0, report);
     let (tls, https) = tls::resolve(file.tls.0, https.filter(|_| !proxy.https.is_empty()), env, report);
-    let acme = acme::resolve(file.acme.0, tls.keys.is_some(), report);
     let admin = admin::resolve(file.admin.0, &[&proxy.http[..], &proxy.https].concat(), env, report);
     let routing = routing::resolve(file.routing.0, report);
+    let beside = acme::Beside {
+        has_keys: tls.keys.is_some(),
+        has_https: !proxy.https.is_empty(),
+        platform_domains: &routing.platform_domains,
+    };
+    let (acme, acme_self_check) = acme::resolve(file.acme.0, &beside, env, report);
     let platforms: Vec<_> = routing.platform_domains.iter().map(ToString::to_string).collect();
     let snapshot = mem::take(&mut file.directory.0.snapshot).given().map(|path| PathBuf::from(path.into_inner()));
     let directory::Resolved { settings: directory, located, listen, follow, look_ups } =
@@ -39,6 +44,7 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
         proxy,
         tls,
         acme,
+        acme_self_check,
         https,
         admin,
         routing,

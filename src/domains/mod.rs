@@ -25,7 +25,7 @@ pub use ownership::Ownership;
 pub use schedule::next_check;
 pub use self_check::{SelfCheck, SelfCheckError};
 pub use standing::{Evidence, Proof, Reach, Standing, State};
-pub use traffic::{Met, Traffic, Visit};
+pub use traffic::{Met, Traffic, Visit, Visits};
 pub use verifier::{Counts, Links, Verifier};
 
 use std::time::Duration;

@@ -14,7 +14,12 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{Reach, SelfCheck, dns::Dns, ownership::reason, public::is_public};
+use super::{
+    Reach, SelfCheck, Settings,
+    dns::{self, Dns},
+    ownership::reason,
+    public::is_public,
+};
 
 /// For one visit. A CDN that wakes up its way here takes a second or two.
 const VISIT_WITHIN: Duration = Duration::from_secs(5);
@@ -58,6 +63,26 @@ pub enum Met {
     },
     /// It is no address of the public Internet: nobody was asked.
     NotPublic,
+}
+
+/// Visits names for others, who have to know whether they lead here.
+pub struct Visits {
+    dns: Dns,
+    self_check: SelfCheck,
+    settings: Settings,
+}
+
+impl Visits {
+    /// As `settings` say, and with the questions of `self_check`; an error where no DNS server is known.
+    pub fn new(settings: Settings, self_check: SelfCheck) -> Result<Self, dns::Error> {
+        Ok(Self { dns: Dns::new(&settings.dns)?, self_check, settings })
+    }
+
+    /// Where the visitors of `name` arrive.
+    pub async fn look(&self, name: &str) -> Traffic {
+        let (port, allow_private) = (self.settings.port, self.settings.dns.allow_private);
+        Visitor { dns: &self.dns, self_check: &self.self_check, port, allow_private }.look(name).await
+    }
 }
 
 /// How names are visited.

@@ -32,11 +32,17 @@ fn the_shown_defaults_are_the_built_in_ones() {
 }
 
 /// The keys without a default, which the file shows commented out.
-const UNSET: [&str; 21] = [
+const UNSET: [&str; 27] = [
     "tls.encryption_keys_file",
     "tls.encryption_keys_env",
     "acme.directory",
     "acme.root_file",
+    "acme.profile",
+    "acme.external_account_id",
+    "acme.external_account_key_file",
+    "acme.external_account_key_env",
+    "acme.fallbacks",
+    "acme.dns_hook",
     "admin.token_file",
     "routing.path_hosts",
     "directory.url_env",

@@ -1,5 +1,6 @@
 //! The configuration as operators meet it: whole texts in, settings or problems out.
 
+mod acme;
 mod database;
 mod defaults;
 mod refusals;

@@ -2,6 +2,7 @@
 //!
 //! `series` is the list, with `upstreams` for app servers. Labels come from closed sets and from the configuration, so that no client can invent one.
 
+mod acme;
 mod histogram;
 mod process;
 mod series;
@@ -17,6 +18,7 @@ use std::{
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, encoding::text, registry::Registry};
 
 use super::outcome::{AttemptOutcome, ConnectionLimit, EndpointState};
+pub use acme::AcmeCounts;
 use process::Process;
 pub use worker::{EndpointMetrics, WorkerMetrics};
 
@@ -151,8 +153,8 @@ pub struct CertificateCounts {
     pub loads: u64,
     /// Those of them that failed.
     pub loads_failed: u64,
-    /// Orders at a CA that ended since the start, by outcome.
-    pub orders: Vec<(&'static str, u64)>,
+    /// What usher asks CAs for; `None` where it asks none.
+    pub acme: Option<AcmeCounts>,
 }
 
 /// What the looks at custom domains have shown.
@@ -229,7 +231,11 @@ impl Metrics {
 
     /// Adds the series of the certificates; `counts` is called for each scrape. Once per process.
     pub fn register_certificates(&self, counts: impl Fn() -> CertificateCounts + Send + Sync + 'static) {
-        self.register(move |encoder| series::certificates(encoder, &counts()));
+        self.register(move |encoder| {
+            let counts = counts();
+            series::certificates(encoder, &counts)?;
+            counts.acme.as_ref().map_or(Ok(()), |acme| acme::encode(encoder, acme))
+        });
     }
 
     /// Adds the series of the looks at custom domains; `counts` is called for each scrape. Once per process.
@@ -371,7 +377,13 @@ mod tests {
             failures: 17,
             loads: 23,
             loads_failed: 19,
-            orders: vec![("issued", 29)],
+            acme: Some(AcmeCounts {
+                orders: vec![("issued", 29)],
+                answered: 3,
+                names: vec![("waiting", 4), ("astray", 5)],
+                earliest_expiry: Some(Duration::from_secs(6)),
+                is_limited: true,
+            }),
         });
         metrics.register_domains(|| DomainCounts {
             looks: vec![("present", 31)],
@@ -402,6 +414,10 @@ mod tests {
         assert_eq!(value(&text, r#"usher_tls_certificate_loads_total{outcome="answered"}"#), Some(4.0));
         assert_eq!(value(&text, r#"usher_tls_certificate_loads_total{outcome="failed"}"#), Some(19.0));
         assert_eq!(value(&text, r#"usher_acme_orders_total{outcome="issued"}"#), Some(29.0));
+        assert_eq!(value(&text, "usher_acme_proofs_shown_total"), Some(3.0));
+        assert_eq!(value(&text, r#"usher_acme_names{state="astray"}"#), Some(5.0));
+        assert_eq!(value(&text, "usher_acme_earliest_expiry_seconds"), Some(6.0));
+        assert_eq!(value(&text, "usher_acme_limited"), Some(1.0));
     }
 
     #[test]

@@ -201,11 +201,6 @@ pub(super) fn certificates(encoder: &mut DescriptorEncoder<'_>, counts: &Certifi
         family(encoder, "tls_certificate_loads", "Certificates looked for in the database", MetricType::Counter)?;
     labelled(&mut loads, &[("outcome", "answered")], counts.loads.saturating_sub(counts.loads_failed))?;
     labelled(&mut loads, &[("outcome", "failed")], counts.loads_failed)?;
-    // Does the CA issue what is asked for? What is refused waits ever longer.
-    let mut orders = family(encoder, "acme_orders", "Orders at a CA that ended", MetricType::Counter)?;
-    for (outcome, count) in &counts.orders {
-        labelled(&mut orders, &[("outcome", *outcome)], *count)?;
-    }
     // Has somebody put files in place that cannot be used?
     counter(
         encoder,
@@ -269,12 +264,12 @@ pub(super) fn labelled<S: EncodeLabelSet>(family: &mut MetricEncoder<'_>, labels
     family.encode_family(labels)?.encode_counter::<NoLabelSet, _, f64>(&count, None)
 }
 
-fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, count: u64) -> fmt::Result {
+pub(super) fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, count: u64) -> fmt::Result {
     let mut encoder = family(encoder, name, help, MetricType::Counter)?;
     encoder.encode_counter::<NoLabelSet, _, f64>(&count, None)
 }
 
-fn gauge(
+pub(super) fn gauge(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
