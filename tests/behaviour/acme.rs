@@ -1,96 +1,38 @@
 //! From a row in `store_domains` to a request under TLS that a stranger's client trusts, with nobody doing anything in between.
 
-use std::{
-    fs, io,
-    net::{SocketAddr, TcpListener, TcpStream},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
-    time::{Duration, Instant},
-};
-
-use base64::{Engine, engine::general_purpose::STANDARD};
+use std::{fs, net::SocketAddr, thread, time::Duration};
 
 use crate::support::{
-    A_MOMENT, App, Backend, Binary, Client, Pebble, Tables, Trust, Usher, eventually, free_address, signal,
+    A_MOMENT, AcmeStage, Backend, Balancer, Client, ModernCa, Pebble, Usher, answered, eventually, free_address,
+    logged, signal, within_a_minute,
 };
 
-/// A CA, and what usher needs to ask it.
-struct Stage {
-    tables: Tables,
-    app: App,
-    pebble: Pebble,
-}
-
-impl Stage {
-    fn asking_at(backend: Backend, port: u16) -> Self {
-        let stage = Self { tables: Tables::example(backend), app: App::echo(), pebble: Pebble::asking_at(port) };
-        // The domains of the example would be ordered first.
-        stage.tables.execute("UPDATE store_domains SET is_verified = false");
-        fs::write(stage.pebble.folder().join("keys"), format!("k:{}", STANDARD.encode([1; 32]))).unwrap();
-        stage
-    }
-
-    fn start(&self, http: SocketAddr) -> Usher {
-        let keys = self.pebble.folder().join("keys");
-        let config = format!(
-            "[listen]\nhttp = ['{http}']\nhttps = ['127.0.0.1:0']\n[tls]\nencryption_keys_file = {keys:?}\n{}",
-            self.pebble.config()
-        );
-        Binary::over(&self.tables).apps(&[&self.app]).config(&config).start()
-    }
-
-    fn add(&self, domain: &str) {
-        let columns = "store_id, domain, is_active, is_verified";
-        self.tables.execute(&format!("INSERT INTO store_domains ({columns}) VALUES (1, '{domain}', true, true)"));
-    }
-}
-
-/// The store that a request for `host` by a client that trusts the CA reaches.
-fn store(usher: &Usher, trust: &Trust, host: &str) -> Option<String> {
-    let mut client = Client::connect_tls(usher.https(), trust, host).ok()?;
-    let response = client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).response();
-    (response.status == 200).then(|| response.text())
-}
-
-/// Waits longer than [`eventually`]: an order takes some seconds.
-fn within_a_minute<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Some(found) = probe() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "did not happen within a minute: {what}");
-        thread::sleep(A_MOMENT);
-    }
-}
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 #[test]
 fn a_row_is_all_that_a_domain_needs() {
     for backend in [Backend::Postgres, Backend::Sqlite] {
         let http = free_address();
-        let stage = Stage::asking_at(backend, http.port());
+        let stage = AcmeStage::asking_at(backend, http.port());
         let usher = stage.start(http);
         stage.add("new.example");
         // Without the first visitor: nobody asks for the name until its certificate is there.
-        let is_there = || usher.log().contains("certificate issued").then_some(());
-        within_a_minute("the certificate is issued", is_there);
+        logged(&usher, "certificate issued", 1);
         let trust = stage.pebble.trust();
-        assert!(store(&usher, &trust, "new.example").is_some());
+        assert!(answered(&usher, &trust, "new.example").is_some());
         assert_eq!(stage.app.last().folded("x-store-id"), ["1"]);
         eventually("http is sent to https", || (usher.get("new.example", "/").status == 308).then_some(()));
         // Nobody has proven that these are theirs.
-        assert!(store(&usher, &trust, "customdomain1.com").is_none());
-        assert!(store(&usher, &trust, "stranger.example").is_none());
+        assert!(answered(&usher, &trust, "customdomain1.com").is_none());
+        assert!(answered(&usher, &trust, "stranger.example").is_none());
+        assert_eq!(stage.pebble.orders(), 1);
     }
 }
 
 #[test]
 fn the_first_visitor_waits_for_a_certificate_that_is_not_there_yet() {
     let http = free_address();
-    let stage = Stage::asking_at(Backend::Sqlite, http.port());
+    let stage = AcmeStage::asking_at(Backend::Sqlite, http.port());
     let usher = stage.start(http);
     let trust = stage.pebble.trust();
     stage.add("asked.example");
@@ -102,7 +44,7 @@ fn the_first_visitor_waits_for_a_certificate_that_is_not_there_yet() {
         })
         .collect();
     assert!(visitors.into_iter().all(|visitor| visitor.join().unwrap()));
-    assert_eq!(usher.log().matches("certificate issued").count(), 1, "{}", usher.log());
+    assert_eq!(stage.pebble.orders(), 1);
 }
 
 /// The CA meets another instance than the one that ordered, and one of them dies in the middle.
@@ -110,8 +52,8 @@ fn the_first_visitor_waits_for_a_certificate_that_is_not_there_yet() {
 fn three_instances_share_the_work_and_finish_what_a_dead_one_has_begun() {
     const NAMES: usize = 12;
     let balancer = Balancer::listen();
-    let stage = Stage::asking_at(Backend::Postgres, balancer.address.port());
-    let mut instances: Vec<_> = (0..3).map(|_| stage.start(([127, 0, 0, 1], 0).into())).collect();
+    let stage = AcmeStage::asking_at(Backend::Postgres, balancer.address.port());
+    let mut instances: Vec<_> = (0..3).map(|_| stage.start(ANY_PORT)).collect();
     balancer.spread_over(instances.iter().map(Usher::http).collect());
     (0..NAMES).for_each(|number| stage.add(&format!("shop{number}.example")));
     let issued = || instances_log(&instances).matches("certificate issued").count();
@@ -126,7 +68,7 @@ fn three_instances_share_the_work_and_finish_what_a_dead_one_has_begun() {
     for number in 0..NAMES {
         let name = format!("shop{number}.example");
         for usher in &instances {
-            within_a_minute(&name, || store(usher, &trust, &name));
+            within_a_minute(&name, || answered(usher, &trust, &name));
         }
     }
     drop(dead);
@@ -138,56 +80,242 @@ fn instances_log(instances: &[Usher]) -> String {
 
 #[test]
 fn a_name_that_the_ca_refuses_is_tried_again_later_and_the_reason_is_kept() {
-    let stage = Stage::asking_at(Backend::Postgres, free_address().port());
-    let usher = stage.start(free_address());
+    let stage = AcmeStage::asking_at(Backend::Postgres, free_address().port());
+    let usher = stage.start_with(free_address(), "[acme]\nself_check = false");
     stage.add("unreachable.example");
-    within_a_minute("the order fails", || usher.log().contains("no certificate was issued").then_some(()));
+    logged(&usher, "no certificate was issued", 1);
     let failed = || {
-        stage.tables.query_with_value(
-        "SELECT name FROM usher.acme_orders WHERE name = $1 AND attempts = 1 AND problem IS NOT NULL AND due_at > 300",
-        "unreachable.example",
-    )
+        let sql = "SELECT name FROM usher.acme_orders \
+                   WHERE name = $1 AND attempts = 1 AND reason = 'refused' AND problem LIKE '%127.0.0.1%' AND due_at > 300";
+        stage.tables.query_with_value(sql, "unreachable.example")
     };
     eventually("the reason is kept", || (failed() == 1).then_some(()));
     // It would be looked at again in between.
     thread::sleep(Duration::from_secs(8));
     assert_eq!(usher.log().matches("no certificate was issued").count(), 1, "{}", usher.log());
+    assert_eq!(stage.pebble.orders(), 1);
 }
 
-/// Sends each connection to the next of several addresses.
-struct Balancer {
-    address: SocketAddr,
-    targets: Arc<std::sync::Mutex<Vec<SocketAddr>>>,
+#[test]
+fn nothing_is_ordered_for_a_name_that_leads_elsewhere_until_it_leads_here() {
+    let http = free_address();
+    let stage = AcmeStage::asking_at(Backend::Sqlite, http.port());
+    // Nobody listens there.
+    stage.pebble.lead("moved.example", "127.0.0.9");
+    let usher = stage.start(http);
+    stage.add("moved.example");
+    logged(&usher, "its DNS does not lead here: nobody answers at 127.0.0.9", 1);
+    stage.pebble.lead_here("moved.example");
+    stage.try_again();
+    logged(&usher, "certificate issued", 1);
+    assert_eq!(stage.pebble.orders(), 1);
 }
 
-impl Balancer {
-    fn listen() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, targets) = (listener.local_addr().unwrap(), Arc::<std::sync::Mutex<Vec<SocketAddr>>>::default());
-        let (shared, next) = (Arc::clone(&targets), AtomicUsize::new(0));
-        thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let targets = shared.lock().unwrap().clone();
-                let target = targets[next.fetch_add(1, Ordering::Relaxed) % targets.len()];
-                thread::spawn(move || carry(client, target));
+#[test]
+fn a_name_that_leads_into_our_own_network_is_not_asked() {
+    let http = free_address();
+    let stage = AcmeStage::asking_at(Backend::Sqlite, http.port());
+    let usher = stage.start_with(http, "[domains]\nallow_private = false");
+    stage.add("inside.example");
+    logged(&usher, "its DNS does not lead here: 127.0.0.1 is no public address", 1);
+    assert_eq!((stage.pebble.orders(), usher.access_log_so_far().matches("usher-self-check").count()), (0, 0));
+}
+
+#[test]
+fn a_ca_that_asks_over_tls_is_answered_by_whichever_instance_it_meets() {
+    for count in [1, 3] {
+        let [plain, secure] = [(); 2].map(|()| Balancer::listen());
+        let pebble = Pebble::asking_at_both(plain.address.port(), secure.address.port());
+        let stage = AcmeStage::with(Backend::Postgres, pebble);
+        let instances: Vec<_> =
+            (0..count).map(|_| stage.start_with(ANY_PORT, "[acme]\nchallenges = ['tls-alpn-01']")).collect();
+        plain.spread_over(instances.iter().map(Usher::http).collect());
+        secure.spread_over(instances.iter().map(Usher::https).collect());
+        let names: Vec<_> = (0..3).map(|number| format!("shop{number}.example")).collect();
+        names.iter().for_each(|name| stage.add(name));
+        let trust = stage.pebble.trust();
+        for name in &names {
+            for usher in &instances {
+                within_a_minute(name, || answered(usher, &trust, name));
             }
-        });
-        Self { address, targets }
-    }
-
-    fn spread_over(&self, targets: Vec<SocketAddr>) {
-        *self.targets.lock().unwrap() = targets;
+        }
+        let shown: f64 = instances.iter().map(|usher| usher.metric("usher_acme_proofs_shown_total", &[])).sum();
+        assert!(shown >= 3.0, "{shown}");
+        let asked = instances.iter().filter(|usher| usher.access_log_so_far().contains("acme-challenge")).count();
+        assert_eq!((asked, stage.pebble.orders()), (0, 3));
     }
 }
 
-fn carry(client: TcpStream, target: SocketAddr) {
-    let Ok(server) = TcpStream::connect(target) else { return };
-    let (mut up, mut down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-    thread::spawn(move || {
-        let _ = io::copy(&mut up, &mut down);
-        let _ = down.shutdown(std::net::Shutdown::Write);
-    });
-    let (mut server, mut client) = (server, client);
-    let _ = io::copy(&mut server, &mut client);
-    let _ = client.shutdown(std::net::Shutdown::Both);
+#[test]
+fn whoever_asks_for_a_proof_that_nobody_wants_is_refused_without_a_query() {
+    let stage = AcmeStage::asking_at(Backend::Sqlite, free_address().port());
+    let usher = stage.start(free_address());
+    let trust = stage.pebble.trust().protocols(&["acme-tls/1"]);
+    for name in ["customdomain1.com", "store1.platform.com", "stranger.example"] {
+        assert!(trust.refusal(usher.https(), name).contains("NoApplicationProtocol"), "{name}");
+    }
+    assert_eq!(usher.metric("usher_directory_queries_total", &[]), 0.0);
+    assert_eq!(usher.metric("usher_tls_certificate_loads_total", &[]), 0.0);
+}
+
+#[test]
+fn after_a_failure_the_next_challenge_is_tried() {
+    // The CA finds nobody at its port for HTTP.
+    let https = free_address();
+    let stage = AcmeStage::with(Backend::Sqlite, Pebble::asking_at_both(free_address().port(), https.port()));
+    let more = "[acme]\nchallenges = ['http-01', 'tls-alpn-01']\nself_check = false";
+    let usher = stage.binary(ANY_PORT, https, more).start();
+    stage.add("both.example");
+    logged(&usher, "no certificate was issued", 1);
+    stage.try_again();
+    logged(&usher, "certificate issued", 1);
+    assert_eq!(stage.pebble.orders(), 2);
+}
+
+#[test]
+fn www_comes_with_a_name_where_it_leads_here_too() {
+    let http = free_address();
+    let stage = AcmeStage::asking_at(Backend::Postgres, http.port());
+    stage.pebble.lead("www.bare.example", "127.0.0.9");
+    let usher = stage.start(http);
+    stage.add("bare.example");
+    stage.add("full.example");
+    logged(&usher, "certificate issued", 2);
+    let trust = stage.pebble.trust();
+    let is_shown = |name: &str| Client::connect_tls(usher.https(), &trust, name).is_ok();
+    for (name, expected) in
+        [("bare.example", true), ("www.bare.example", false), ("full.example", true), ("www.full.example", true)]
+    {
+        assert_eq!(is_shown(name), expected, "{name}");
+    }
+    assert_eq!(stage.pebble.orders(), 2);
+}
+
+#[test]
+fn a_domain_whose_tenant_left_is_not_renewed_until_it_is_back() {
+    let http = free_address();
+    let stage = AcmeStage::asking_at(Backend::Postgres, http.port());
+    let usher = stage.start(http);
+    stage.add("left.example");
+    logged(&usher, "certificate issued", 1);
+    stage.tables.execute("UPDATE store_domains SET is_active = false; UPDATE usher.certificates SET renew_at = 1");
+    let let_go = || {
+        let sql = "SELECT name FROM usher.acme_orders WHERE name = $1 AND wanted_since IS NULL AND due_at > 0";
+        stage.tables.query_with_value(sql, "left.example")
+    };
+    within_a_minute("the name is let go", || (let_go() == 1).then_some(()));
+    assert_eq!(stage.pebble.orders(), 1);
+    stage.tables.execute("UPDATE store_domains SET is_active = true");
+    stage.try_again();
+    logged(&usher, "certificate issued", 2);
+}
+
+#[test]
+fn a_ca_that_is_down_is_stood_in_for_by_the_next() {
+    let http = free_address();
+    let (mut first, second) = (Pebble::asking_at(http.port()), Pebble::for_customers(http.port()));
+    first.stop();
+    let stage = AcmeStage::with(Backend::Sqlite, first);
+    let usher = stage.start_with(http, &format!("[acme]\nfallbacks = [{}]", second.fallback()));
+    stage.add("shop.example");
+    logged(&usher, "no certificate was issued", 1);
+    stage.try_again();
+    logged(&usher, "certificate issued", 1);
+    assert!(answered(&usher, &second.trust(), "shop.example").is_some());
+}
+
+#[test]
+fn certificates_of_a_ca_that_is_not_configured_any_more_are_replaced() {
+    let http = free_address();
+    let stage = AcmeStage::asking_at(Backend::Sqlite, http.port());
+    let mut staging = stage.start(http);
+    stage.add("shop.example");
+    logged(&staging, "certificate issued", 1);
+    staging.stop();
+    let production = Pebble::asking_at(http.port());
+    let usher = stage.start_with(http, &production.config());
+    logged(&usher, "certificate issued", 1);
+    assert!(answered(&usher, &production.trust(), "shop.example").is_some());
+}
+
+#[test]
+fn a_certificate_is_renewed_when_the_ca_says_so_and_as_one_that_takes_its_place() {
+    let http = free_address();
+    let stage = AcmeStage::asking_at(Backend::Postgres, http.port());
+    let ca = ModernCa::before(&stage.pebble);
+    ca.suggest("2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z");
+    let usher = stage.start_with(http, &(ca.config() + "profile = 'short'\n"));
+    stage.add("shop.example");
+    logged(&usher, "certificate issued", 2);
+    let (orders, asked) = (ca.orders(), ca.asked());
+    assert_eq!(orders[0]["profile"], "short");
+    assert!(orders[0].get("replaces").is_none(), "{orders:?}");
+    assert_eq!(orders[1]["replaces"].as_str(), Some(asked[0].as_str()));
+    ca.suggest("2100-01-01T00:00:00Z", "2100-01-02T00:00:00Z");
+}
+
+#[test]
+fn a_profile_that_the_ca_does_not_offer_is_told() {
+    let http = free_address();
+    let stage = AcmeStage::asking_at(Backend::Sqlite, http.port());
+    let usher = stage.start_with(http, "[acme]\nprofile = 'long'");
+    stage.add("shop.example");
+    logged(&usher, "the CA has no profile long", 1);
+    assert_eq!(stage.pebble.orders(), 0);
+}
+
+#[test]
+fn what_waits_and_what_fails_is_shown_with_the_reason() {
+    let http = free_address();
+    let stage = AcmeStage::asking_at(Backend::Sqlite, http.port());
+    stage.pebble.lead("moved.example", "127.0.0.9");
+    let usher = stage.start(http);
+    stage.add("moved.example");
+    logged(&usher, "no certificate was issued", 1);
+    stage.add("good.example");
+    logged(&usher, "certificate issued", 1);
+    let listed = stage.binary(ANY_PORT, ANY_PORT, "").run(&["cert", "list"]).stdout;
+    let lines: Vec<_> = listed.lines().collect();
+    assert!(lines[1].starts_with("moved.example") && lines[1].contains("failing"), "{listed}");
+    assert!(lines[1].contains("its DNS does not lead here: nobody answers at 127.0.0.9"), "{listed}");
+    assert!(lines[2].starts_with("good.example") && lines[2].contains("good"), "{listed}");
+    let shown: serde_json::Value =
+        serde_json::from_str(&usher.admin_get("/api/v1/certificates?state=failing").text()).unwrap();
+    assert_eq!(
+        (&shown["certificates"][0]["name"], &shown["certificates"][0]["reason"]),
+        (&"moved.example".into(), &"astray".into())
+    );
+    assert_eq!((shown["certificates"].as_array().unwrap().len(), &shown["next"]), (1, &serde_json::Value::Null));
+    assert_eq!(usher.admin_get("/api/v1/certificates?state=odd").status, 400);
+    assert_eq!(usher.metric("usher_acme_orders_total", &["outcome=\"astray\""]), 1.0);
+    assert_eq!(usher.metric("usher_acme_orders_total", &["outcome=\"issued\""]), 1.0);
+}
+
+/// A command that puts records into the DNS of the CA.
+const HOOK: &str = r#"#!/bin/sh
+case "$2" in
+  add) order=set-txt ;;
+  remove) order=clear-txt ;;
+esac
+echo "$2 $3" >> "$0.log"
+exec curl -sf -d "{\"host\": \"$3.\", \"value\": \"$4\"}" "http://$1/$order"
+"#;
+
+#[test]
+fn subdomains_of_the_platform_get_a_certificate_by_records_that_a_command_adds() {
+    let stage = AcmeStage::asking_at(Backend::Postgres, free_address().port());
+    let hook = stage.pebble.folder().join("hook");
+    fs::write(&hook, HOOK).unwrap();
+    let command = format!("['sh', '{}', '{}']", hook.display(), stage.pebble.dns_management());
+    let usher = stage.start_with(ANY_PORT, &format!("[acme]\ndns_hook = {command}\ndns_hook_wait = '0s'"));
+    logged(&usher, "certificate issued", 1);
+    let trust = stage.pebble.trust();
+    for host in ["store1.platform.com", "platform.com"] {
+        assert!(answered(&usher, &trust, host).is_some(), "{host}");
+    }
+    let log = hook.with_extension("log");
+    let expected = "add _acme-challenge.platform.com\nadd _acme-challenge.platform.com\n\
+                    remove _acme-challenge.platform.com\nremove _acme-challenge.platform.com\n";
+    eventually("the records are removed", || (fs::read_to_string(&log).unwrap() == expected).then_some(()));
+    assert_eq!(stage.pebble.orders(), 1);
 }

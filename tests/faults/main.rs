@@ -11,4 +11,5 @@ mod database;
 mod failover;
 mod feed;
 mod idle_connection;
+mod issuance;
 mod snapshot;

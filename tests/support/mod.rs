@@ -4,6 +4,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part of this")]
 
+mod acme;
 mod app;
 mod client;
 mod cluster;
@@ -12,6 +13,7 @@ mod fixture;
 mod front;
 mod h2_app;
 mod h2_client;
+mod modern_ca;
 mod name_server;
 mod pebble;
 mod pooler;
@@ -23,6 +25,7 @@ mod wire;
 
 use std::time::{Duration, Instant};
 
+pub(crate) use acme::{AcmeStage, Balancer, answered, logged, within, within_a_minute};
 pub(crate) use app::{App, Conversation, Request};
 pub(crate) use client::{Client, Response};
 pub(crate) use cluster::{Cluster, signal};
@@ -31,6 +34,7 @@ pub(crate) use fixture::{Fixture, UNBUFFERED};
 pub(crate) use front::{Front, Met, Speech};
 pub(crate) use h2_app::{Call, DATA, END_HEADERS, END_STREAM, Frame, FrameApp, Frames, H2App, HEADERS, RST_STREAM};
 pub(crate) use h2_client::{H2Client, get as h2_get};
+pub(crate) use modern_ca::ModernCa;
 pub(crate) use name_server::NameServer;
 pub(crate) use pebble::{Pebble, free_address};
 pub(crate) use pooler::Pooler;

@@ -1,36 +1,73 @@
 //! A CA: Debian's `pebble`, with its DNS server that sends every name to 127.0.0.1.
 
 use std::{
+    io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Ca, Client, Trust, eventually};
+
+/// The key of the customer that a CA wants to know, and its name there.
+const CUSTOMER: (&str, &str) = ("kid-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W");
 
 /// A running CA, ended with the value.
 pub(crate) struct Pebble {
     programs: [Child; 2],
     folder: TempDir,
+    ports: Ports,
     directory: SocketAddr,
     management: SocketAddr,
+    dns: SocketAddr,
+    dns_management: SocketAddr,
     /// Who vouches for the CA's own server.
     own: Ca,
+    knows_customers: bool,
+    orders: Arc<AtomicUsize>,
+}
+
+/// Where the CA asks its questions.
+#[derive(Clone, Copy)]
+struct Ports {
+    http: u16,
+    tls: u16,
 }
 
 impl Pebble {
     /// A CA that asks its questions at `http_port` of 127.0.0.1.
     pub(crate) fn asking_at(http_port: u16) -> Self {
+        Self::start(Ports { http: http_port, tls: free_address().port() }, false)
+    }
+
+    /// A CA that asks over TLS too, at `tls_port`.
+    pub(crate) fn asking_at_both(http_port: u16, tls_port: u16) -> Self {
+        Self::start(Ports { http: http_port, tls: tls_port }, false)
+    }
+
+    /// A CA that serves its customers only.
+    pub(crate) fn for_customers(http_port: u16) -> Self {
+        Self::start(Ports { http: http_port, tls: free_address().port() }, true)
+    }
+
+    fn start(ports: Ports, knows_customers: bool) -> Self {
         let (folder, own) = (TempDir::with_prefix("usher-pebble-").unwrap(), Ca::new());
-        let [directory, management, dns, dns_management, unused] = [(); 5].map(|()| free_address());
+        let [directory, management, dns, dns_management] = [(); 4].map(|()| free_address());
         own.issue(&["localhost", "127.0.0.1"]).write(folder.path(), "pebble");
         std::fs::write(folder.path().join("root.pem"), own.pem()).unwrap();
+        std::fs::write(folder.path().join("customer"), CUSTOMER.1).unwrap();
         let config = json!({"pebble": {
-            "listenAddress": directory, "managementListenAddress": management, "httpPort": http_port,
-            "tlsPort": unused.port(), "ocspResponderURL": "", "externalAccountBindingRequired": false,
+            "listenAddress": directory, "managementListenAddress": management, "httpPort": ports.http,
+            "tlsPort": ports.tls, "ocspResponderURL": "", "externalAccountBindingRequired": knows_customers,
+            "externalAccountMACKeys": {CUSTOMER.0: CUSTOMER.1},
             "certificate": folder.path().join("pebble.pem"), "privateKey": folder.path().join("pebble.key"),
         }});
         let file = folder.path().join("pebble.json");
@@ -42,25 +79,75 @@ impl Pebble {
             .stderr(Stdio::null())
             .spawn()
             .expect("pebble-challtestsrv, which tests/install.sh installs");
-        let ca = Command::new("pebble")
+        let mut ca = Command::new("pebble")
             .args(["-dnsserver", &dns.to_string(), "-config"])
             .arg(&file)
             .env("PEBBLE_VA_NOSLEEP", "1")
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("pebble, which tests/install.sh installs");
-        let pebble = Self { programs: [ca, names], folder, directory, management, own };
-        for address in [directory, management] {
+        let orders = Arc::<AtomicUsize>::default();
+        count_orders(ca.stdout.take().unwrap(), Arc::clone(&orders));
+        let pebble = Self {
+            programs: [ca, names],
+            folder,
+            ports,
+            directory,
+            management,
+            dns,
+            dns_management,
+            own,
+            knows_customers,
+            orders,
+        };
+        for address in [directory, management, dns_management] {
             eventually("pebble listens", || TcpStream::connect(address).ok());
         }
         pebble
     }
 
-    /// The section of the configuration that names it.
+    /// The section of the configuration that names it, and lets names lead to this machine.
     pub(crate) fn config(&self) -> String {
-        let root = self.folder.path().join("root.pem");
-        format!("[acme]\ndirectory = 'https://{}/dir'\nterms_agreed = true\nroot_file = {root:?}", self.directory)
+        let (dns, port) = (self.dns, self.ports.http);
+        format!(
+            "[acme]\n{}\n[domains]\nresolvers = ['{dns}']\nself_check_port = {port}\nallow_private = true\n",
+            self.keys().join("\n")
+        )
+    }
+
+    /// The same as an item of `acme.fallbacks`.
+    pub(crate) fn fallback(&self) -> String {
+        format!("{{ {} }}", self.keys().join(", "))
+    }
+
+    fn keys(&self) -> Vec<String> {
+        let [root, customer] = ["root.pem", "customer"].map(|file| self.folder.path().join(file));
+        let mut keys = vec![
+            format!("directory = '{}'", self.directory_url()),
+            "terms_agreed = true".to_owned(),
+            format!("root_file = {root:?}"),
+        ];
+        if self.knows_customers {
+            keys.push(format!("external_account_id = '{}'", CUSTOMER.0));
+            keys.push(format!("external_account_key_file = {customer:?}"));
+        }
+        keys
+    }
+
+    /// By which it is known.
+    pub(crate) fn directory_url(&self) -> String {
+        format!("https://{}/dir", self.directory)
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.directory
+    }
+
+    /// What a client goes by that trusts the CA's own server.
+    pub(crate) fn own_trust(&self) -> Trust {
+        self.own.trust()
     }
 
     /// What a client goes by that trusts what the CA issues.
@@ -70,8 +157,44 @@ impl Pebble {
         Trust::of(&client.send(request).response().text())
     }
 
+    /// Lets `name` lead to `address`.
+    pub(crate) fn lead(&self, name: &str, address: &str) {
+        self.manage_dns("add-a", &json!({"host": format!("{name}."), "addresses": [address]}));
+    }
+
+    /// Lets `name` lead to where all names lead.
+    pub(crate) fn lead_here(&self, name: &str) {
+        self.manage_dns("clear-a", &json!({"host": format!("{name}.")}));
+    }
+
+    fn manage_dns(&self, order: &str, what: &Value) {
+        let body = what.to_string();
+        let request = format!(
+            "POST /{order} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            self.dns_management,
+            body.len()
+        );
+        assert_eq!(Client::connect(self.dns_management).send(request).response().status, 200);
+    }
+
+    /// Where records can be put into its DNS: `POST /set-txt`, `POST /clear-txt`.
+    pub(crate) fn dns_management(&self) -> SocketAddr {
+        self.dns_management
+    }
+
+    /// How many orders it was given.
+    pub(crate) fn orders(&self) -> usize {
+        self.orders.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Ends the CA, as if it were down.
+    pub(crate) fn stop(&mut self) {
+        let _ = self.programs[0].kill();
+        let _ = self.programs[0].wait();
     }
 }
 
@@ -82,6 +205,16 @@ impl Drop for Pebble {
             let _ = program.wait();
         }
     }
+}
+
+fn count_orders(log: ChildStdout, orders: Arc<AtomicUsize>) {
+    thread::spawn(move || {
+        for line in BufReader::new(log).lines().map_while(Result::ok) {
+            if line.contains("Added order") {
+                orders.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
 }
 
 /// An address that nobody listens on at the moment.

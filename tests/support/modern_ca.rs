@@ -1,0 +1,198 @@
+//! What Debian's `pebble` lacks, put in front of it: profiles, and the times of renewal that a CA suggests (RFC 9773).
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{Ca, Pebble, Trust};
+
+/// The path below which times of renewal are asked for.
+const RENEWAL: &str = "/renewal-info";
+
+/// A CA with profiles, that says when to renew.
+pub(crate) struct ModernCa {
+    folder: TempDir,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    address: SocketAddr,
+    behind: SocketAddr,
+    trust: Trust,
+    /// When to renew, as JSON.
+    window: Mutex<Value>,
+    /// The payloads of new orders.
+    orders: Mutex<Vec<Value>>,
+    /// Certificates whose time was asked for.
+    asked: Mutex<Vec<String>>,
+}
+
+impl ModernCa {
+    /// In front of `pebble`, with a profile called `short`; at first it suggests no time of renewal.
+    pub(crate) fn before(pebble: &Pebble) -> Self {
+        let (own, folder) = (Ca::new(), TempDir::with_prefix("usher-modern-ca-").unwrap());
+        std::fs::write(folder.path().join("root.pem"), own.pem()).unwrap();
+        let pair = own.issue(&["127.0.0.1"]);
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap(),
+            )
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let shared = Arc::new(Shared {
+            address: listener.local_addr().unwrap(),
+            behind: pebble.address(),
+            trust: pebble.own_trust(),
+            window: Mutex::new(Value::Null),
+            orders: Mutex::default(),
+            asked: Mutex::default(),
+        });
+        let (config, serving) = (Arc::new(config), Arc::clone(&shared));
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let (config, shared) = (Arc::clone(&config), Arc::clone(&serving));
+                thread::spawn(move || {
+                    let session = ServerConnection::new(config).unwrap();
+                    let mut stream = StreamOwned::new(session, client);
+                    while let Some(request) = Message::read(&mut stream) {
+                        if stream.write_all(&shared.answer(request).bytes()).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+        });
+        Self { folder, shared }
+    }
+
+    /// The keys of `[acme]` that name it instead of the CA behind it.
+    pub(crate) fn config(&self) -> String {
+        let root = self.folder.path().join("root.pem");
+        format!("[acme]\ndirectory = 'https://{}/dir'\nroot_file = {root:?}\n", self.shared.address)
+    }
+
+    /// Suggests to renew between these times (RFC 3339).
+    pub(crate) fn suggest(&self, start: &str, end: &str) {
+        *self.shared.window.lock().unwrap() = json!({"suggestedWindow": {"start": start, "end": end}});
+    }
+
+    /// The payloads of new orders so far.
+    pub(crate) fn orders(&self) -> Vec<Value> {
+        self.shared.orders.lock().unwrap().clone()
+    }
+
+    /// The certificates whose time was asked for so far.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.shared.asked.lock().unwrap().clone()
+    }
+}
+
+impl Shared {
+    fn answer(&self, request: Message) -> Message {
+        let path = request.head.split(' ').nth(1).unwrap().to_owned();
+        if let Some(identifier) = path.strip_prefix(RENEWAL) {
+            self.asked.lock().unwrap().push(identifier.trim_start_matches('/').to_owned());
+            return match self.window.lock().unwrap().clone() {
+                Value::Null => Message::new("HTTP/1.1 404 Not Found\r\n", b"{}".to_vec()),
+                window => Message::new("HTTP/1.1 200 OK\r\nRetry-After: 21600\r\n", window.to_string().into_bytes()),
+            };
+        }
+        let payload = request.payload();
+        let mut answer = self.ask_behind(&request);
+        match path.as_str() {
+            "/dir" => answer.change(|directory| {
+                directory["renewalInfo"] = format!("https://{}{RENEWAL}", self.address).into();
+                directory["meta"]["profiles"] = json!({"short": "six days"});
+            }),
+            "/order-plz" => {
+                answer.change(|order| {
+                    for field in ["replaces", "profile"] {
+                        if let Some(value) = payload.get(field) {
+                            order[field] = value.clone();
+                        }
+                    }
+                });
+                self.orders.lock().unwrap().push(payload);
+            }
+            _ => {}
+        }
+        answer
+    }
+
+    fn ask_behind(&self, request: &Message) -> Message {
+        let mut stream = self.trust.shake_hands(TcpStream::connect(self.behind).unwrap(), "localhost").unwrap();
+        stream.write_all(&request.bytes()).unwrap();
+        Message::read(&mut stream).unwrap()
+    }
+}
+
+/// A request or an answer: its head without the length, and its body.
+struct Message {
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Message {
+    fn new(head: &str, body: Vec<u8>) -> Self {
+        Self { head: head.to_owned(), body }
+    }
+
+    /// The next one on `stream`; nothing at its end.
+    fn read(stream: &mut impl Read) -> Option<Self> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            if stream.read(&mut byte).ok()? == 0 {
+                return None;
+            }
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let is_answer_to_head = head.starts_with("HTTP/") && !head.to_ascii_lowercase().contains("content-length:");
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().unwrap())
+        });
+        let mut body = vec![0; if is_answer_to_head { 0 } else { length.unwrap_or(0) }];
+        stream.read_exact(&mut body).ok()?;
+        let kept =
+            head.lines().filter(|line| !line.is_empty() && !line.to_ascii_lowercase().starts_with("content-length"));
+        Some(Self { head: kept.map(|line| format!("{line}\r\n")).collect(), body })
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let head = format!("{}Content-Length: {}\r\n\r\n", self.head, self.body.len());
+        [head.as_bytes(), &self.body].concat()
+    }
+
+    /// What a signed request says (RFC 7515).
+    fn payload(&self) -> Value {
+        let signed: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let payload = signed["payload"].as_str().unwrap_or_default();
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap_or_default()
+    }
+
+    /// Changes what it says, if that is no complaint.
+    fn change(&mut self, change: impl FnOnce(&mut Value)) {
+        if self.head.starts_with("HTTP/1.1 2") {
+            let mut value = serde_json::from_slice(&self.body).unwrap();
+            change(&mut value);
+            self.body = value.to_string().into_bytes();
+        }
+    }
+}
