@@ -136,7 +136,9 @@ impl Shared {
 
     fn ask_behind(&self, request: &Message) -> Message {
         let mut stream = self.trust.shake_hands(TcpStream::connect(self.behind).unwrap(), "localhost").unwrap();
-        stream.write_all(&request.bytes()).unwrap();
+        // Of HTTP/1.0, so that the answer ends with the connection and not with a last chunk.
+        let head = request.head.replacen("HTTP/1.1", "HTTP/1.0", 1);
+        stream.write_all(&Message { head, body: request.body.clone() }.bytes()).unwrap();
         Message::read(&mut stream).unwrap()
     }
 }
@@ -163,13 +165,20 @@ impl Message {
             head.push(byte[0]);
         }
         let head = String::from_utf8(head).unwrap();
-        let is_answer_to_head = head.starts_with("HTTP/") && !head.to_ascii_lowercase().contains("content-length:");
         let length = head.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
             name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().unwrap())
         });
-        let mut body = vec![0; if is_answer_to_head { 0 } else { length.unwrap_or(0) }];
-        stream.read_exact(&mut body).ok()?;
+        let mut body = Vec::new();
+        match length {
+            Some(length) if !head.starts_with("HTTP/") => {
+                body.resize(length, 0);
+                stream.read_exact(&mut body).ok()?;
+            }
+            // Whatever an answer says of its length, one to HEAD has nothing.
+            _ if head.starts_with("HTTP/") => drop(stream.read_to_end(&mut body)),
+            _ => {}
+        }
         let kept =
             head.lines().filter(|line| !line.is_empty() && !line.to_ascii_lowercase().starts_with("content-length"));
         Some(Self { head: kept.map(|line| format!("{line}\r\n")).collect(), body })
@@ -189,7 +198,7 @@ impl Message {
 
     /// Changes what it says, if that is no complaint.
     fn change(&mut self, change: impl FnOnce(&mut Value)) {
-        if self.head.starts_with("HTTP/1.1 2") {
+        if self.head.starts_with("HTTP/1.0 2") {
             let mut value = serde_json::from_slice(&self.body).unwrap();
             change(&mut value);
             self.body = value.to_string().into_bytes();
