@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AuthorizationHandle, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error, Identifier,
-    NewOrder, Order, OrderStatus, RetryPolicy,
+    Account, AuthorizationHandle, AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType, Error,
+    Identifier, NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use tokio::time::sleep;
 
@@ -139,18 +139,44 @@ async fn prove(shared: &Shared, lease: &Lease, order: &mut Order) -> Result<(), 
 }
 
 async fn have_looked_at(order: &mut Order, proofs: &Proofs) -> Result<(), OrderError> {
-    let mut authorizations = order.authorizations();
-    while let Some(authorization) = authorizations.next().await {
-        let mut authorization = authorization?;
-        if let Some(kind) = proofs.kind_for(&authorization) {
-            authorization.challenge(kind).ok_or(OrderError::NoChallenge)?.set_ready().await?;
-        }
+    if let Some(refused) = have_told(order, proofs).await?
+        && waits_for_us(order, proofs).await?
+    {
+        return Err(refused.into());
     }
     match order.poll_ready(&RETRIES).await {
         Ok(OrderStatus::Ready) => Ok(()),
         Ok(_) | Err(Error::Api(_)) => Err(complaint(order).await?),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Tells the CA to look; what it has against that, if anything.
+async fn have_told(order: &mut Order, proofs: &Proofs) -> Result<Option<Error>, OrderError> {
+    let (mut refused, mut authorizations) = (None, order.authorizations());
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        if let Some(kind) = proofs.kind_for(&authorization) {
+            let mut challenge = authorization.challenge(kind).ok_or(OrderError::NoChallenge)?;
+            refused = challenge.set_ready().await.err().or(refused);
+        }
+    }
+    Ok(refused)
+}
+
+/// Whether the CA has not been told to look. Of an order that another instance left behind it may have been, and have looked
+/// since: then it does not want to be told again.
+async fn waits_for_us(order: &mut Order, proofs: &Proofs) -> Result<bool, OrderError> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        let state = authorization.refresh().await?;
+        let mut ours = state.challenges.iter().filter(|challenge| proofs.kinds.contains(&challenge.r#type));
+        if ours.any(|challenge| challenge.status == ChallengeStatus::Pending) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What the CA says of the proof that it did not accept.
