@@ -3,8 +3,8 @@
 use std::{fs, net::SocketAddr, thread, time::Duration};
 
 use crate::support::{
-    A_MOMENT, AcmeStage, Backend, Balancer, Client, ModernCa, Pebble, Usher, answered, eventually, free_address,
-    logged, signal, within_a_minute,
+    A_MOMENT, AcmeStage, Backend, Balancer, Client, ModernCa, NameServer, Pebble, Usher, answered, eventually,
+    free_address, logged, signal, within_a_minute,
 };
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -101,11 +101,11 @@ fn nothing_is_ordered_for_a_name_that_leads_elsewhere_until_it_leads_here() {
     let http = free_address();
     let stage = AcmeStage::asking_at(Backend::Sqlite, http.port());
     // Nobody listens there.
-    stage.pebble.lead("moved.example", "127.0.0.9");
+    stage.pebble.lead_to("127.0.0.9");
     let usher = stage.start(http);
     stage.add("moved.example");
     logged(&usher, "its DNS does not lead here: nobody answers at 127.0.0.9", 1);
-    stage.pebble.lead_here("moved.example");
+    stage.pebble.lead_to("127.0.0.1");
     stage.try_again();
     logged(&usher, "certificate issued", 1);
     assert_eq!(stage.pebble.orders(), 1);
@@ -141,8 +141,7 @@ fn a_ca_that_asks_over_tls_is_answered_by_whichever_instance_it_meets() {
         }
         let shown: f64 = instances.iter().map(|usher| usher.metric("usher_acme_proofs_shown_total", &[])).sum();
         assert!(shown >= 3.0, "{shown}");
-        let asked = instances.iter().filter(|usher| usher.access_log_so_far().contains("acme-challenge")).count();
-        assert_eq!((asked, stage.pebble.orders()), (0, 3));
+        assert_eq!(stage.pebble.orders(), 3);
     }
 }
 
@@ -176,8 +175,10 @@ fn after_a_failure_the_next_challenge_is_tried() {
 fn www_comes_with_a_name_where_it_leads_here_too() {
     let http = free_address();
     let stage = AcmeStage::asking_at(Backend::Postgres, http.port());
-    stage.pebble.lead("www.bare.example", "127.0.0.9");
-    let usher = stage.start(http);
+    let zone = |www: &str| format!("@ NS ns\nns A 127.0.0.1\n@ A 127.0.0.1\nwww A {www}");
+    let (bare, full) = (zone("127.0.0.9"), zone("127.0.0.1"));
+    let names = NameServer::start(&[("bare.example", &bare), ("full.example", &full)]);
+    let usher = stage.start_with(http, &format!("[domains]\nresolvers = ['{}']", names.address()));
     stage.add("bare.example");
     stage.add("full.example");
     logged(&usher, "certificate issued", 2);
@@ -250,7 +251,8 @@ fn a_certificate_is_renewed_when_the_ca_says_so_and_as_one_that_takes_its_place(
     let (orders, asked) = (ca.orders(), ca.asked());
     assert_eq!(orders[0]["profile"], "short");
     assert!(orders[0].get("replaces").is_none(), "{orders:?}");
-    assert_eq!(orders[1]["replaces"].as_str(), Some(asked[0].as_str()));
+    // pebble has some requests repeated, for the sake of those who forget that.
+    assert_eq!(orders.last().unwrap()["replaces"].as_str(), Some(asked[0].as_str()), "{orders:?}");
     ca.suggest("2100-01-01T00:00:00Z", "2100-01-02T00:00:00Z");
 }
 
@@ -268,10 +270,11 @@ fn a_profile_that_the_ca_does_not_offer_is_told() {
 fn what_waits_and_what_fails_is_shown_with_the_reason() {
     let http = free_address();
     let stage = AcmeStage::asking_at(Backend::Sqlite, http.port());
-    stage.pebble.lead("moved.example", "127.0.0.9");
+    stage.pebble.lead_to("127.0.0.9");
     let usher = stage.start(http);
     stage.add("moved.example");
     logged(&usher, "no certificate was issued", 1);
+    stage.pebble.lead_to("127.0.0.1");
     stage.add("good.example");
     logged(&usher, "certificate issued", 1);
     let listed = stage.binary(ANY_PORT, ANY_PORT, "").run(&["cert", "list"]).stdout;

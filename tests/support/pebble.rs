@@ -157,14 +157,9 @@ impl Pebble {
         Trust::of(&client.send(request).response().text())
     }
 
-    /// Lets `name` lead to `address`.
-    pub(crate) fn lead(&self, name: &str, address: &str) {
-        self.manage_dns("add-a", &json!({"host": format!("{name}."), "addresses": [address]}));
-    }
-
-    /// Lets `name` lead to where all names lead.
-    pub(crate) fn lead_here(&self, name: &str) {
-        self.manage_dns("clear-a", &json!({"host": format!("{name}.")}));
+    /// Lets all names lead to `address`.
+    pub(crate) fn lead_to(&self, address: &str) {
+        self.manage_dns("set-default-ipv4", &json!({"ip": address}));
     }
 
     fn manage_dns(&self, order: &str, what: &Value) {
@@ -217,7 +212,12 @@ fn count_orders(log: ChildStdout, orders: Arc<AtomicUsize>) {
     });
 }
 
-/// An address that nobody listens on at the moment.
+/// An address that nobody listens on at the moment, outside of those that the system gives away.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    loop {
+        let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(10_000..32_000)));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }

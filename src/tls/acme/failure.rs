@@ -75,8 +75,12 @@ pub(super) enum OrderError {
     Astray(#[from] Astray),
     #[error("all orders that the limits allow ({0}) have been made")]
     Postponed(&'static str, Duration),
-    #[error("{cause}")]
-    Ca { cause: instant_acme::Error, retry_after: Option<Duration> },
+    #[error("the CA did not do what was asked")]
+    Ca {
+        #[source]
+        cause: instant_acme::Error,
+        retry_after: Option<Duration>,
+    },
     #[error("the CA did not accept the proof: {0}")]
     NotProven(Problem),
     #[error("the CA finds the order invalid")]
