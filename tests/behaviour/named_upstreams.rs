@@ -93,8 +93,9 @@ fn a_name_that_does_not_exist_falls_back_loudly() {
     }
     assert_eq!(stage.served(), (3, 0));
     assert_eq!(stage.usher.metric("usher_unknown_upstream_requests_total", &[]), 3.0);
-    let told = stage.usher.log().matches("names an upstream that does not exist").count();
-    assert_eq!(told, 1, "{:?}", stage.usher.log());
+    let told = || stage.usher.log().matches("names an upstream that does not exist").count();
+    eventually("the log says so", || (told() > 0).then_some(()));
+    assert_eq!(told(), 1, "{}", stage.usher.log());
 }
 
 #[test]
