@@ -45,17 +45,16 @@ pub(super) fn resolve(written: file::Acme, beside: &Beside<'_>, env: Env<'_>, re
     let self_check = written.self_check.or(true);
     let Some(span) = written.directory.span() else { return (None, self_check) };
     let contacts = plain(report.convert_list("acme.contacts", written.contacts, &[], contact));
-    let first = Authority {
-        path: "acme",
+    let first = file::Authority {
         directory: written.directory,
         terms_agreed: written.terms_agreed,
         root_file: written.root_file,
         profile: written.profile,
-        id: written.external_account_id,
-        key_file: written.external_account_key_file,
-        key_env: written.external_account_key_env,
+        external_account_id: written.external_account_id,
+        external_account_key_file: written.external_account_key_file,
+        external_account_key_env: written.external_account_key_env,
     };
-    let mut authorities: Vec<_> = first.resolve(&contacts, span.clone(), env, report).into_iter().collect();
+    let mut authorities: Vec<_> = authority("acme", first, span.clone(), &contacts, env, report).into_iter().collect();
     for fallback in written.fallbacks.given().into_iter().flat_map(|list| list.into_inner().0) {
         authorities.extend(self::fallback(fallback, &contacts, env, report));
     }
@@ -83,7 +82,7 @@ pub(super) fn resolve(written: file::Acme, beside: &Beside<'_>, env: Env<'_>, re
 }
 
 fn fallback(
-    item: Spanned<Section<file::Fallback>>,
+    item: Spanned<Section<file::Authority>>,
     contacts: &[String],
     env: Env<'_>,
     report: &mut Report<'_>,
@@ -95,54 +94,33 @@ fn fallback(
         report.refuse("acme.fallbacks", span, refusal);
         return None;
     }
-    let authority = Authority {
-        path: "acme.fallbacks",
-        directory: written.directory,
-        terms_agreed: written.terms_agreed,
-        root_file: written.root_file,
-        profile: written.profile,
-        id: written.external_account_id,
-        key_file: written.external_account_key_file,
-        key_env: written.external_account_key_env,
-    };
-    authority.resolve(contacts, span, env, report)
+    authority("acme.fallbacks", written, span, contacts, env, report)
 }
 
-/// A CA, as it was written at `path`.
-struct Authority {
-    path: &'static str,
-    directory: Written<String>,
-    terms_agreed: Written<bool>,
-    root_file: Written<String>,
-    profile: Written<String>,
-    id: Written<String>,
-    key_file: Written<String>,
-    key_env: Written<String>,
-}
-
-impl Authority {
-    fn resolve(
-        self,
-        contacts: &[String],
-        span: Range<usize>,
-        env: Env<'_>,
-        report: &mut Report<'_>,
-    ) -> Option<AuthoritySettings> {
-        let path = format!("{}.directory", self.path);
-        let directory = report.convert(&path, self.directory, "", directory)?;
-        if !self.terms_agreed.or(false) {
-            let cause = "is a CA whose terms nobody has agreed to";
-            let accepted = "a directory beside terms_agreed = true";
-            report.refuse(&path, span, Refusal::new(cause, accepted, "read its terms, then add terms_agreed = true"));
-        }
-        Some(AuthoritySettings {
-            directory,
-            contacts: contacts.to_vec(),
-            root: self.root_file.given().map(Spanned::into_inner).map(Into::into),
-            profile: self.profile.given().map(Spanned::into_inner),
-            binding: binding(self.path, self.id, self.key_file, self.key_env, env, report),
-        })
+/// A CA, as it was written in `section`.
+fn authority(
+    section: &str,
+    written: file::Authority,
+    span: Range<usize>,
+    contacts: &[String],
+    env: Env<'_>,
+    report: &mut Report<'_>,
+) -> Option<AuthoritySettings> {
+    let path = format!("{section}.directory");
+    let directory = report.convert(&path, written.directory, "", directory)?;
+    if !written.terms_agreed.or(false) {
+        let cause = "is a CA whose terms nobody has agreed to";
+        let accepted = "a directory beside terms_agreed = true";
+        report.refuse(&path, span, Refusal::new(cause, accepted, "read its terms, then add terms_agreed = true"));
     }
+    let (file, variable) = (written.external_account_key_file, written.external_account_key_env);
+    Some(AuthoritySettings {
+        directory,
+        contacts: contacts.to_vec(),
+        root: written.root_file.given().map(Spanned::into_inner).map(Into::into),
+        profile: written.profile.given().map(Spanned::into_inner),
+        binding: binding(section, written.external_account_id, file, variable, env, report),
+    })
 }
 
 /// The key's name and the key, of which neither is any use alone.

@@ -1,6 +1,6 @@
 //! `upstreams.NAME.probe_*`.
 
-use std::time::Duration;
+use std::{mem::take, time::Duration};
 
 use http::{
     HeaderValue, StatusCode, Uri,
@@ -8,6 +8,7 @@ use http::{
 };
 
 use super::{
+    file,
     problems::{Refusal, Report},
     units::{Count, Timespan},
     written::Written,
@@ -16,16 +17,29 @@ use crate::upstream::Probe;
 
 /// The keys that say how app servers are asked.
 pub(super) struct Keys {
-    pub(super) path: Written<String>,
-    pub(super) host: Written<String>,
-    pub(super) interval: Written<Timespan<100>>,
-    pub(super) timeout: Written<Timespan<1>>,
-    pub(super) status: Written<Count<200, 599>>,
-    pub(super) rise: Written<Count<1, 100>>,
-    pub(super) fall: Written<Count<1, 100>>,
+    path: Written<String>,
+    host: Written<String>,
+    interval: Written<Timespan<100>>,
+    timeout: Written<Timespan<1>>,
+    status: Written<Count<200, 599>>,
+    rise: Written<Count<1, 100>>,
+    fall: Written<Count<1, 100>>,
 }
 
 impl Keys {
+    /// Takes them out of what was written for one upstream.
+    pub(super) fn take(written: &mut file::Upstream) -> Self {
+        Self {
+            path: take(&mut written.probe_path),
+            host: take(&mut written.probe_host),
+            interval: take(&mut written.probe_interval),
+            timeout: take(&mut written.probe_timeout),
+            status: take(&mut written.probe_status),
+            rise: take(&mut written.probe_rise),
+            fall: take(&mut written.probe_fall),
+        }
+    }
+
     /// What they mean for the upstream at `section`; `None` without a path.
     pub(super) fn resolve(self, section: &str, report: &mut Report<'_>) -> Option<Probe> {
         let target = parsed(&format!("{section}.probe_path"), self.path, target, report);

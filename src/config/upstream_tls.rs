@@ -1,11 +1,12 @@
 //! `upstreams.NAME.ca_file`, `client_certificate`, `client_key` and `server_name`.
 
-use std::{net::IpAddr, ops::Range, path::PathBuf};
+use std::{mem::take, net::IpAddr, ops::Range, path::PathBuf};
 
 use toml::Spanned;
 
 use super::{
     convert::hostname,
+    file,
     problems::{Refusal, Report},
     written::Written,
 };
@@ -13,13 +14,23 @@ use crate::upstream::{ClientFiles, TlsSettings};
 
 /// The keys that say how TLS is spoken to app servers.
 pub(super) struct Keys {
-    pub(super) ca_file: Written<String>,
-    pub(super) client_certificate: Written<String>,
-    pub(super) client_key: Written<String>,
-    pub(super) server_name: Written<String>,
+    ca_file: Written<String>,
+    client_certificate: Written<String>,
+    client_key: Written<String>,
+    server_name: Written<String>,
 }
 
 impl Keys {
+    /// Takes them out of what was written for one upstream.
+    pub(super) fn take(written: &mut file::Upstream) -> Self {
+        Self {
+            ca_file: take(&mut written.ca_file),
+            client_certificate: take(&mut written.client_certificate),
+            client_key: take(&mut written.client_key),
+            server_name: take(&mut written.server_name),
+        }
+    }
+
     /// What they mean for the upstream at `section`, whose servers speak TLS if `is_tls`. The files are read at start.
     pub(super) fn resolve(self, section: &str, is_tls: bool, report: &mut Report<'_>) -> Option<TlsSettings> {
         if !is_tls {

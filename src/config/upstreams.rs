@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    mem::take,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -73,7 +74,7 @@ fn unknown_upstream(name: &str, upstreams: &[Settings]) -> Refusal {
     Refusal::new("there is no such upstream", accepted.join(", "), remedy)
 }
 
-fn group(name: Spanned<String>, written: file::Upstream, workers: usize, report: &mut Report<'_>) -> Settings {
+fn group(name: Spanned<String>, mut written: file::Upstream, workers: usize, report: &mut Report<'_>) -> Settings {
     let path = format!("upstreams.{}", name.get_ref());
     check_name(&path, &name, report);
     let servers_path = format!("{path}.servers");
@@ -81,25 +82,12 @@ fn group(name: Spanned<String>, written: file::Upstream, workers: usize, report:
         let refusal = Refusal::new("names no app server", SERVER, "add servers = [\"http://127.0.0.1:8000\"]");
         report.refuse_absence(&servers_path, Some(written.servers.span().unwrap_or(name.span())), refusal);
     }
-    let servers = servers(&servers_path, written.servers, report);
+    let servers = servers(&servers_path, take(&mut written.servers), report);
     let speech = common_speech(&servers_path, &servers, report);
-    let tls = upstream_tls::Keys {
-        ca_file: written.ca_file,
-        client_certificate: written.client_certificate,
-        client_key: written.client_key,
-        server_name: written.server_name,
-    };
-    let tls = tls.resolve(&path, speech.is_tls, report);
-    let resolvers = report.convert_list(&format!("{path}.resolvers"), written.resolvers, &[], resolver);
-    let probe = probes::Keys {
-        path: written.probe_path,
-        host: written.probe_host,
-        interval: written.probe_interval,
-        timeout: written.probe_timeout,
-        status: written.probe_status,
-        rise: written.probe_rise,
-        fall: written.probe_fall,
-    };
+    let tls = upstream_tls::Keys::take(&mut written).resolve(&path, speech.is_tls, report);
+    let resolvers = report.convert_list(&format!("{path}.resolvers"), take(&mut written.resolvers), &[], resolver);
+    let probe = probes::Keys::take(&mut written).resolve(&path, report);
+    let health = health(&mut written);
     let default = Settings::default();
     let connections_max = connections_max(
         &format!("{path}.connections_max"),
@@ -107,15 +95,6 @@ fn group(name: Spanned<String>, written: file::Upstream, workers: usize, report:
         (speech.protocol, workers),
         report,
     );
-    let health = HealthRules {
-        eject_after: written.eject_after.or(default.health.eject_after),
-        eject_percent: written.eject_percent.or(default.health.eject_percent),
-        eject_time: written.eject_time.or(default.health.eject_time),
-        eject_time_max: written.eject_time_max.or(default.health.eject_time_max),
-        ejected_max_percent: written.ejected_max_percent.or(default.health.ejected_max_percent),
-        slow_start: written.slow_start.or(default.health.slow_start),
-        ..default.health
-    };
     Settings {
         name: name.into_inner(),
         servers: plain(servers).into_iter().map(|listed| listed.server).collect(),
@@ -144,9 +123,22 @@ fn group(name: Spanned<String>, written: file::Upstream, workers: usize, report:
         queue_timeout: written.queue_timeout.or(default.queue_timeout),
         repeat_percent: written.repeat_percent.or(default.repeat_percent),
         health,
-        probe: probe.resolve(&path, report),
+        probe,
         idle_timeout: written.idle_timeout.or(default.idle_timeout),
         idle_max: written.idle_max.or(default.idle_max),
+    }
+}
+
+fn health(written: &mut file::Upstream) -> HealthRules {
+    let default = HealthRules::default();
+    HealthRules {
+        eject_after: take(&mut written.eject_after).or(default.eject_after),
+        eject_percent: take(&mut written.eject_percent).or(default.eject_percent),
+        eject_time: take(&mut written.eject_time).or(default.eject_time),
+        eject_time_max: take(&mut written.eject_time_max).or(default.eject_time_max),
+        ejected_max_percent: take(&mut written.ejected_max_percent).or(default.ejected_max_percent),
+        slow_start: take(&mut written.slow_start).or(default.slow_start),
+        ..default
     }
 }
 

@@ -15,8 +15,9 @@ use super::{
     look_up::look_up,
     request,
     requester::Requester,
-    response, retry, roles, self_check,
+    response, retry, roles,
     upgrade::{self, Upgrade},
+    well_known,
 };
 use crate::routing::{Decision, decide};
 
@@ -35,10 +36,7 @@ pub(super) async fn forward(
     request::check(&request)?;
     let facts = Facts::read(&request, client, requester)?;
     exchange.remember_host(&facts);
-    if let Some(answer) = https::challenge(worker, &facts, exchange) {
-        return Ok(answer);
-    }
-    if let Some(answer) = self_check::respond(worker, &facts, exchange) {
+    if let Some(answer) = well_known::answer(worker, &facts, exchange) {
         return Ok(answer);
     }
     let route = worker.rules.route(&facts.routing())?;
@@ -49,7 +47,8 @@ pub(super) async fn forward(
         Decision::Close(closed) => return Err(Failure::Closed(closed)),
         Decision::Refuse(refusal) => return Err(Failure::Unknown(refusal)),
     };
-    let (host, position) = (facts.forwarded(), roles::upstream_for(worker, &destination)?);
+    let position = roles::upstream_for(worker, &destination)?;
+    let host = facts.forwarded();
     let mut outgoing = request::prepare(request, host, &destination, position, client, requester, exchange)?;
     upgrade::ask(upgrade.as_ref(), &mut outgoing)?;
     buffered::fill(worker, position, &mut outgoing).await?;

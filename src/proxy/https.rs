@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, header};
 
-use super::{Scheme, answer, body::Source, exchange::Exchange, facts::Facts, worker::Worker};
+use super::{Scheme, facts::Facts, worker::Worker};
 use crate::{
     routing::{Decision, Destination, Host, Hostname, Match, Place, RedirectTarget},
     tls::Acceptor,
@@ -70,13 +70,6 @@ impl Https {
 fn hsts(stay: Duration) -> Option<HeaderValue> {
     // Digits are a header value.
     HeaderValue::try_from(format!("max-age={}", stay.as_secs())).ok().filter(|_| !stay.is_zero())
-}
-
-/// The answer to a CA's question, on whichever host it is asked: the token cannot be guessed. Others are the app's.
-pub(super) fn challenge(worker: &Worker, facts: &Facts<'_>, exchange: &mut Exchange) -> Option<Response<Source>> {
-    let issuer = worker.https.as_ref()?.acceptor.issuer()?;
-    let answer = issuer.answer(facts.challenge()?)?;
-    Some(answer::text(answer, exchange))
 }
 
 /// What would be forwarded comes again under TLS; but not the questions of a CA, which begin without.

@@ -43,7 +43,6 @@ mod retry;
 mod roles;
 mod scheme;
 mod search;
-mod self_check;
 mod socket;
 mod stream;
 mod streams;
@@ -52,6 +51,7 @@ mod trust;
 mod tunnel;
 mod upgrade;
 mod upload;
+mod well_known;
 mod worker;
 
 use std::{net::SocketAddr, time::Duration};

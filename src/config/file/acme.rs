@@ -29,7 +29,7 @@ pub(in crate::config) struct Acme {
     /// The name of an environment variable that holds the same.
     pub(in crate::config) external_account_key_env: Written<String>,
     /// CAs that are asked after repeated failure, in this order.
-    pub(in crate::config) fallbacks: Written<List<Section<Fallback>>>,
+    pub(in crate::config) fallbacks: Written<List<Section<Authority>>>,
     /// How a CA is shown whose a name is; after a failure the next way is tried.
     pub(in crate::config) challenges: Written<List<String>>,
     /// Whether a name is asked for itself first, so that nothing is ordered for one that does not lead here.
@@ -55,10 +55,10 @@ pub(in crate::config) struct Acme {
     pub(in crate::config) dns_hook_wait: Written<Timespan<0>>,
 }
 
-/// An item of `acme.fallbacks`.
+/// A CA: an item of `acme.fallbacks`, or what `[acme]` says of the first.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(in crate::config) struct Fallback {
+pub(in crate::config) struct Authority {
     /// As `acme.directory`. Required.
     pub(in crate::config) directory: Written<String>,
     /// As `acme.terms_agreed`, for this CA.
