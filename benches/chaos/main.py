@@ -3,8 +3,6 @@
 import argparse
 import asyncio
 import os
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,8 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "benches/edge"))
 
+from command import carry_out, install  # noqa: E402
 from database import Database  # noqa: E402
-from peers import Failed  # noqa: E402
 from proxies import PROXIES  # noqa: E402
 from scenarios import SCENARIOS, Stage  # noqa: E402
 from slow import SLOW, play_slow_clients  # noqa: E402
@@ -25,14 +23,12 @@ from table import Report  # noqa: E402
 def main():
     options = read_options()
     os.chdir(ROOT)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # an exit runs what ends the children
-    try:
-        prepare(options)
-        print("written:", run(options).write(options.output))
-    except KeyboardInterrupt:
-        sys.exit("interrupted")
-    except (Failed, subprocess.SubprocessError) as failure:
-        sys.exit(f"no figure: {failure}")
+    carry_out(lambda: measure(options))
+
+
+def measure(options):
+    prepare(options)
+    print("written:", run(options).write(options.output))
 
 
 def read_options():
@@ -55,11 +51,7 @@ def read_options():
 
 
 def prepare(options):
-    needed = [name for name in options.only if name != "usher" and shutil.which(name) is None]
-    if needed:
-        apt = ["apt-get"] if os.geteuid() == 0 else ["sudo", "apt-get"]
-        subprocess.run([*apt, "update", "-q"], check=True)
-        subprocess.run([*apt, "install", "-q", "-y", "--no-install-recommends", *needed], check=True)
+    install({name: name for name in options.only if name != "usher"})
     if not options.usher:
         subprocess.run(["cargo", "build", "--release", "--locked"], check=True)
     PROXIES["usher"].binary = (options.usher or ROOT / "target/release/usher").resolve()

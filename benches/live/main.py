@@ -2,8 +2,6 @@
 
 import argparse
 import os
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,8 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "benches/edge"))
 sys.path.append(str(ROOT / "benches/chaos"))
 
+from command import carry_out, install  # noqa: E402
 from database import Database  # noqa: E402
-from peers import App, Failed  # noqa: E402
+from peers import App  # noqa: E402
 from report import commit, cpu_model, line, memory_gib  # noqa: E402
 from router import Router  # noqa: E402
 from works import WORKS  # noqa: E402
@@ -24,14 +23,12 @@ from works import WORKS  # noqa: E402
 def main():
     options = read_options()
     os.chdir(ROOT)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # an exit runs what ends the children
-    try:
-        prepare(options)
-        rows = run(options)
-    except KeyboardInterrupt:
-        sys.exit("interrupted")
-    except (Failed, subprocess.SubprocessError) as failure:
-        sys.exit(f"no figure: {failure}")
+    carry_out(lambda: measure(options))
+
+
+def measure(options):
+    prepare(options)
+    rows = run(options)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "live.md").write_text(markdown(rows))
     print("written:", options.output / "live.md")
@@ -52,12 +49,7 @@ def read_options():
 
 
 def prepare(options):
-    packages = {"nginx": "nginx", "wrk": "wrk", "h2load": "nghttp2-client"}
-    needed = [package for program, package in packages.items() if shutil.which(program) is None]
-    if needed:
-        apt = ["apt-get"] if os.geteuid() == 0 else ["sudo", "apt-get"]
-        subprocess.run([*apt, "update", "-q"], check=True)
-        subprocess.run([*apt, "install", "-q", "-y", "--no-install-recommends", *needed], check=True)
+    install({"nginx": "nginx", "wrk": "wrk", "h2load": "nghttp2-client"})
     if not options.usher:
         subprocess.run(["cargo", "build", "--release", "--locked"], check=True)
     Router.binary = (options.usher or ROOT / "target/release/usher").resolve()
