@@ -7,7 +7,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use usher::routing::{
-    Authority, Host, Hostname, InactiveStore, Path, PathHosts, RequestFacts, Rules, Settings, UnknownHost, WwwPolicy,
+    Authority, Host, Hostname, InactiveStore, Path, PathHosts, Redirects, RequestFacts, Rules, Settings, UnknownHost,
+    WwwPolicy,
 };
 
 criterion_group!(benches, hostname_parse, path_read, key_decision);
@@ -51,5 +52,6 @@ fn settings() -> Settings {
         path_hosts: PathHosts::Loopback,
         unknown_host: UnknownHost::NotFound,
         inactive_store: InactiveStore::Unknown,
+        redirects: Redirects::default(),
     }
 }

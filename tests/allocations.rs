@@ -23,7 +23,12 @@ impl TenantSource for Examples {
         Box::pin(async move {
             let (KeyRef::CustomDomain(name) | KeyRef::Label { label: name, .. }) = key.as_ref();
             let id = TenantId::parse(name).expect("a name is a good id");
-            Ok(name.ends_with(".example").then_some(Tenant { id, status: Status::Active, upstream: None }))
+            Ok(name.ends_with(".example").then_some(Tenant {
+                id,
+                status: Status::Active,
+                upstream: None,
+                primary: None,
+            }))
         })
     }
 }

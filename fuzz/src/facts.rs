@@ -1,7 +1,7 @@
 //! Host and path of a request, up to the decision whose it is: however a path is read, the decision is the same.
 
 use usher::routing::{
-    Authority, Host, Hostname, InactiveStore, KeyRef, Path, PathHosts, RequestFacts, Route, Rules, Settings,
+    Authority, Host, Hostname, InactiveStore, KeyRef, Path, PathHosts, Redirects, RequestFacts, Route, Rules, Settings,
     UnknownHost, UnroutableReason, WwwPolicy,
 };
 
@@ -33,6 +33,7 @@ fn rules(path_hosts: PathHosts) -> Rules {
         path_hosts,
         unknown_host: UnknownHost::Homepage,
         inactive_store: InactiveStore::Unknown,
+        redirects: Redirects::default(),
     })
 }
 

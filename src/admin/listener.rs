@@ -103,8 +103,8 @@ mod tests {
         directory::{self, Answer, BoxFuture, Directory, TenantSource},
         lifecycle::{Drain, Drained, Readiness},
         routing::{
-            Hostname, InactiveStore, KeyRef, PathHosts, Rules, Settings, Status, Tenant, TenantId, TenantKey,
-            UnknownHost, WwwPolicy,
+            Hostname, InactiveStore, KeyRef, PathHosts, Redirects, Rules, Settings, Status, Tenant, TenantId,
+            TenantKey, UnknownHost, WwwPolicy,
         },
         telemetry::metrics::Metrics,
         tls::Archive,
@@ -116,7 +116,8 @@ mod tests {
     impl TenantSource for OneDomain {
         fn load<'a>(&'a self, key: &'a TenantKey) -> BoxFuture<'a, Answer> {
             let is_known = matches!(key.as_ref(), KeyRef::CustomDomain("shop.example"));
-            let tenant = || Tenant { id: TenantId::parse("1").unwrap(), status: Status::Active, upstream: None };
+            let tenant =
+                || Tenant { id: TenantId::parse("1").unwrap(), status: Status::Active, upstream: None, primary: None };
             Box::pin(async move { Ok(is_known.then(tenant)) })
         }
     }
@@ -134,6 +135,7 @@ mod tests {
             path_hosts: PathHosts::Loopback,
             unknown_host: UnknownHost::Homepage,
             inactive_store: InactiveStore::Unknown,
+            redirects: Redirects::default(),
         })
     }
 

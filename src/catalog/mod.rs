@@ -87,7 +87,7 @@ mod fixture {
     use super::*;
     use crate::{
         database::sqlite::Database,
-        routing::{Hostname, InactiveStore, PathHosts, Settings, UnknownHost, WwwPolicy},
+        routing::{Hostname, InactiveStore, PathHosts, Redirects, Settings, UnknownHost, WwwPolicy},
     };
 
     pub(super) fn rules() -> Rules {
@@ -103,6 +103,7 @@ mod fixture {
             path_hosts: PathHosts::Loopback,
             unknown_host: UnknownHost::NotFound,
             inactive_store: InactiveStore::Unknown,
+            redirects: Redirects::default(),
         })
     }
 

@@ -143,7 +143,7 @@ async fn load(
     let asked = asked(key, is_own);
     let answer = match &tenant {
         None => "no row".to_owned(),
-        Some(Tenant { id, status, upstream }) => {
+        Some(Tenant { id, status, upstream, .. }) => {
             let upstream = upstream.as_ref().map(|name| format!(", upstream {name}")).unwrap_or_default();
             format!("store {id}, {status}{upstream}")
         }

@@ -180,6 +180,10 @@ pub(super) struct Routing {
     pub(super) unknown_host: Written<UnknownHost>,
     /// What the hosts of a store that is switched off are answered.
     pub(super) inactive_store: Written<InactiveStore>,
+    /// Whether a store's other custom domains are served, or stand back for its primary one.
+    pub(super) secondary_domains: Written<StandBack>,
+    /// The same for its label under the platform domains.
+    pub(super) subdomains: Written<StandBack>,
     /// The upstream that serves the administration.
     pub(super) admin_upstream: Written<String>,
     /// The upstream that serves the homepage.
@@ -210,6 +214,17 @@ pub(super) enum Www {
     Serve,
     /// Unknown.
     Off,
+}
+
+/// `routing.secondary_domains` and `routing.subdomains`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum StandBack {
+    /// As any other host of the store.
+    Serve,
+    /// 308 to the primary domain, where the store has one that is served.
+    Redirect,
 }
 
 /// `routing.inactive_store`.

@@ -46,7 +46,11 @@ pub(super) fn resolve(
         refuse_unwatched(span, report);
     }
     let queries = Queries::own(&own, dialect, platforms);
-    LookUps { queries, own: Some(own), plan: Plan { tables: Tables::Own, watched, keeps_changes } }
+    LookUps {
+        queries,
+        own: Some(own),
+        plan: Plan { tables: Tables::Own, watched, keeps_changes, finds_primary: false },
+    }
 }
 
 fn watches(written: Written<List<Section<file::Watch>>>, report: &mut Report<'_>) -> Vec<Watch> {

@@ -6,7 +6,7 @@ use super::{
     Config, Env, acme, admin, database::Located, directory, domains, file::File, listen, log, problems::Report,
     routing, tls, upstreams,
 };
-use crate::proxy::UnknownUpstream;
+use crate::{database::migrations::Plan, directory::Queries, proxy::UnknownUpstream, routing::Redirects};
 
 /// What `file` means; `None` where the database is not known. It counts only where `report` has found nothing.
 pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> Option<Config> {
@@ -17,7 +17,7 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
     let proxy = listen::resolve(file.listen.0, report);
     let (tls, https) = tls::resolve(file.tls.0, https.filter(|_| !proxy.https.is_empty()), env, report);
     let admin = admin::resolve(file.admin.0, &[&proxy.http[..], &proxy.https].concat(), env, report);
-    let routing = routing::resolve(file.routing.0, report);
+    let routing = routing::resolve(file.routing.0, file.directory.0.queries.span().is_some(), report);
     let beside = acme::Beside {
         has_keys: tls.keys.is_some(),
         has_https: !proxy.https.is_empty(),
@@ -31,10 +31,15 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
     let upstreams = upstreams::resolve(file.upstreams, proxy.workers, report);
     let (log, access_log) = log::resolve(file.log.0, report);
     let domains = domains::resolve(file.domains.0, look_ups.own.is_some(), report);
+    let queries = match look_ups.own {
+        Some(_) => look_ups.queries,
+        None => Queries::redirecting(routing.redirects),
+    };
     let plan = match domains.are_verified {
         true => look_ups.plan.with_tokens(),
         false => look_ups.plan,
     };
+    let plan = Plan { finds_primary: routing.redirects != Redirects::default(), ..plan };
     let mut serving = |path, name| upstreams::named(path, name, &upstreams, report);
     let [admin_upstream, homepage_upstream] =
         [serving("routing.admin_upstream", admin_upstream), serving("routing.homepage_upstream", homepage_upstream)];
@@ -53,7 +58,7 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
         database,
         database_origin,
         listen,
-        queries: look_ups.queries,
+        queries,
         own_queries: look_ups.own,
         plan,
         follow,

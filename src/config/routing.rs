@@ -7,13 +7,16 @@ use toml::Spanned;
 
 use super::{
     convert::{hostname, plain, refused_by, url_path},
-    file::{self, UnknownHost, Www},
+    file::{self, StandBack, UnknownHost, Www},
     problems::{Refusal, Report},
     written::{List, Written},
 };
-use crate::routing::{self, Closed, Host, Hostname, InactiveStore, Label, PathHosts, Settings, WwwPolicy};
+use crate::routing::{self, Closed, Host, Hostname, InactiveStore, Label, PathHosts, Redirects, Settings, WwwPolicy};
 
-pub(super) fn resolve(written: file::Routing, report: &mut Report<'_>) -> Settings {
+/// `own_tables` says whether the look-ups read tables that usher knows nothing of.
+pub(super) fn resolve(written: file::Routing, own_tables: bool, report: &mut Report<'_>) -> Settings {
+    let secondary = stands_back("routing.secondary_domains", written.secondary_domains, own_tables, report);
+    let subdomains = stands_back("routing.subdomains", written.subdomains, own_tables, report);
     let platform_domains = platform_domains(written.platform_domains, report);
     let admin_hosts = report.convert_list("routing.admin_hosts", written.admin_hosts, &["admin.*"], AdminHost::parse);
     refuse_two_meanings(&admin_hosts, &platform_domains, report);
@@ -32,7 +35,18 @@ pub(super) fn resolve(written: file::Routing, report: &mut Report<'_>) -> Settin
         path_hosts: path_hosts(written.path_hosts, report),
         unknown_host: unknown_host(written.unknown_host, report),
         inactive_store: written.inactive_store.or(InactiveStore::Unknown),
+        redirects: Redirects { secondary, subdomains },
     }
+}
+
+fn stands_back(path: &str, written: Written<StandBack>, own_tables: bool, report: &mut Report<'_>) -> bool {
+    let span = written.span();
+    let stands_back = written.or(StandBack::Serve) == StandBack::Redirect;
+    if let Some(span) = span.filter(|_| stands_back && own_tables) {
+        let cause = "needs the tables stores and store_domains, and directory.queries reads others";
+        report.refuse(path, span, Refusal::new(cause, "\"serve\" beside directory.queries", "let the app redirect"));
+    }
+    stands_back
 }
 
 fn platform_domains(written: Written<List<String>>, report: &mut Report<'_>) -> Vec<Hostname<'static>> {

@@ -222,6 +222,8 @@ pub enum CouldNotAsk {
 }
 
 #[cfg(test)]
+mod redirects;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;

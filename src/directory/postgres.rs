@@ -107,5 +107,6 @@ fn read(row: &PostgresRow, first: usize) -> Result<Row, SourceError> {
         domain_active: truth(2)?,
         domain_verified: truth(3)?,
         upstream: row.try_get(first + 4).map_err(unreadable)?,
+        primary: row.try_get(first + 5).map_err(unreadable)?,
     })
 }

@@ -1,7 +1,8 @@
 //! What is asked of the database: the default tables, the same over PostgreSQL and SQLite, or SQL of the user's own.
 //!
-//! A statement has one value, the name, and brings one row: store id, store active, domain active, domain verified, upstream. People
-//! write names as they like; they are compared as the wire has them. The migrations make an index on each expression.
+//! A statement has one value, the name, and brings one row: store id, store active, domain active, domain verified, upstream,
+//! primary domain. People write names as they like; they are compared as the wire has them. The migrations make an index on each
+//! expression.
 //!
 //! `stores.upstream` need not exist. SQL looks for a bare name in the innermost query first: there it is the column where there is
 //! one, else the NULL of `unnamed` outside.
@@ -11,26 +12,47 @@ use std::{borrow::Cow, sync::Arc};
 use super::{Blame, OwnQueries, SourceError};
 use crate::{
     database::session::Dialect,
-    routing::{KeyRef, PlatformId, Status, Tenant, TenantId, TenantKey, UpstreamName},
+    routing::{KeyRef, PlatformId, Redirects, Status, Tenant, TenantId, TenantKey, UpstreamName},
 };
 
 /// Where several rows come to the same name, the one spelled exactly so counts, else the oldest.
-const CUSTOM_DOMAIN: &str = "\
-SELECT CAST(s.id AS TEXT) AS store_id, s.is_active AS is_active, d.is_active AS domain_is_active, d.is_verified AS is_verified,
-       (SELECT (SELECT CAST(upstream AS TEXT) FROM stores AS named WHERE named.id = s.id)
-        FROM (SELECT NULL AS upstream) AS unnamed) AS upstream
-FROM store_domains d JOIN stores s ON s.id = d.store_id
-WHERE lower(rtrim(d.domain, '.')) = $1
-ORDER BY (d.domain = $1) DESC, d.id LIMIT 1";
+fn custom_domain(primary: &str) -> String {
+    format!(
+        "SELECT CAST(s.id AS TEXT) AS store_id, s.is_active AS is_active, d.is_active AS domain_is_active, \
+         d.is_verified AS is_verified, {UPSTREAM} AS upstream, {primary} AS primary_domain
+         FROM store_domains d JOIN stores s ON s.id = d.store_id
+         WHERE lower(rtrim(d.domain, '.')) = $1
+         ORDER BY (d.domain = $1) DESC, d.id LIMIT 1"
+    )
+}
 
 /// A store's own label needs no proof of ownership.
-const LABEL: &str = "\
-SELECT CAST(s.id AS TEXT) AS store_id, s.is_active AS is_active, TRUE, TRUE,
-       (SELECT (SELECT CAST(upstream AS TEXT) FROM stores AS named WHERE named.id = s.id)
-        FROM (SELECT NULL AS upstream) AS unnamed) AS upstream
-FROM stores s
-WHERE lower(s.subdomain) = $1
-ORDER BY (s.subdomain = $1) DESC, s.id LIMIT 1";
+fn label(primary: &str) -> String {
+    format!(
+        "SELECT CAST(s.id AS TEXT) AS store_id, s.is_active AS is_active, TRUE, TRUE, {UPSTREAM} AS upstream, \
+         {primary} AS primary_domain
+         FROM stores s
+         WHERE lower(s.subdomain) = $1
+         ORDER BY (s.subdomain = $1) DESC, s.id LIMIT 1"
+    )
+}
+
+/// The upstream that the store's row names.
+const UPSTREAM: &str = "\
+(SELECT (SELECT CAST(upstream AS TEXT) FROM stores AS named WHERE named.id = s.id)
+ FROM (SELECT NULL AS upstream) AS unnamed)";
+
+/// For hosts that do not stand back for a primary domain.
+const NO_PRIMARY: &str = "CAST(NULL AS TEXT)";
+
+/// The store's primary domain, if it is served. Not where another store has a row that comes to the same name: its look-up may find
+/// that one, and two stores might send visitors to each other for ever.
+const PRIMARY: &str = "\
+(SELECT lower(rtrim(p.domain, '.')) FROM store_domains p
+ WHERE p.store_id = s.id AND p.is_primary AND p.is_active AND p.is_verified
+ AND NOT EXISTS (SELECT 1 FROM store_domains q
+                 WHERE lower(rtrim(q.domain, '.')) = lower(rtrim(p.domain, '.')) AND q.store_id <> p.store_id)
+ ORDER BY p.id LIMIT 1)";
 
 /// The statements that answer the keys; a cheap clone.
 #[derive(Clone, Debug)]
@@ -49,12 +71,22 @@ struct Label {
 
 impl Default for Queries {
     fn default() -> Self {
-        let label = Label { sql: LABEL.into(), platforms: None };
-        Self { custom_domain: Some(CUSTOM_DOMAIN.into()), label: Some(label), are_own: false }
+        Self::redirecting(Redirects::default())
     }
 }
 
 impl Queries {
+    /// Those of the default tables, where such hosts stand back for a store's primary domain.
+    pub fn redirecting(redirects: Redirects) -> Self {
+        let custom_domain = match redirects.secondary {
+            true => custom_domain(&format!("nullif({PRIMARY}, $1)")),
+            false => custom_domain(NO_PRIMARY),
+        };
+        let label = label(if redirects.subdomains { PRIMARY } else { NO_PRIMARY });
+        let label = Label { sql: label.into(), platforms: None };
+        Self { custom_domain: Some(custom_domain.into()), label: Some(label), are_own: false }
+    }
+
     /// The user's own SQL, under these platform domains in their order.
     pub fn own(own: &OwnQueries, dialect: Dialect, platforms: &[String]) -> Self {
         let label = |sql: &String| match sql.contains("$2") {
@@ -106,7 +138,8 @@ fn read_by_name(sql: &str, dialect: Dialect) -> String {
     match dialect {
         Dialect::Sqlite => format!("SELECT * FROM (\n{sql}\n) AS own WHERE store_id IS NOT NULL LIMIT 1"),
         Dialect::Postgres => format!(
-            "SELECT r ->> 'store_id' AS store_id, {}, TRUE, {}, r ->> 'upstream' AS upstream FROM (SELECT to_jsonb(own) AS r FROM (\n{sql}\n) AS own) AS own
+            "SELECT r ->> 'store_id' AS store_id, {}, TRUE, {}, r ->> 'upstream' AS upstream, {NO_PRIMARY} \
+             FROM (SELECT to_jsonb(own) AS r FROM (\n{sql}\n) AS own) AS own
              WHERE r ->> 'store_id' IS NOT NULL LIMIT 1",
             flag("is_active"),
             flag("is_verified")
@@ -144,6 +177,7 @@ pub(super) struct Row {
     pub(super) domain_active: bool,
     pub(super) domain_verified: bool,
     pub(super) upstream: Option<String>,
+    pub(super) primary: Option<String>,
 }
 
 impl Row {
@@ -154,7 +188,8 @@ impl Row {
             blame: Blame::Row,
             cause: error.into(),
         })?;
-        Ok(Tenant { id, status: self.status(), upstream: self.upstream.as_deref().and_then(UpstreamName::new) })
+        let upstream = self.upstream.as_deref().and_then(UpstreamName::new);
+        Ok(Tenant { id, status: self.status(), upstream, primary: self.primary.as_deref().map(Arc::from) })
     }
 
     fn status(&self) -> Status {

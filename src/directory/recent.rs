@@ -2,7 +2,7 @@
 //!
 //! Tenants only. Absences would let strangers' names push out the hosts that earn the money.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use super::{
     entry::{Entry, Lifetimes},
@@ -132,6 +132,7 @@ fn detached(tenant: &Tenant) -> Tenant {
         id: tenant.id.detached(),
         status: tenant.status,
         upstream: tenant.upstream.as_ref().map(UpstreamName::detached),
+        primary: tenant.primary.as_deref().map(Arc::from),
     }
 }
 

@@ -396,7 +396,12 @@ fn assign(world: &mut World, name: &'static str) -> Vec<&'static str> {
     let shared = NAMES.into_iter().filter(|other| *other != name).find_map(|other| world.now(other));
     let tenant = match shared {
         Some(tenant) if world.stores.is_multiple_of(2) => tenant,
-        _ => Tenant { id: TenantId::parse(&world.stores.to_string()).unwrap(), status: Status::Active, upstream: None },
+        _ => Tenant {
+            id: TenantId::parse(&world.stores.to_string()).unwrap(),
+            status: Status::Active,
+            upstream: None,
+            primary: None,
+        },
     };
     world.write(name, Some(tenant));
     vec![name]

@@ -55,8 +55,8 @@ impl TenantSource for SqliteSource {
 fn row(connection: &Connection, sql: &str, name: &str) -> rusqlite::Result<Option<Row>> {
     let mut statement = connection.prepare_cached(sql)?;
     let id = statement.column_index("store_id")?;
-    let [store, domain, verified] =
-        ["is_active", "domain_is_active", "is_verified"].map(|name| statement.column_index(name).ok());
+    let [store, domain, verified, primary] = ["is_active", "domain_is_active", "is_verified", "primary_domain"]
+        .map(|name| statement.column_index(name).ok());
     let upstream = statement.column_index("upstream").ok();
     let flag = |row: &rusqlite::Row<'_>, column: Option<usize>| match column {
         None => Ok(true),
@@ -69,6 +69,7 @@ fn row(connection: &Connection, sql: &str, name: &str) -> rusqlite::Result<Optio
             domain_active: flag(row, domain)?,
             domain_verified: flag(row, verified)?,
             upstream: upstream.map_or(Ok(None), |column| upstream_text(row.get_ref(column)?))?,
+            primary: primary.map_or(Ok(None), |column| row.get(column))?,
         })
     };
     statement.query_row([name], read).optional()

@@ -19,7 +19,7 @@ const HOST: KeyRef<'static> = KeyRef::CustomDomain("shop.example");
 const SECOND: Duration = Duration::from_secs(1);
 
 pub(super) fn tenant(id: &str) -> Tenant {
-    Tenant { id: TenantId::parse(id).unwrap(), status: Status::Active, upstream: None }
+    Tenant { id: TenantId::parse(id).unwrap(), status: Status::Active, upstream: None, primary: None }
 }
 
 /// Answers by name from what it was told; can be held back, can fail, can panic, and counts what it was asked.

@@ -79,7 +79,7 @@ pub(super) fn prefer<'a>(worker: &Worker, facts: &'a Facts<'_>, decision: Decisi
             if facts.challenge().is_none()
                 && https.is_preferred(facts.scheme, name.as_str(), is_known(worker, facts, to)) =>
         {
-            Decision::Redirect(RedirectTarget::Host(name.as_str()))
+            Decision::Redirect(RedirectTarget::Host(name.as_str().into()))
         }
         _ => decision,
     }

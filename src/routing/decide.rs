@@ -1,6 +1,6 @@
 //! From what the directory said to what becomes of the request.
 
-use std::fmt;
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use super::{
     Closed, InactiveStore, KeyRef, Match, PathPrefix, Route, Rules, Status, Tenant, TenantId, UnknownHost,
@@ -63,7 +63,7 @@ pub struct Destination {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedirectTarget<'a> {
     /// The same path and query on this host; scheme and port stay.
-    Host(&'a str),
+    Host(Cow<'a, str>),
     /// This URL (`routing.unknown_host`).
     Url(http::HeaderValue),
 }
@@ -134,14 +134,32 @@ pub fn decide<'a>(rules: &Rules, subject: Subject<'a>) -> Decision<'a> {
         Route::Tenant { without_www: Some(KeyRef::CustomDomain(host)), .. }
             if tenant.is_none() && rules.settings().www == WwwPolicy::Redirect =>
         {
-            Decision::Redirect(RedirectTarget::Host(host))
+            let primary = apex.and_then(|found| primary(rules, Match::CustomDomain, found.primary));
+            Decision::Redirect(RedirectTarget::Host(primary.map_or(Cow::Borrowed(host), Cow::Owned)))
         }
         Route::Tenant { admin_path: true, .. } => without_tenant(Match::Admin),
         Route::Tenant { matched, prefix, .. } => {
-            let (tenant, upstream) = tenant.or(apex).map(|found| (found.id, found.upstream)).unzip();
-            Decision::Forward(Destination { matched, tenant, prefix, upstream: upstream.flatten() })
+            let found = tenant.or(apex);
+            let (id, upstream, other) =
+                found.map_or((None, None, None), |found| (Some(found.id), found.upstream, found.primary));
+            match primary(rules, matched, other) {
+                Some(host) => Decision::Redirect(RedirectTarget::Host(Cow::Owned(host))),
+                None => Decision::Forward(Destination { matched, tenant: id, prefix, upstream }),
+            }
         }
     }
+}
+
+/// The primary domain of the store, where hosts of this kind stand back for it. One that is never looked up as a custom domain
+/// would lead nowhere, or round and round.
+fn primary(rules: &Rules, matched: Match, primary: Option<Arc<str>>) -> Option<String> {
+    let redirects = rules.settings().redirects;
+    let stands_back = match matched {
+        Match::CustomDomain => redirects.secondary,
+        Match::Subdomain => redirects.subdomains,
+        Match::Path | Match::Admin | Match::Homepage => false,
+    };
+    primary.filter(|host| stands_back && rules.is_custom_domain(host)).map(|host| host.as_ref().to_owned())
 }
 
 /// What an unknown host is answered. A path that names an unknown store, or the administration of a host that is not

@@ -28,6 +28,6 @@ pub use key::{KeyRef, Match, PlatformId, TenantKey};
 pub use path::{AmbiguousPath, Path};
 pub use route::{PathPrefix, Place, RequestFacts, Route, UnroutableReason};
 pub use rules::Rules;
-pub use settings::{Closed, InactiveStore, PathHosts, Settings, UnknownHost, WwwPolicy};
+pub use settings::{Closed, InactiveStore, PathHosts, Redirects, Settings, UnknownHost, WwwPolicy};
 pub use tenant::{Status, Tenant, TenantId, TenantIdError};
 pub use upstream_name::UpstreamName;

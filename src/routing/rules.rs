@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{
-    AmbiguousPath, Host, KeyRef, Match, Path, PathHosts, PathPrefix, Place, PlatformId, RequestFacts, Route, Settings,
-    UnknownHost, UnroutableReason, WwwPolicy, hostname::check_label,
+    AmbiguousPath, Host, Hostname, KeyRef, Match, Path, PathHosts, PathPrefix, Place, PlatformId, RequestFacts, Route,
+    Settings, UnknownHost, UnroutableReason, WwwPolicy, hostname::check_label,
 };
 
 /// The decision order, ready to be applied; applying it allocates nothing.
@@ -164,6 +164,13 @@ impl Rules {
     fn measure_prefix(&self, raw: &str) -> PathPrefix {
         let end = raw.match_indices('/').nth(self.slashes_before_rest).map(|(at, _)| at);
         PathPrefix { length: end.unwrap_or(raw.len()) }
+    }
+
+    /// Whether a host of this name is looked up as somebody's own.
+    pub(super) fn is_custom_domain(&self, name: &str) -> bool {
+        let Ok(host) = Hostname::parse(name).map(Host::Name) else { return false };
+        let facts = RequestFacts { host: &host, path: &Path::read("/"), peer_is_loopback: false };
+        matches!(self.place(&facts), Place::CustomDomain(_))
     }
 
     fn is_reserved(&self, label: &str) -> bool {

@@ -29,6 +29,17 @@ pub struct Settings {
     pub unknown_host: UnknownHost,
     /// What the hosts of a store that is switched off are answered.
     pub inactive_store: InactiveStore,
+    /// Which hosts of a store stand back for its primary domain.
+    pub redirects: Redirects,
+}
+
+/// Which hosts of a store are sent on to its primary custom domain (308), where it has one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Redirects {
+    /// `routing.secondary_domains`: its other custom domains.
+    pub secondary: bool,
+    /// `routing.subdomains`: its label under the platform domains.
+    pub subdomains: bool,
 }
 
 /// `routing.www`: what becomes of `www.d` without a row of its own where `d` is known.

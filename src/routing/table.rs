@@ -21,6 +21,7 @@ pub(super) fn settings() -> Settings {
         path_hosts: PathHosts::Loopback,
         unknown_host: UnknownHost::NotFound,
         inactive_store: InactiveStore::Unknown,
+        redirects: Redirects::default(),
     }
 }
 
@@ -47,7 +48,7 @@ fn directory(key: KeyRef<'_>) -> Option<Tenant> {
         KeyRef::Label { label: "store2", .. } => ("2", Status::Active),
         _ => return None,
     };
-    Some(Tenant { id: TenantId::parse(id).unwrap(), status, upstream: None })
+    Some(Tenant { id: TenantId::parse(id).unwrap(), status, upstream: None, primary: None })
 }
 
 /// What becomes of a request for `url` (host, perhaps port, path), in words; in path mode with what the app sees.

@@ -91,6 +91,8 @@ pub struct Tenant {
     pub status: Status,
     /// The upstream that its row names; `None`: the default one.
     pub upstream: Option<UpstreamName>,
+    /// Its primary custom domain, canonical, where that is another host than the one asked for and hosts stand back for it.
+    pub primary: Option<Arc<str>>,
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ mod limits;
 mod metrics;
 mod named_upstreams;
 mod polling;
+mod primary;
 mod proxy_protocol_out;
 mod queueing;
 mod smuggling;

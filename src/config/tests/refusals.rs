@@ -434,6 +434,33 @@ fn log_filter_and_format_are_checked() {
 }
 
 #[test]
+fn what_reads_the_default_tables_does_not_stand_beside_queries_of_ones_own() {
+    let own = "queries = { custom_domain = \"SELECT 1 AS store_id WHERE $1 = ''\" }\nfollow = \"off\"";
+    for (section, key) in [
+        ("routing", "secondary_domains = \"redirect\""),
+        ("routing", "subdomains = \"redirect\""),
+        ("domains", "verification = \"usher\""),
+    ] {
+        let text = with(section, key).replace("[directory]\n", &format!("[directory]\n{own}\n"));
+        let found = problems(&text);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].cause.starts_with("needs the tables stores and store_domains"), "{found:#?}");
+    }
+    assert!(accepted("routing", "secondary_domains = \"redirect\"").routing.redirects.secondary);
+}
+
+#[test]
+fn looks_at_domains_are_checked() {
+    all_refused("domains", "check_timeout", &["\"51s\"", "\"1ms\"", "20"]);
+    all_refused("domains", "resolvers", &[r#"["dns.example:53"]"#, r#"["9.9.9.9:53", "9.9.9.9"]"#]);
+    all_refused("domains", "authority_port", &["0", "65536"]);
+    all_refused("domains", "verification", &["\"nobody\"", "true"]);
+    all_refused("domains", "former_prefixes", &[r#"["a.b"]"#]);
+    let checks = accepted("domains", "resolvers = [\"9.9.9.9\", \"[2620:fe::fe]:5353\"]").domains.checks;
+    assert_eq!(checks.dns.resolvers, ["9.9.9.9:53".parse().unwrap(), "[2620:fe::fe]:5353".parse().unwrap()]);
+}
+
+#[test]
 fn dns_records_are_checked() {
     all_refused("domains", "verification_prefix", &["\"\"", "\"a.b\""]);
     all_refused("domains", "addresses", &[r#"["edge.platform.com"]"#]);

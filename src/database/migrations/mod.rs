@@ -32,6 +32,8 @@ pub struct Plan {
     pub watched: Vec<Watch>,
     /// Whether edits are kept for those who ask for them, on PostgreSQL.
     pub keeps_changes: bool,
+    /// Whether the domains of a store are asked for, for the primary one among them.
+    pub finds_primary: bool,
 }
 
 /// Whose tables are read.
@@ -45,7 +47,7 @@ pub enum Tables {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { tables: Tables::Default, watched: Watch::defaults(), keeps_changes: false }
+        Self { tables: Tables::Default, watched: Watch::defaults(), keeps_changes: false, finds_primary: false }
     }
 }
 
@@ -65,6 +67,8 @@ enum Work {
     Always,
     /// One index; on PostgreSQL without a transaction.
     Index(Index),
+    /// The same, where the domains of a store are asked for.
+    PrimaryIndex(Index),
 }
 
 /// An index that the directory's look-ups need.
@@ -79,21 +83,25 @@ pub struct Index {
 const DOMAINS_INDEX: Index = Index { table: "store_domains", name: "usher_store_domains_canonical" };
 const STORES_INDEX: Index = Index { table: "stores", name: "usher_stores_subdomain_canonical" };
 
-const POSTGRES: [Migration; 6] = [
+const STORE_INDEX: Index = Index { table: "store_domains", name: "usher_store_domains_store" };
+
+const POSTGRES: [Migration; 7] = [
     Migration { version: 1, sql: include_str!("postgres_1_tables.sql"), work: Work::Tables },
     Migration { version: 2, sql: include_str!("postgres_2_domains_index.sql"), work: Work::Index(DOMAINS_INDEX) },
     Migration { version: 3, sql: include_str!("postgres_3_stores_index.sql"), work: Work::Index(STORES_INDEX) },
     Migration { version: 4, sql: include_str!("postgres_4_notices.sql"), work: Work::Always },
     Migration { version: 5, sql: include_str!("postgres_5_certificates.sql"), work: Work::Always },
     Migration { version: 6, sql: include_str!("postgres_6_domains.sql"), work: Work::Always },
+    Migration { version: 7, sql: include_str!("postgres_7_store_index.sql"), work: Work::PrimaryIndex(STORE_INDEX) },
 ];
 
-const SQLITE: [Migration; 5] = [
+const SQLITE: [Migration; 6] = [
     Migration { version: 1, sql: include_str!("sqlite_1_tables.sql"), work: Work::Tables },
     Migration { version: 2, sql: include_str!("sqlite_2_domains_index.sql"), work: Work::Index(DOMAINS_INDEX) },
     Migration { version: 3, sql: include_str!("sqlite_3_stores_index.sql"), work: Work::Index(STORES_INDEX) },
     Migration { version: 4, sql: include_str!("sqlite_4_certificates.sql"), work: Work::Always },
     Migration { version: 5, sql: include_str!("sqlite_5_domains.sql"), work: Work::Always },
+    Migration { version: 6, sql: include_str!("sqlite_6_store_index.sql"), work: Work::PrimaryIndex(STORE_INDEX) },
 ];
 
 /// Before all steps, which it records.
@@ -140,7 +148,7 @@ pub async fn run(session: &Session, plan: &Plan) -> Result<(), Error> {
     for migration in plan.steps(dialect) {
         match &migration.work {
             Work::Tables | Work::Always => session.batch(&transaction_body(migration, dialect)).await?,
-            Work::Index(index) => build(session, migration, *index).await?,
+            Work::Index(index) | Work::PrimaryIndex(index) => build(session, migration, *index).await?,
         }
     }
     for watch in plan.watched(dialect) {
@@ -163,8 +171,13 @@ impl Plan {
     }
 
     fn steps(&self, dialect: Dialect) -> impl Iterator<Item = &'static Migration> {
-        let tables = self.tables;
-        of(dialect).iter().filter(move |step| tables == Tables::Default || matches!(step.work, Work::Always))
+        let Self { tables, finds_primary, .. } = *self;
+        let is_default = tables == Tables::Default;
+        of(dialect).iter().filter(move |step| match step.work {
+            Work::Always => true,
+            Work::Tables | Work::Index(_) => is_default,
+            Work::PrimaryIndex(_) => is_default && finds_primary,
+        })
     }
 
     fn watched(&self, dialect: Dialect) -> &[Watch] {
@@ -285,7 +298,9 @@ fn printed(migration: &Migration, dialect: Dialect) -> String {
         Work::Tables | Work::Always => {
             format!("-- Migration {version}\nBEGIN;\n{}COMMIT;\n", transaction_body(migration, dialect))
         }
-        Work::Index(_) => format!("-- Migration {version}\n{}{}", migration.sql, record(migration, dialect)),
+        Work::Index(_) | Work::PrimaryIndex(_) => {
+            format!("-- Migration {version}\n{}{}", migration.sql, record(migration, dialect))
+        }
     }
 }
 
@@ -329,7 +344,10 @@ mod tests {
             [[Value::Int(1), Value::Int(1)]]
         );
         let applied = session.query("SELECT count(*) FROM usher_migrations", &[]).await.unwrap();
-        assert_eq!(applied, [[Value::Int(SQLITE.len() as i64)]]);
+        assert_eq!(applied, [[Value::Int(SQLITE.len() as i64 - 1)]], "all but the index for primary domains");
+        run(&session, &Plan { finds_primary: true, ..Plan::default() }).await.unwrap();
+        let state = schema::index(&session, STORE_INDEX.table, STORE_INDEX.name).await.unwrap();
+        assert_eq!(state, IndexState::Usable);
     }
 
     #[tokio::test]
@@ -369,7 +387,7 @@ mod tests {
     #[tokio::test]
     async fn tables_that_are_not_used_are_not_created() {
         let (_folder, session) = temporary();
-        let plan = Plan { tables: Tables::Own, watched: Vec::new(), keeps_changes: false };
+        let plan = Plan { tables: Tables::Own, watched: Vec::new(), keeps_changes: false, finds_primary: false };
         run(&session, &plan).await.unwrap();
         assert_eq!(missing_tables(&session).await.unwrap(), ["stores", "store_domains"]);
         assert!(!sql(Dialect::Postgres, &plan).contains("CREATE TABLE stores"));

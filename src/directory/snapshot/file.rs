@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     io::{self, BufWriter, Write},
     path::Path,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -39,6 +40,8 @@ struct Line<'a> {
     status: Status,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     upstream: Option<Cow<'a, str>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    primary: Option<Cow<'a, str>>,
     age_s: u64,
 }
 
@@ -140,13 +143,14 @@ impl<'a> Line<'a> {
             KeyRef::CustomDomain(name) => (None, name),
             KeyRef::Label { platform, label } => (Some(platform.map_or(-1, |platform| platform.0.into())), label),
         };
-        let Tenant { id, status, upstream } = &record.tenant;
+        let Tenant { id, status, upstream, primary } = &record.tenant;
         Self {
             label_under,
             name: name.into(),
             id: id.as_str().into(),
             status: *status,
             upstream: upstream.as_ref().map(|name| name.as_str().into()),
+            primary: primary.as_deref().map(Cow::Borrowed),
             age_s: record.age.as_secs(),
         }
     }
@@ -159,7 +163,8 @@ impl<'a> Line<'a> {
         };
         let id = TenantId::parse(&self.id).map_err(|_| SnapshotError::Damaged)?;
         let upstream = self.upstream.as_deref().and_then(UpstreamName::new);
-        Ok(Record { key, tenant: Tenant { id, status: self.status, upstream }, age: Duration::from_secs(self.age_s) })
+        let tenant = Tenant { id, status: self.status, upstream, primary: self.primary.as_deref().map(Arc::from) };
+        Ok(Record { key, tenant, age: Duration::from_secs(self.age_s) })
     }
 }
 
@@ -206,8 +211,9 @@ mod tests {
                     1 => KeyRef::Label { platform: None, label: &name }.into(),
                     _ => KeyRef::Label { platform: Some(PlatformId(kind)), label: &name }.into(),
                 };
-                let tenant =
-                    Tenant { id: TenantId::parse(&id).unwrap(), status, upstream: UpstreamName::new(&upstream) };
+                let primary = (status == Status::Active).then(|| "primary.example".into());
+                let upstream = UpstreamName::new(&upstream);
+                let tenant = Tenant { id: TenantId::parse(&id).unwrap(), status, upstream, primary };
                 Record { key, tenant, age: Duration::from_secs(age) }
             }),
             0..20,

@@ -49,7 +49,7 @@ pub(super) fn redirect<B>(
 ) -> Result<Response<Source>, Failure> {
     let location = match to {
         RedirectTarget::Url(url) => url,
-        RedirectTarget::Host(host) => same_page(https::origin(worker, facts, host), request.uri())?,
+        RedirectTarget::Host(host) => same_page(https::origin(worker, facts, &host), request.uri())?,
     };
     exchange.outcome = Outcome::Redirected;
     let mut response = page(StatusCode::PERMANENT_REDIRECT, "This page has moved.", exchange);
