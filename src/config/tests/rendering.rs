@@ -49,7 +49,7 @@ error: usher.toml:7:20: routing.platform_domains = "platform.com": this is of th
        accepted: a list: ["…", "…"]
        remedy:   write it as accepted; `usher config default` shows every key with its default
 error: usher.toml:9:1: routing.paths: there is no such key
-       accepted: platform_domains, admin_hosts, admin_paths, reserved_labels, www, path_prefix, path_hosts, unknown_host, inactive_store, admin_upstream, homepage_upstream, unknown_upstream
+       accepted: platform_domains, admin_hosts, admin_paths, reserved_labels, www, path_prefix, path_hosts, unknown_host, inactive_store, secondary_domains, subdomains, admin_upstream, homepage_upstream, unknown_upstream
        remedy:   remove it; `usher config default` shows every key
 error: usher.toml:11:12: upstreams.default.servers = "127.0.0.1:8000": is not an http:// URL
        accepted: "http://host:port", "https://", "h2c://" or "h2://" with host and port, or "unix:/path"
