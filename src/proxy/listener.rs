@@ -12,6 +12,11 @@ use super::Scheme;
 /// Connections that the kernel completes ahead of `accept`; capped by `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
+/// Bytes that the kernel takes for a client beyond what it can send at once. Without a limit it takes megabytes for everybody who
+/// reads slowly: a thousand of them bring the whole machine under memory pressure of TCP, where each connection waits. What is to
+/// be read ahead of a client is `buffer_response`, which is counted. What is on its way is not limited, so nobody gets less speed.
+const UNSENT_MAX: u32 = 128 * 1024;
+
 /// The bound sockets of all workers.
 #[derive(Debug)]
 pub struct Listeners {
@@ -72,6 +77,8 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    // Connections have it from the socket that accepts them.
+    socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

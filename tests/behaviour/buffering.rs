@@ -3,6 +3,7 @@
 
 use std::{
     io::Write,
+    net::SocketAddr,
     sync::mpsc::{Receiver, channel},
 };
 
@@ -267,6 +268,36 @@ fn what_is_held_for_a_client_goes_with_it() {
     client.reset();
     eventually("the room is given back", || (held(&stage.usher) == 0.0).then_some(()));
     assert_eq!(stage.usher.access_log(1)[0]["outcome"], "client_gone");
+}
+
+/// Bytes that the system holds of what usher has sent on this connection, once they grow no more (`proc_pid_net`(5)).
+fn unsent(client: &mut Client) -> u64 {
+    let port = |address: SocketAddr| format!(":{:04X}", address.port());
+    let (server, client) = (client.wire().stream().peer_addr().unwrap(), client.wire().stream().local_addr().unwrap());
+    let queue = || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let row = rows.find(|row| row[1].ends_with(&port(server)) && row[2].ends_with(&port(client))).unwrap();
+        u64::from_str_radix(row[4].split_once(':').unwrap().0, 16).unwrap()
+    };
+    let mut last = 0;
+    eventually("no more is taken", || {
+        std::thread::sleep(A_MOMENT);
+        let before = std::mem::replace(&mut last, queue());
+        (before == last && last > 0).then_some(last)
+    })
+}
+
+#[test]
+fn the_system_holds_little_for_a_client_that_does_not_read() {
+    let (app, _all_written) = large_app("");
+    let stage = Fixture::configured(app, ROOMY);
+    let mut client = reluctant(&stage.usher);
+    let unsent = unsent(&mut client);
+    assert!(unsent <= 256 * KIB as u64, "{unsent}");
+    let mut received = 0;
+    client.wire().stream_body(Framing::Length(LARGE as u64), |part| received += part.len()).unwrap();
+    assert_eq!(received, LARGE);
 }
 
 #[test]
