@@ -74,6 +74,7 @@ pub(super) fn resolve(
         absent_for: written.absent_for.or(Duration::from_secs(5)),
         lookup_timeout: written.lookup_timeout.or(Duration::from_secs(1)),
         loads_max: written.loads_max.or(256),
+        loads_per_second: written.loads_per_second.or(5000),
         known_loads_max: written.known_loads_max.or(16_384),
         queries_max: SQLITE_QUERIES_MAX,
         platforms: u16::try_from(platforms.len()).unwrap_or(u16::MAX),

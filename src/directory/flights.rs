@@ -9,11 +9,12 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SetOnce, TryAcquireError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SetOnce};
 
 use super::{
     CouldNotAsk, Settings, SourceError,
     marks::{Departed, Marks},
+    pace::Pace,
     source::Blame,
 };
 use crate::routing::{KeyRef, Tenant, TenantKey};
@@ -24,6 +25,8 @@ pub(super) type Outcome = Result<Option<Tenant>, CouldNotAsk>;
 pub(super) struct Flights {
     in_air: Mutex<HashMap<TenantKey, Arc<Flight>, RandomState>>,
     marks: Arc<Marks>,
+    /// Of loads for strangers.
+    pace: Mutex<Pace>,
     strangers: Arc<Semaphore>,
     known: Arc<Semaphore>,
 }
@@ -59,7 +62,9 @@ impl Flights {
     pub(super) fn new(settings: &Settings, marks: Arc<Marks>) -> Self {
         let budget = |max: usize| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
         let [strangers, known] = [settings.loads_max, settings.known_loads_max].map(budget);
-        Self { in_air: Mutex::default(), marks, strangers, known }
+        let burst = settings.loads_max.max(settings.loads_per_second / 10);
+        let pace = Mutex::new(Pace::new(settings.loads_per_second, burst));
+        Self { in_air: Mutex::default(), marks, pace, strangers, known }
     }
 
     /// `now` is when the need arose.
@@ -69,18 +74,22 @@ impl Flights {
         if let Some(flight) = in_air.get(&key).filter(|flight| self.marks.is_current(&flight.departed)) {
             return Boarding::Joined(Arc::clone(flight));
         }
-        let Ok(permit) = self.permit(budget) else { return Boarding::Full };
+        let Some(permit) = self.permit(budget, now) else { return Boarding::Full };
         let flight = Arc::new(Flight { outcome: SetOnce::new(), departed: self.marks.depart(hash) });
         in_air.insert(key.clone(), Arc::clone(&flight));
         Boarding::Leading(Departure { flights: Arc::clone(self), key, flight, read_at: now, _permit: permit })
     }
 
-    fn permit(&self, budget: Budget) -> Result<Option<OwnedSemaphorePermit>, TryAcquireError> {
-        match budget {
-            Budget::Stranger => Arc::clone(&self.strangers).try_acquire_owned().map(Some),
-            Budget::Known => Arc::clone(&self.known).try_acquire_owned().map(Some),
-            Budget::Own => Ok(None),
-        }
+    /// Permission for one more load; `None` where there are too many.
+    fn permit(&self, budget: Budget, now: Instant) -> Option<Permit> {
+        let (places, pace) = match budget {
+            Budget::Stranger => (&self.strangers, Some(&self.pace)),
+            Budget::Known => (&self.known, None),
+            Budget::Own => return Some(None),
+        };
+        let permit = Arc::clone(places).try_acquire_owned().ok()?;
+        let goes = pace.is_none_or(|pace| pace.lock().unwrap_or_else(PoisonError::into_inner).take(now));
+        goes.then_some(Some(permit))
     }
 
     pub(super) fn count(&self) -> usize {
@@ -92,6 +101,9 @@ impl Flights {
     }
 }
 
+/// A place among the loads in the air; the directory itself needs none.
+type Permit = Option<OwnedSemaphorePermit>;
+
 /// The duty to land a flight. Dropped without landing (the source panicked, the runtime ends), it lands with an error.
 pub(super) struct Departure {
     pub(super) key: TenantKey,
@@ -99,7 +111,7 @@ pub(super) struct Departure {
     /// Before the query begins.
     pub(super) read_at: Instant,
     flights: Arc<Flights>,
-    _permit: Option<OwnedSemaphorePermit>,
+    _permit: Permit,
 }
 
 impl Departure {
@@ -172,6 +184,17 @@ mod tests {
         assert!(matches!(board(&flights, OTHER), Boarding::Full));
         drop(departure);
         lead(&flights, OTHER, Budget::Stranger);
+    }
+
+    #[test]
+    fn strangers_have_a_pace_and_the_known_have_none() {
+        let settings = Settings { loads_max: 2, loads_per_second: 1, ..Settings::default() };
+        let flights = Arc::new(Flights::new(&settings, Arc::new(Marks::new())));
+        for _ in 0..2 {
+            drop(lead(&flights, HOST, Budget::Stranger));
+        }
+        assert!(matches!(board(&flights, HOST), Boarding::Full));
+        drop(lead(&flights, HOST, Budget::Known));
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Settings {
     pub lookup_timeout: Duration,
     /// Loads in the air at once for keys of which nothing is known; beyond it they are shed.
     pub loads_max: usize,
+    /// The same in a second; a tenth of them may come at once, and `loads_max` in any case.
+    pub loads_per_second: usize,
     /// The same for keys that are known to exist, of which strangers take nothing.
     pub known_loads_max: usize,
     /// Names of the tables that are remembered, ten bytes each, so that others are absent without a query; with more of them, or
@@ -51,6 +53,8 @@ impl Default for Settings {
             lookup_timeout: Duration::from_secs(1),
             // Thirty-two for each connection of the pool: at a millisecond per query the last is answered well in time.
             loads_max: 256,
+            // Most of what eight connections can ask: a flood of strangers leaves the database some room.
+            loads_per_second: 5000,
             // After an edit of everything all busy tenants are asked for at once; read by the hundred they are all in time.
             known_loads_max: 16_384,
             // In 10 MB.
