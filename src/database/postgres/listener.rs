@@ -4,7 +4,14 @@
 //! Silence means that nothing has happened or that the connection is dead, so whoever listens asks now and then
 //! ([`Listener::ask`]), under a deadline.
 
-use std::{future::poll_fn, time::Duration};
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use deadpool_postgres::tokio_postgres::{
     self, AsyncMessage, Client, Config, Connection, NoTls, Row, Socket,
@@ -14,7 +21,7 @@ use deadpool_postgres::tokio_postgres::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::mpsc::{Receiver, Sender, channel, error::TrySendError},
     task::JoinHandle,
     time::timeout,
 };
@@ -24,13 +31,24 @@ use super::{Error, Pool, Settings, TlsMode, tls};
 /// For an answer of a server that is alive, and for a notice to come round; also how long sent bytes may stay unacknowledged.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 
-/// Notices that wait here to be read; further ones wait in the server's queue, which has gigabytes.
+/// Notices that wait here to be read; whoever comes too late for more is told that some were missed. The connection never waits for
+/// its listener, which may be waiting for an answer on it.
 const NOTICES_MAX: usize = 1024;
+
+/// What was heard.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Notices {
+    /// The payloads of all notices since the last time, in their order.
+    All(Vec<String>),
+    /// There were more than could wait.
+    Missed,
+}
 
 /// A connection that listens, until dropped.
 pub struct Listener {
     client: Client,
     notices: Receiver<String>,
+    missed: Arc<AtomicBool>,
     connection: JoinHandle<Result<(), tokio_postgres::Error>>,
 }
 
@@ -65,12 +83,16 @@ impl Listener {
         answer.map_err(|_| Error::QueryTimeout)?.map_err(Error::Query)
     }
 
-    /// The payload of the next notice. Cancel safe; after an error the listener is of no further use.
-    pub async fn notice(&mut self) -> Result<String, Error> {
-        match self.notices.recv().await {
-            Some(payload) => Ok(payload),
-            None => Err(self.end().await),
+    /// Waits for notices: the payloads of those that are there, at least one. Cancel safe; after an error the listener is of no
+    /// further use.
+    pub async fn notices(&mut self) -> Result<Notices, Error> {
+        let Some(first) = self.notices.recv().await else { return Err(self.end().await) };
+        let mut payloads = vec![first];
+        while let Ok(next) = self.notices.try_recv() {
+            payloads.push(next);
         }
+        // Those that were missed came when there was no room, so that one was there to be read.
+        Ok(if self.missed.swap(false, Ordering::AcqRel) { Notices::Missed } else { Notices::All(payloads) })
     }
 
     async fn end(&mut self) -> Error {
@@ -93,8 +115,9 @@ impl Listener {
         T: MakeTlsConnect<Socket, Stream: Send + 'static, TlsConnect: TlsConnect<Socket, Future: Send>>,
     {
         let (client, connection) = server.connect(tls).await.map_err(Error::Connect)?;
-        let (sender, notices) = channel(NOTICES_MAX);
-        Ok(Self { client, notices, connection: tokio::spawn(carry(connection, sender)) })
+        let ((sender, notices), missed) = (channel(NOTICES_MAX), Arc::new(AtomicBool::new(false)));
+        let connection = tokio::spawn(carry(connection, sender, Arc::clone(&missed)));
+        Ok(Self { client, notices, missed, connection })
     }
 
     async fn run(&self, sql: &str) -> Result<(), Error> {
@@ -104,8 +127,13 @@ impl Listener {
 
     async fn waits_for(&mut self, payload: &str) -> Result<bool, Error> {
         let heard = async {
-            while self.notice().await? != payload {}
-            Ok(true)
+            loop {
+                match self.notices().await? {
+                    Notices::All(payloads) if !payloads.iter().any(|heard| heard == payload) => {}
+                    // With so many others it is a connection that hears.
+                    Notices::All(_) | Notices::Missed => return Ok(true),
+                }
+            }
         };
         timeout(SILENCE_MAX, heard).await.unwrap_or(Ok(false))
     }
@@ -130,16 +158,21 @@ fn server(settings: &Settings) -> Config {
 }
 
 /// Moves bytes for the client and notices to whoever listens, until either side has gone.
-async fn carry<S, T>(mut connection: Connection<S, T>, notices: Sender<String>) -> Result<(), tokio_postgres::Error>
+async fn carry<S, T>(
+    mut connection: Connection<S, T>,
+    notices: Sender<String>,
+    missed: Arc<AtomicBool>,
+) -> Result<(), tokio_postgres::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
 {
     while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
-        if let AsyncMessage::Notification(notice) = message?
-            && notices.send(notice.payload().to_owned()).await.is_err()
-        {
-            break;
+        let AsyncMessage::Notification(notice) = message? else { continue };
+        match notices.try_send(notice.payload().to_owned()) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => missed.store(true, Ordering::Release),
+            Err(TrySendError::Closed(_)) => break,
         }
     }
     Ok(())

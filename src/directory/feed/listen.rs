@@ -9,7 +9,7 @@ use super::{Feed, Loss};
 use crate::{
     database::{
         migrations::CHANNEL,
-        postgres::{self, Listener, Pool, Position},
+        postgres::{self, Listener, Notices, Pool, Position},
     },
     directory::Change,
 };
@@ -69,12 +69,16 @@ async fn hear_until(
     listener: &mut Listener,
     position: Option<&Position>,
 ) -> Result<(), postgres::Error> {
-    while let Ok(notice) = timeout_at(end, listener.notice()).await {
-        // First, so that what is read after the change comes from where it has been replayed.
+    while let Ok(notices) = timeout_at(end, listener.notices()).await {
+        let notices = notices?;
+        // First, so that what is read after the changes comes from where they have been replayed.
         if let Some(position) = position {
             position.raise(place(listener).await?);
         }
-        feed.apply(&Change::read(&notice?));
+        match notices {
+            Notices::All(payloads) => payloads.iter().for_each(|payload| feed.apply(&Change::read(payload))),
+            Notices::Missed => feed.apply(&[Change::Everything]),
+        }
         feed.stats.hear();
         // A notice that is there already is given out whatever the time.
         if Instant::now() >= end {
