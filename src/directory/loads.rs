@@ -84,8 +84,20 @@ impl Loader {
     async fn ask(&self, keys: &[TenantKey]) -> Result<Vec<Answer>, SourceError> {
         match keys {
             [key] => Ok(vec![self.source.load(key).await]),
-            keys => self.source.load_many(keys).await,
+            keys => match self.source.load_many(keys).await {
+                Err(error) if error.blame == Blame::Row => Ok(self.ask_each(keys).await),
+                answers => answers,
+            },
         }
+    }
+
+    /// Where one name spoils the query for all: each gets an answer of its own.
+    async fn ask_each(&self, keys: &[TenantKey]) -> Vec<Answer> {
+        let mut answers = Vec::with_capacity(keys.len());
+        for key in keys {
+            answers.push(self.source.load(key).await);
+        }
+        answers
     }
 
     /// Keeps what was read at `read_at` in an earlier run; false where it may not be served any more.

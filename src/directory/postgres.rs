@@ -37,7 +37,7 @@ impl PostgresSource {
     async fn find(&self, key: &TenantKey) -> Answer {
         let Some((sql, name)) = self.queries.statement(key) else { return Ok(None) };
         let rows = self.ask(sql, &[(&&*name, Type::TEXT)]).await?;
-        rows.first().map(|row| read(row, 0)?.tenant()).transpose()
+        rows.first().map(|row| read(row, 0)?.tenant(&name)).transpose()
     }
 
     /// One query for the domains and one for the labels.
@@ -55,9 +55,9 @@ impl PostgresSource {
         }
         let rows = statements.iter().map(|statement| {
             let (sql, name) = statement.as_ref()?;
-            found.get(*sql)?.get(&**name)
+            Some((found.get(*sql)?.get(&**name)?, name))
         });
-        Ok(rows.map(|row| row.map(|row| read(row, 1)?.tenant()).transpose()).collect())
+        Ok(rows.map(|found| found.map(|(row, name)| read(row, 1)?.tenant(name)).transpose()).collect())
     }
 
     /// Both kinds, until `each` wants no more. SQL of the user's own does not tell by which names it would find something,
@@ -89,7 +89,9 @@ impl TenantSource for PostgresSource {
 }
 
 fn not_asked(error: postgres::Error) -> SourceError {
-    SourceError { context: "PostgreSQL could not be asked", blame: Blame::Database, cause: error.into() }
+    // A name that SQL of the user's own cannot take, as in `id = $1::uuid`, says nothing of the others.
+    let blame = if error.is_data_exception() { Blame::Row } else { Blame::Database };
+    SourceError { context: "PostgreSQL could not be asked", blame, cause: error.into() }
 }
 
 fn unreadable(error: tokio_postgres::Error) -> SourceError {

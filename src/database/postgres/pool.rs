@@ -155,6 +155,13 @@ pub enum Error {
     Closed,
 }
 
+impl Error {
+    /// Whether the server could not take a value as what the query wants (SQLSTATE class 22).
+    pub fn is_data_exception(&self) -> bool {
+        matches!(self, Self::Query(cause) if cause.code().is_some_and(|state| state.code().starts_with("22")))
+    }
+}
+
 impl From<PoolError> for Error {
     fn from(error: PoolError) -> Self {
         use deadpool_postgres::TimeoutType;
