@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::{Parts, problem::Problem};
 use crate::{
     directory::{CouldNotAsk, Reader},
-    routing::{Host, Hostname, Path, RequestFacts, Route, Rules, Subject},
+    routing::{Host, Hostname, Inquiry, Path, RequestFacts, Rules},
 };
 
 /// What is asked.
@@ -41,13 +41,10 @@ async fn is_served(rules: &Rules, directory: &Reader, domain: &str) -> Result<bo
     let facts = RequestFacts { host: &host, path: &path, peer_is_loopback: false };
     // A path is ambiguous by what it says of admin or a tenant, and this one says nothing.
     let Ok(route) = rules.route(&facts) else { return Ok(false) };
-    let now = Instant::now();
-    let (mut tenant, mut apex) = (None, None);
-    if let Route::Tenant { key, without_www, .. } = &route {
-        tenant = directory.lookup(*key, now).await?;
-        if let (None, Some(without_www)) = (&tenant, without_www) {
-            apex = directory.lookup(*without_www, now).await?;
-        }
+    let (mut inquiry, now) = (Inquiry::new(rules, route), Instant::now());
+    while let Some(key) = inquiry.question() {
+        let answer = directory.lookup(key, now).await;
+        inquiry.answer(answer)?;
     }
-    Ok(Subject { route, tenant, apex }.refusal().is_none())
+    Ok(inquiry.subject().refusal().is_none())
 }

@@ -7,8 +7,8 @@ use usher::{
     directory::TenantSource,
     proxy::UnknownUpstream,
     routing::{
-        AmbiguousPath, Authority, Closed, Decision, Destination, Host, HostnameError, KeyRef, Match, Path, Place,
-        PlatformId, RedirectTarget, RequestFacts, Route, Rules, Subject, Tenant, UpstreamName, decide,
+        AmbiguousPath, Authority, Closed, Decision, Destination, Host, HostnameError, Inquiry, KeyRef, Match, Path,
+        Place, PlatformId, RedirectTarget, RequestFacts, Rules, Subject, Tenant, UpstreamName, decide,
     },
 };
 
@@ -101,7 +101,8 @@ async fn explain(
         Err(ambiguous) => return Ok(refuse_ambiguous(told, ambiguous)),
     };
     told.step("route", &route);
-    let subject = look_up(source, route, config.own_queries.is_some(), &mut told).await?;
+    let inquiry = Inquiry::new(&rules, route);
+    let subject = look_up(source, inquiry, config.own_queries.is_some(), &mut told).await?;
     conclude(config, decide(&rules, subject), &mut told);
     Ok(told)
 }
@@ -116,21 +117,18 @@ fn standing(config: &Config, place: Place<'_>) -> String {
     }
 }
 
-/// Asks as the router does: the name without `www.` only where the name itself is absent.
+/// Asks as the router does.
 async fn look_up<'a>(
     source: &dyn TenantSource,
-    route: Route<'a>,
+    mut inquiry: Inquiry<'a>,
     is_own: bool,
     told: &mut Explanation,
 ) -> Result<Subject<'a>, Failure> {
-    let (mut tenant, mut apex) = (None, None);
-    if let Route::Tenant { key, without_www, .. } = &route {
-        tenant = load(source, *key, is_own, told).await?;
-        if let (None, Some(key)) = (&tenant, without_www) {
-            apex = load(source, *key, is_own, told).await?;
-        }
+    while let Some(key) = inquiry.question() {
+        let answer = load(source, key, is_own, told).await;
+        inquiry.answer(answer)?;
     }
-    Ok(Subject { route, tenant, apex })
+    Ok(inquiry.subject())
 }
 
 async fn load(
@@ -143,9 +141,10 @@ async fn load(
     let asked = asked(key, is_own);
     let answer = match &tenant {
         None => "no row".to_owned(),
-        Some(Tenant { id, status, upstream, .. }) => {
+        Some(Tenant { id, status, upstream, primary }) => {
             let upstream = upstream.as_ref().map(|name| format!(", upstream {name}")).unwrap_or_default();
-            format!("store {id}, {status}{upstream}")
+            let primary = primary.as_ref().map(|host| format!(", primary domain {host}")).unwrap_or_default();
+            format!("store {id}, {status}{upstream}{primary}")
         }
     };
     told.step("look-up", format!("{asked}: {answer}"));
@@ -170,7 +169,7 @@ fn refuse_ambiguous(mut told: Explanation, ambiguous: AmbiguousPath) -> Explanat
 fn conclude(config: &Config, decision: Decision<'_>, told: &mut Explanation) {
     let shown = decision.to_string();
     match decision {
-        Decision::Forward(Destination { matched, tenant, prefix, upstream }) => {
+        Decision::Forward(Destination { matched, tenant, prefix, upstream, .. }) => {
             told.decision = "forward";
             told.matched = Some(matched.as_str());
             told.store_id = tenant.map(|id| id.as_str().to_owned());

@@ -17,7 +17,8 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
     let proxy = listen::resolve(file.listen.0, report);
     let (tls, https) = tls::resolve(file.tls.0, https.filter(|_| !proxy.https.is_empty()), env, report);
     let admin = admin::resolve(file.admin.0, &[&proxy.http[..], &proxy.https].concat(), env, report);
-    let routing = routing::resolve(file.routing.0, file.directory.0.queries.span().is_some(), report);
+    let standing_back = [file.routing.0.secondary_domains.span(), file.routing.0.subdomains.span()];
+    let routing = routing::resolve(file.routing.0, report);
     let beside = acme::Beside {
         has_keys: tls.keys.is_some(),
         has_https: !proxy.https.is_empty(),
@@ -31,8 +32,11 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
     let upstreams = upstreams::resolve(file.upstreams, proxy.workers, report);
     let (log, access_log) = log::resolve(file.log.0, report);
     let domains = domains::resolve(file.domains.0, look_ups.own.is_some(), report);
-    let queries = match look_ups.own {
-        Some(_) => look_ups.queries,
+    let queries = match &look_ups.own {
+        Some(own) => {
+            routing::refuse_unknown_primary(routing.redirects, own, standing_back, report);
+            look_ups.queries
+        }
         None => Queries::redirecting(routing.redirects),
     };
     let plan = match domains.are_verified {

@@ -11,12 +11,16 @@ use super::{
     problems::{Refusal, Report},
     written::{List, Written},
 };
-use crate::routing::{self, Closed, Host, Hostname, InactiveStore, Label, PathHosts, Redirects, Settings, WwwPolicy};
+use crate::{
+    directory::OwnQueries,
+    routing::{self, Closed, Host, Hostname, InactiveStore, Label, PathHosts, Redirects, Settings, WwwPolicy},
+};
 
-/// `own_tables` says whether the look-ups read tables that usher knows nothing of.
-pub(super) fn resolve(written: file::Routing, own_tables: bool, report: &mut Report<'_>) -> Settings {
-    let secondary = stands_back("routing.secondary_domains", written.secondary_domains, own_tables, report);
-    let subdomains = stands_back("routing.subdomains", written.subdomains, own_tables, report);
+pub(super) fn resolve(written: file::Routing, report: &mut Report<'_>) -> Settings {
+    let redirects = Redirects {
+        secondary: written.secondary_domains.or(StandBack::Serve) == StandBack::Redirect,
+        subdomains: written.subdomains.or(StandBack::Serve) == StandBack::Redirect,
+    };
     let platform_domains = platform_domains(written.platform_domains, report);
     let admin_hosts = report.convert_list("routing.admin_hosts", written.admin_hosts, &["admin.*"], AdminHost::parse);
     refuse_two_meanings(&admin_hosts, &platform_domains, report);
@@ -35,18 +39,28 @@ pub(super) fn resolve(written: file::Routing, own_tables: bool, report: &mut Rep
         path_hosts: path_hosts(written.path_hosts, report),
         unknown_host: unknown_host(written.unknown_host, report),
         inactive_store: written.inactive_store.or(InactiveStore::Unknown),
-        redirects: Redirects { secondary, subdomains },
+        redirects,
     }
 }
 
-fn stands_back(path: &str, written: Written<StandBack>, own_tables: bool, report: &mut Report<'_>) -> bool {
-    let span = written.span();
-    let stands_back = written.or(StandBack::Serve) == StandBack::Redirect;
-    if let Some(span) = span.filter(|_| stands_back && own_tables) {
-        let cause = "needs the tables stores and store_domains, and directory.queries reads others";
-        report.refuse(path, span, Refusal::new(cause, "\"serve\" beside directory.queries", "let the app redirect"));
+/// Where hosts stand back for a primary domain, SQL of the user's own has to bring it along.
+pub(super) fn refuse_unknown_primary(
+    redirects: Redirects,
+    own: &OwnQueries,
+    spans: [Option<Range<usize>>; 2],
+    report: &mut Report<'_>,
+) {
+    let keys = [
+        ("routing.secondary_domains", redirects.secondary, "custom_domain", &own.custom_domain),
+        ("routing.subdomains", redirects.subdomains, "label", &own.label),
+    ];
+    for ((path, stands_back, query, sql), span) in keys.into_iter().zip(spans) {
+        let brings_it = sql.as_ref().is_some_and(|sql| sql.contains("primary_domain"));
+        if let Some(span) = span.filter(|_| stands_back && !brings_it) {
+            let cause = format!("needs a column primary_domain in the rows of directory.queries.{query}");
+            report.refuse(path, span, Refusal::new(cause, "\"serve\", or such a column", "add it to the statement"));
+        }
     }
-    stands_back
 }
 
 fn platform_domains(written: Written<List<String>>, report: &mut Report<'_>) -> Vec<Hostname<'static>> {

@@ -14,6 +14,7 @@ mod loads;
 mod marks;
 mod names;
 mod own;
+mod pace;
 mod postgres;
 mod queries;
 mod reader;
@@ -210,7 +211,7 @@ pub enum CouldNotAsk {
     /// The load did not end within [`Settings::lookup_timeout`].
     #[error("no answer from the database within the deadline")]
     Timeout,
-    /// As many loads as [`Settings::loads_max`] were in the air already.
+    /// As many loads as [`Settings::loads_max`] were in the air already, or [`Settings::loads_per_second`] made lately.
     #[error("too many look-ups in the air")]
     Overloaded,
     /// The database has not answered lately, and is asked only once in a while.

@@ -15,14 +15,15 @@ use crate::{
     routing::{KeyRef, PlatformId, Redirects, Status, Tenant, TenantId, TenantKey, UpstreamName},
 };
 
-/// Where several rows come to the same name, the one spelled exactly so counts, else the oldest.
+/// Where several rows come to the same name, those that are served count before others, so that nobody takes a name by writing it
+/// down; then the one spelled exactly so, else the oldest.
 fn custom_domain(primary: &str) -> String {
     format!(
         "SELECT CAST(s.id AS TEXT) AS store_id, s.is_active AS is_active, d.is_active AS domain_is_active, \
          d.is_verified AS is_verified, {UPSTREAM} AS upstream, {primary} AS primary_domain
          FROM store_domains d JOIN stores s ON s.id = d.store_id
          WHERE lower(rtrim(d.domain, '.')) = $1
-         ORDER BY (d.domain = $1) DESC, d.id LIMIT 1"
+         ORDER BY coalesce(d.is_active AND d.is_verified, FALSE) DESC, (d.domain = $1) DESC, d.id LIMIT 1"
     )
 }
 
@@ -45,14 +46,10 @@ const UPSTREAM: &str = "\
 /// For hosts that do not stand back for a primary domain.
 const NO_PRIMARY: &str = "CAST(NULL AS TEXT)";
 
-/// The store's primary domain, if it is served. Not where another store has a row that comes to the same name: its look-up may find
-/// that one, and two stores might send visitors to each other for ever.
+/// The store's primary domain. Whether it is served, and for this store, is asked of the directory before anybody is sent there.
 const PRIMARY: &str = "\
-(SELECT lower(rtrim(p.domain, '.')) FROM store_domains p
- WHERE p.store_id = s.id AND p.is_primary AND p.is_active AND p.is_verified
- AND NOT EXISTS (SELECT 1 FROM store_domains q
-                 WHERE lower(rtrim(q.domain, '.')) = lower(rtrim(p.domain, '.')) AND q.store_id <> p.store_id)
- ORDER BY p.id LIMIT 1)";
+(SELECT p.domain FROM store_domains p
+ WHERE p.store_id = s.id AND p.is_primary AND p.is_active AND p.is_verified ORDER BY p.id LIMIT 1)";
 
 /// The statements that answer the keys; a cheap clone.
 #[derive(Clone, Debug)]
@@ -78,10 +75,7 @@ impl Default for Queries {
 impl Queries {
     /// Those of the default tables, where such hosts stand back for a store's primary domain.
     pub fn redirecting(redirects: Redirects) -> Self {
-        let custom_domain = match redirects.secondary {
-            true => custom_domain(&format!("nullif({PRIMARY}, $1)")),
-            false => custom_domain(NO_PRIMARY),
-        };
+        let custom_domain = custom_domain(if redirects.secondary { PRIMARY } else { NO_PRIMARY });
         let label = label(if redirects.subdomains { PRIMARY } else { NO_PRIMARY });
         let label = Label { sql: label.into(), platforms: None };
         Self { custom_domain: Some(custom_domain.into()), label: Some(label), are_own: false }
@@ -138,8 +132,8 @@ fn read_by_name(sql: &str, dialect: Dialect) -> String {
     match dialect {
         Dialect::Sqlite => format!("SELECT * FROM (\n{sql}\n) AS own WHERE store_id IS NOT NULL LIMIT 1"),
         Dialect::Postgres => format!(
-            "SELECT r ->> 'store_id' AS store_id, {}, TRUE, {}, r ->> 'upstream' AS upstream, {NO_PRIMARY} \
-             FROM (SELECT to_jsonb(own) AS r FROM (\n{sql}\n) AS own) AS own
+            "SELECT r ->> 'store_id' AS store_id, {}, TRUE, {}, r ->> 'upstream' AS upstream, \
+             r ->> 'primary_domain' AS primary_domain FROM (SELECT to_jsonb(own) AS r FROM (\n{sql}\n) AS own) AS own
              WHERE r ->> 'store_id' IS NOT NULL LIMIT 1",
             flag("is_active"),
             flag("is_verified")
@@ -181,15 +175,21 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// What the row says; an id that no header can carry makes this one key fail.
-    pub(super) fn tenant(&self) -> Result<Tenant, SourceError> {
+    /// What the row says to whom asks for `name`; an id that no header can carry makes this one key fail.
+    pub(super) fn tenant(&self, name: &str) -> Result<Tenant, SourceError> {
         let id = TenantId::parse(&self.id).map_err(|error| SourceError {
             context: "the store's id cannot be sent",
             blame: Blame::Row,
             cause: error.into(),
         })?;
         let upstream = self.upstream.as_deref().and_then(UpstreamName::new);
-        Ok(Tenant { id, status: self.status(), upstream, primary: self.primary.as_deref().map(Arc::from) })
+        Ok(Tenant { id, status: self.status(), upstream, primary: self.primary_for(name) })
+    }
+
+    /// The primary domain as the wire has it; none for its own name.
+    fn primary_for(&self, name: &str) -> Option<Arc<str>> {
+        let primary = self.primary.as_deref()?.trim_end_matches('.').to_ascii_lowercase();
+        (!primary.is_empty() && primary != name).then(|| primary.into())
     }
 
     fn status(&self) -> Status {

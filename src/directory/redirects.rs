@@ -6,8 +6,8 @@ use super::{Queries, SqliteSource, TenantSource};
 use crate::{
     database::{migrations, session::Session, sqlite::Database},
     routing::{
-        Decision, Host, Hostname, InactiveStore, Path, PathHosts, RedirectTarget, Redirects, RequestFacts, Route,
-        Rules, Settings, Subject, UnknownHost, WwwPolicy, decide,
+        Decision, Destination, Host, Hostname, InactiveStore, Inquiry, Path, PathHosts, RedirectTarget, Redirects,
+        RequestFacts, Rules, Settings, UnknownHost, WwwPolicy, decide,
     },
 };
 
@@ -73,21 +73,26 @@ async fn source(rows: &[Row], redirects: Redirects) -> (tempfile::TempDir, Sqlit
     (folder, SqliteSource::new(database, Queries::redirecting(redirects)))
 }
 
-/// Where a request for `host` is sent, if it is sent elsewhere.
-async fn next(rules: &Rules, source: &SqliteSource, host: &str) -> Option<String> {
-    let host = Host::parse(host).unwrap();
-    let path = Path::read("/p");
+/// What becomes of a request.
+#[derive(Debug, PartialEq)]
+enum Way {
+    On(String),
+    Served,
+    Refused,
+}
+
+async fn way(rules: &Rules, source: &SqliteSource, host: &str) -> Way {
+    let (host, path) = (Host::parse(host).unwrap(), Path::read("/p"));
     let route = rules.route(&RequestFacts { host: &host, path: &path, peer_is_loopback: false }).unwrap();
-    let (mut tenant, mut apex) = (None, None);
-    if let Route::Tenant { key, without_www, .. } = &route {
-        tenant = source.load(&(*key).into()).await.unwrap();
-        if let (None, Some(key)) = (&tenant, without_www) {
-            apex = source.load(&(*key).into()).await.unwrap();
-        }
+    let mut inquiry = Inquiry::new(rules, route);
+    while let Some(key) = inquiry.question() {
+        let answer = source.load(&key.into()).await;
+        inquiry.answer(answer).unwrap();
     }
-    match decide(rules, Subject { route, tenant, apex }) {
-        Decision::Redirect(RedirectTarget::Host(host)) => Some(host.into_owned()),
-        _ => None,
+    match decide(rules, inquiry.subject()) {
+        Decision::Redirect(RedirectTarget::Host(host)) => Way::On(host.into_owned()),
+        Decision::Forward(Destination { tenant: Some(_), .. }) => Way::Served,
+        _ => Way::Refused,
     }
 }
 
@@ -102,11 +107,15 @@ proptest! {
             let rules = Rules::new(settings);
             for start in ["a.com", "b.com", "www.a.com", "www.b.com", "c.b.com", "s1.platform.com", "s2.platform.com"] {
                 let (mut host, mut hops) = (start.to_owned(), Vec::new());
-                while let Some(to) = next(&rules, &source, &host).await {
-                    hops.push(to.clone());
+                let end = loop {
+                    match way(&rules, &source, &host).await {
+                        Way::On(to) => host = to,
+                        end => break end,
+                    }
+                    hops.push(host.clone());
                     prop_assert!(hops.len() <= HOPS_MAX, "{start} goes {hops:?} with {rows:?}");
-                    host = to;
-                }
+                };
+                prop_assert!(end == Way::Served || hops.is_empty(), "{start} goes {hops:?} with {rows:?}");
             }
             Ok(())
         })?;

@@ -27,8 +27,8 @@ impl SqliteSource {
 
     async fn find(&self, key: &TenantKey) -> Answer {
         let Some((sql, name)) = self.queries.statement(key) else { return Ok(None) };
-        let (sql, name) = (sql.to_owned(), name.into_owned());
-        let query = self.database.run(move |connection| row(connection, &sql, &name));
+        let (sql, asked) = (sql.to_owned(), name.clone().into_owned());
+        let query = self.database.run(move |connection| row(connection, &sql, &asked));
         let row = tokio::time::timeout(DEADLINE, query)
             .await
             .map_err(|elapsed| SourceError {
@@ -41,7 +41,7 @@ impl SqliteSource {
                 blame: Blame::Database,
                 cause: error.into(),
             })?;
-        row.map(|row| row.tenant()).transpose()
+        row.map(|row| row.tenant(&name)).transpose()
     }
 }
 

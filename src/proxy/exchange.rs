@@ -15,6 +15,7 @@ use super::{
     buffers::Buffers,
     connection::Client,
     facts::Facts,
+    https::HostOwner,
     ids::Ids,
     places::Turn,
     pulse::Pulse,
@@ -45,6 +46,7 @@ pub(super) struct Exchange {
     host: LoggedHost,
     pub(super) tenant: Option<TenantId>,
     pub(super) matched: Option<Match>,
+    pub(super) host_owner: Option<HostOwner>,
     pub(super) endpoint: Option<Arc<Endpoint>>,
     pub(super) attempts: u32,
     /// Those that brought no answer to pass on.
@@ -106,6 +108,7 @@ impl Exchange {
             host: LoggedHost::None,
             tenant: None,
             matched: None,
+            host_owner: None,
             endpoint: None,
             attempts: 0,
             tries: Vec::new(),
@@ -136,6 +139,16 @@ impl Exchange {
     /// The client and where it was met.
     pub(super) fn addresses(&self) -> ClientAddresses {
         self.client.addresses().of(self.requester)
+    }
+
+    /// Whether the client speaks HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.version == Version::HTTP_2)
+    }
+
+    /// Whether the client wants the head alone.
+    pub(super) fn is_head(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.method == Method::HEAD)
     }
 
     /// Whether the app has answered without the body that the client waits to send, so that its connection must end: in

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::{connection::Client, look_up::look_up, preface::Protocol, socket::Socket};
 use crate::{
-    routing::{Decision, Destination, Host, Hostname, Match, Path, RequestFacts, decide},
+    routing::{Decision, Host, Hostname, Match, Path, RequestFacts, Route, decide},
     telemetry::outcome::{HandshakeFailure, TlsVersion},
     tls::{Acceptor, Agreed, Certificate, Hello, NotLoaded, Stream, Vault},
 };
@@ -139,14 +139,16 @@ async fn standing(client: &Client, name: &Hostname<'_>) -> Standing {
     let (host, path) = (Host::Name(name.clone()), Path::read("/"));
     let facts = RequestFacts { host: &host, path: &path, peer_is_loopback: client.peer_is_loopback };
     let Ok(route) = worker.rules.route(&facts) else { return Standing::Known };
-    let Ok(subject) = look_up(&worker.directory, route, Instant::now()).await else { return Standing::Known };
-    let is_known = subject.refusal().is_none();
+    let Ok(subject) = look_up(worker, route, Instant::now()).await else { return Standing::Known };
+    let (is_known, is_found) = (subject.refusal().is_none(), subject.tenant.is_some());
+    let is_custom = matches!(subject.route, Route::Tenant { matched: Match::CustomDomain, .. });
     match decide(&worker.rules, subject) {
         Decision::Refuse(_) => Standing::Unknown,
         // Its visitors are told so, and that needs a handshake too.
         Decision::Close(_) => Standing::Known,
         _ if !is_known => Standing::Strangers,
-        Decision::Forward(Destination { matched: Match::CustomDomain, .. }) => Standing::Customers,
+        // Also where it stands back for another: who comes by https has to be told so.
+        Decision::Forward(_) | Decision::Redirect(_) if is_custom && is_found => Standing::Customers,
         Decision::Forward(_) | Decision::Redirect(_) => Standing::Known,
     }
 }

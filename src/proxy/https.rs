@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
 
-use super::{Scheme, facts::Facts, worker::Worker};
+use super::{Scheme, connection::Client, facts::Facts, worker::Worker};
 use crate::{
-    routing::{Decision, Destination, Host, Hostname, Match, Place, RedirectTarget},
+    routing::{Decision, Destination, Host, Hostname, Match, RedirectTarget, Subject},
     tls::Acceptor,
 };
 
@@ -59,11 +59,24 @@ impl Https {
         }
     }
 
-    fn hsts(&self, matched: Match) -> Option<&HeaderValue> {
-        match matched {
-            Match::CustomDomain => self.hsts_custom.as_ref(),
-            Match::Subdomain | Match::Path | Match::Admin | Match::Homepage => self.hsts_platform.as_ref(),
+    fn hsts(&self, host: HostOwner) -> Option<&HeaderValue> {
+        match host {
+            HostOwner::Customer => self.hsts_custom.as_ref(),
+            HostOwner::Platform => self.hsts_platform.as_ref(),
         }
+    }
+}
+
+/// Whose a host is, whatever is shown there: browsers remember what they are told for the host, not for the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HostOwner {
+    Platform,
+    Customer,
+}
+
+impl HostOwner {
+    pub(super) fn of(destination: &Destination) -> Self {
+        if destination.is_foreign_host { Self::Customer } else { Self::Platform }
     }
 }
 
@@ -72,12 +85,25 @@ fn hsts(stay: Duration) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("max-age={}", stay.as_secs())).ok().filter(|_| !stay.is_zero())
 }
 
+/// Where usher itself has shaken hands, nobody is sent to a primary domain that has no certificate yet. With a default certificate
+/// some CDN has those that count.
+pub(super) fn stay<'a>(client: &Client, mut subject: Subject<'a>) -> Subject<'a> {
+    if let Some(https) = &client.worker.https
+        && let Some(primary) = subject.primary()
+        && client.secured().is_some()
+        && https.acceptor.certificates().default().is_none()
+        && !Hostname::parse(primary).is_ok_and(|name| https.acceptor.has(&name))
+    {
+        subject.serve_here();
+    }
+    subject
+}
+
 /// What would be forwarded comes again under TLS; but not the questions of a CA, which begin without.
 pub(super) fn prefer<'a>(worker: &Worker, facts: &'a Facts<'_>, decision: Decision<'a>) -> Decision<'a> {
     match (&worker.https, &decision, &facts.authority.host) {
         (Some(https), Decision::Forward(to), Host::Name(name))
-            if facts.challenge().is_none()
-                && https.is_preferred(facts.scheme, name.as_str(), is_known(worker, facts, to)) =>
+            if facts.challenge().is_none() && https.is_preferred(facts.scheme, name.as_str(), is_known(to)) =>
         {
             Decision::Redirect(RedirectTarget::Host(name.as_str().into()))
         }
@@ -86,9 +112,8 @@ pub(super) fn prefer<'a>(worker: &Worker, facts: &'a Facts<'_>, decision: Decisi
 }
 
 /// Whether the host is somebody's, and not one that is shown the homepage since nobody has it.
-fn is_known(worker: &Worker, facts: &Facts<'_>, to: &Destination) -> bool {
-    let stands_outside = || matches!(worker.rules.place(&facts.routing()), Place::CustomDomain(_) | Place::Nowhere(_));
-    to.matched != Match::Homepage || !stands_outside()
+fn is_known(to: &Destination) -> bool {
+    !(to.matched == Match::Homepage && to.is_foreign_host)
 }
 
 /// Where the same page is on `host`: by https where that is preferred, else by scheme and port of the request.
@@ -103,8 +128,8 @@ pub(super) fn origin(worker: &Worker, facts: &Facts<'_>, host: &str) -> String {
 }
 
 /// Tells the browser to stay, unless the app has told it something; to be said under TLS only (RFC 6797 §7.2).
-pub(super) fn keep(worker: &Worker, matched: Option<Match>, headers: &mut HeaderMap) {
-    let wanted = worker.https.as_ref().zip(matched).and_then(|(https, matched)| https.hsts(matched));
+pub(super) fn keep(worker: &Worker, host: Option<HostOwner>, headers: &mut HeaderMap) {
+    let wanted = worker.https.as_ref().zip(host).and_then(|(https, host)| https.hsts(host));
     if let Some(value) = wanted.filter(|_| !headers.contains_key(header::STRICT_TRANSPORT_SECURITY)) {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, value.clone());
     }

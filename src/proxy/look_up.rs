@@ -2,23 +2,15 @@
 
 use std::time::Instant;
 
-use super::error::Failure;
-use crate::{
-    directory::Reader,
-    routing::{Route, Subject},
-};
+use super::{error::Failure, worker::Worker};
+use crate::routing::{Inquiry, Route, Subject};
 
-/// Asks for the key of `route` and, where that is absent, for the name without `www.`; asks nothing where nobody's
-/// answer could matter.
-pub(super) async fn look_up<'a>(directory: &Reader, route: Route<'a>, now: Instant) -> Result<Subject<'a>, Failure> {
-    let (mut tenant, mut apex) = (None, None);
-    if let Route::Tenant { key, without_www, .. } = route {
-        tenant = directory.lookup(key, now).await?;
-        if tenant.is_none()
-            && let Some(without_www) = without_www
-        {
-            apex = directory.lookup(without_www, now).await?;
-        }
+/// Asks the directory all that matters for `route`.
+pub(super) async fn look_up<'a>(worker: &'a Worker, route: Route<'a>, now: Instant) -> Result<Subject<'a>, Failure> {
+    let mut inquiry = Inquiry::new(&worker.rules, route);
+    while let Some(key) = inquiry.question() {
+        let answer = worker.directory.lookup(key, now).await;
+        inquiry.answer(answer)?;
     }
-    Ok(Subject { route, tenant, apex })
+    Ok(inquiry.subject())
 }

@@ -18,6 +18,7 @@ use super::{
     expectation::is_expected,
     facts::ForwardedHost,
     headers::{Forwarding, add_forwarding},
+    https::HostOwner,
     requester::Requester,
     upload::{BodyLimit, Upload},
 };
@@ -129,6 +130,7 @@ pub(super) fn prepare(
         Forwarding { client: who, ids, host, matched: *matched, tenant: tenant.as_ref(), prefix },
     );
     exchange.matched = Some(*matched);
+    exchange.host_owner = Some(HostOwner::of(destination));
     exchange.tenant = tenant.clone();
     if incoming.is_end_stream() {
         return Ok(Request::from_parts(head, RequestBody::Empty));

@@ -1,6 +1,6 @@
 //! From what the directory said to what becomes of the request.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt};
 
 use super::{
     Closed, InactiveStore, KeyRef, Match, PathPrefix, Route, Rules, Status, Tenant, TenantId, UnknownHost,
@@ -14,16 +14,34 @@ pub struct Subject<'a> {
     pub route: Route<'a>,
     /// What the directory knows of the route's key; `None`: absent, or nothing was to be asked.
     pub tenant: Option<Tenant>,
-    /// What the directory knows of `without_www`, asked only where the key itself was absent.
+    /// What the directory knows of `without_www`, asked only where nobody is known to have the key itself.
     pub apex: Option<Tenant>,
 }
 
 impl Subject<'_> {
+    /// Whoever was found by the key, or without `www.`.
+    pub(super) fn found(&self) -> Option<&Tenant> {
+        self.tenant.as_ref().or(self.apex.as_ref())
+    }
+
+    /// The domain that the host might stand back for.
+    pub fn primary(&self) -> Option<&str> {
+        self.found()?.primary.as_deref()
+    }
+
+    /// The host does not stand back for another.
+    pub fn serve_here(&mut self) {
+        for found in [&mut self.tenant, &mut self.apex].into_iter().flatten() {
+            found.primary = None;
+        }
+    }
+
     /// Why the host counts as unknown, whatever unknown hosts are answered; `None` where it is known.
     ///
-    /// A key that is present but not active is never replaced by its apex: its owner switched it off.
+    /// A key that is present but not active is not replaced by its apex: its owner switched it off. One that is not verified has no
+    /// owner, and was not kept where the apex is served.
     pub fn refusal(&self) -> Option<Refusal> {
-        match (&self.route, self.tenant.as_ref().or(self.apex.as_ref())) {
+        match (&self.route, self.found()) {
             (Route::Admin | Route::Homepage, _) => None,
             (Route::Unroutable(reason), _) => Some(Refusal::Unroutable(*reason)),
             (Route::Tenant { .. }, None) => Some(Refusal::Absent),
@@ -57,6 +75,8 @@ pub struct Destination {
     pub prefix: Option<PathPrefix>,
     /// The upstream that the tenant's row names. Nobody has looked whether it exists.
     pub upstream: Option<UpstreamName>,
+    /// The host is none of ours, whatever is shown there.
+    pub is_foreign_host: bool,
 }
 
 /// Where a request is redirected to.
@@ -126,47 +146,46 @@ pub fn decide<'a>(rules: &Rules, subject: Subject<'a>) -> Decision<'a> {
         }
         (Some(refusal), _) => return refuse(rules, &subject.route, refusal),
     }
-    let Subject { route, tenant, apex } = subject;
-    match route {
-        Route::Admin => without_tenant(Match::Admin),
-        Route::Homepage => without_tenant(Match::Homepage),
-        Route::Unroutable(reason) => refuse(rules, &route, Refusal::Unroutable(reason)),
+    let primary = |matched| primary(rules, matched, subject.primary()).map(str::to_owned);
+    match subject.route {
+        Route::Admin => without_tenant(Match::Admin, false),
+        Route::Homepage => without_tenant(Match::Homepage, false),
+        Route::Unroutable(reason) => refuse(rules, &subject.route, Refusal::Unroutable(reason)),
         Route::Tenant { without_www: Some(KeyRef::CustomDomain(host)), .. }
-            if tenant.is_none() && rules.settings().www == WwwPolicy::Redirect =>
+            if subject.tenant.is_none() && rules.settings().www == WwwPolicy::Redirect =>
         {
-            let primary = apex.and_then(|found| primary(rules, Match::CustomDomain, found.primary));
-            Decision::Redirect(RedirectTarget::Host(primary.map_or(Cow::Borrowed(host), Cow::Owned)))
+            Decision::Redirect(RedirectTarget::Host(primary(Match::CustomDomain).map_or(host.into(), Cow::Owned)))
         }
-        Route::Tenant { admin_path: true, .. } => without_tenant(Match::Admin),
+        Route::Tenant { admin_path: true, matched, .. } => without_tenant(Match::Admin, matched == Match::CustomDomain),
         Route::Tenant { matched, prefix, .. } => {
-            let found = tenant.or(apex);
-            let (id, upstream, other) =
-                found.map_or((None, None, None), |found| (Some(found.id), found.upstream, found.primary));
-            match primary(rules, matched, other) {
-                Some(host) => Decision::Redirect(RedirectTarget::Host(Cow::Owned(host))),
-                None => Decision::Forward(Destination { matched, tenant: id, prefix, upstream }),
+            if let Some(host) = primary(matched) {
+                return Decision::Redirect(RedirectTarget::Host(host.into()));
             }
+            let (tenant, upstream) =
+                subject.tenant.or(subject.apex).map_or((None, None), |found| (Some(found.id), found.upstream));
+            let is_foreign_host = matched == Match::CustomDomain;
+            Decision::Forward(Destination { matched, tenant, prefix, upstream, is_foreign_host })
         }
     }
 }
 
 /// The primary domain of the store, where hosts of this kind stand back for it. One that is never looked up as a custom domain
 /// would lead nowhere, or round and round.
-fn primary(rules: &Rules, matched: Match, primary: Option<Arc<str>>) -> Option<String> {
+pub(super) fn primary<'p>(rules: &Rules, matched: Match, primary: Option<&'p str>) -> Option<&'p str> {
     let redirects = rules.settings().redirects;
     let stands_back = match matched {
         Match::CustomDomain => redirects.secondary,
         Match::Subdomain => redirects.subdomains,
         Match::Path | Match::Admin | Match::Homepage => false,
     };
-    primary.filter(|host| stands_back && rules.is_custom_domain(host)).map(|host| host.as_ref().to_owned())
+    primary.filter(|host| stands_back && rules.is_custom_domain(host))
 }
 
 /// What an unknown host is answered. A path that names an unknown store, or the administration of a host that is not
 /// known, is never anything but 404: the app must not take it for its own.
 fn refuse<'a>(rules: &Rules, route: &Route<'a>, refusal: Refusal) -> Decision<'a> {
     match &rules.settings().unknown_host {
-        UnknownHost::Homepage if may_be_homepage(route) => without_tenant(Match::Homepage),
+        UnknownHost::Homepage if may_be_homepage(route) => without_tenant(Match::Homepage, is_foreign_host(route)),
         UnknownHost::Redirect(url) if !is_path_mode(route) => Decision::Redirect(RedirectTarget::Url(url.clone())),
         _ => Decision::Refuse(refusal),
     }
@@ -178,11 +197,16 @@ fn may_be_homepage(route: &Route<'_>) -> bool {
     !admin_path && !is_path_mode(route)
 }
 
+fn is_foreign_host(route: &Route<'_>) -> bool {
+    use UnroutableReason::{AdminLookalike, IpLiteral};
+    matches!(route, Route::Tenant { matched: Match::CustomDomain, .. } | Route::Unroutable(AdminLookalike | IpLiteral))
+}
+
 fn is_path_mode(route: &Route<'_>) -> bool {
     use UnroutableReason::{BadPathLabel, ReservedPathLabel};
     matches!(route, Route::Tenant { matched: Match::Path, .. } | Route::Unroutable(BadPathLabel | ReservedPathLabel))
 }
 
-fn without_tenant<'a>(matched: Match) -> Decision<'a> {
-    Decision::Forward(Destination { matched, tenant: None, prefix: None, upstream: None })
+fn without_tenant<'a>(matched: Match, is_foreign_host: bool) -> Decision<'a> {
+    Decision::Forward(Destination { matched, tenant: None, prefix: None, upstream: None, is_foreign_host })
 }

@@ -1,13 +1,14 @@
 //! Pure decisions: which tenant a request speaks of, and what becomes of it.
 //!
 //! In reading order: a [`Host`] and a [`Path`] are read once from the wire; [`Rules::route`] turns them into a [`Route`];
-//! the directory says who is behind the route's key; [`decide`] turns both into a [`Decision`].
+//! the directory says who is behind the route's key ([`Inquiry`]); [`decide`] turns both into a [`Decision`].
 //!
 //! Nothing here touches a socket, a clock or a log, so that every rule can be tested as a table.
 
 mod decide;
 mod host;
 mod hostname;
+mod inquiry;
 mod key;
 mod path;
 mod route;
@@ -24,6 +25,7 @@ mod table;
 pub use decide::{Decision, Destination, RedirectTarget, Refusal, Subject, decide};
 pub use host::{Authority, Host};
 pub use hostname::{Hostname, HostnameError, Label};
+pub use inquiry::Inquiry;
 pub use key::{KeyRef, Match, PlatformId, TenantKey};
 pub use path::{AmbiguousPath, Path};
 pub use route::{PathPrefix, Place, RequestFacts, Route, UnroutableReason};

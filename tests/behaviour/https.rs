@@ -125,6 +125,7 @@ fn browsers_are_told_to_stay_where_that_is_wanted_and_under_tls_only() {
     for host in ["store1.platform.com", "platform.com", "admin.platform.com"] {
         assert_eq!(told(host, "/").as_deref(), Some("max-age=31536000"), "{host}");
     }
+    assert_eq!(told(HOST, "/admin").as_deref(), Some("max-age=3600"), "whatever is shown there");
     assert_eq!(told(HOST, "/own").as_deref(), Some("max-age=5"), "the app knows better");
     let plain = ask(&mut stage.usher.connect(), HOST, "/", "");
     assert_eq!((plain.status, plain.header("strict-transport-security")), (200, None));

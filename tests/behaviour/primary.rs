@@ -49,3 +49,30 @@ fn nothing_stands_back_unless_it_is_asked_for() {
     assert_eq!(way(&usher, "store1.platform.com", "/"), "200");
     assert_eq!(way(&usher, "shop.alpha.com", "/"), "http://customdomain1.com/");
 }
+
+#[test]
+fn whoever_writes_down_a_name_without_proof_takes_it_from_nobody() {
+    for backend in [Backend::Postgres, Backend::Sqlite] {
+        let (tables, app, usher) = start(backend, BOTH);
+        tables.execute("UPDATE store_domains SET domain = 'CustomDomain1.com' WHERE domain = 'customdomain1.com'");
+        let columns = "store_id, domain, is_primary, is_active, is_verified";
+        tables.execute(&format!(
+            "INSERT INTO store_domains ({columns}) VALUES (2, 'customdomain1.com', false, true, false),
+             (2, 'www.customdomain1.com', false, true, false), (2, 'www.shop.alpha.com', false, true, false)"
+        ));
+        eventually("the last row was read", || {
+            let looked = Binary::over(&tables).apps(&[&app]).config(BOTH).run(&["resolve", "www.shop.alpha.com"]);
+            looked.stdout.contains("domain is not verified").then_some(())
+        });
+        assert_eq!(way(&usher, "customdomain1.com", "/"), "200");
+        assert_eq!(app.last().folded("x-store-id"), ["1"]);
+        assert_eq!(way(&usher, "www.customdomain1.com", "/p"), "http://customdomain1.com/p");
+        assert_eq!(way(&usher, "shop.alpha.com", "/p"), "http://customdomain1.com/p");
+        // Once it is proved the name is theirs, and nobody's visitors are sent there.
+        tables.execute("UPDATE store_domains SET is_verified = true WHERE store_id = 2");
+        eventually("the name is the other store's", || {
+            (way(&usher, "customdomain1.com", "/") == "http://customdomain2.com/").then_some(())
+        });
+        assert_eq!(way(&usher, "shop.alpha.com", "/p"), "200");
+    }
+}

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 
 use super::{accepted, problem, problems, with};
 use crate::{
+    config::Config,
     proxy::TrustedProxies,
     routing::{Host, PathHosts, UnknownHost, WwwPolicy},
     telemetry::access_log::Target,
@@ -119,6 +120,7 @@ fn numbers_keep_their_bounds() {
     all_refused("listen", "header_max_bytes", &["\"8191B\"", "\"2MiB\"", "32768"]);
     all_refused("listen", "header_timeout", &["\"0s\"", "30", "\"30\"", "\"366d\""]);
     all_refused("directory", "loads_max", &["0"]);
+    all_refused("directory", "loads_per_second", &["0"]);
     all_refused("upstreams.default", "connect_timeout", &["\"0ms\""]);
 }
 
@@ -435,18 +437,23 @@ fn log_filter_and_format_are_checked() {
 
 #[test]
 fn what_reads_the_default_tables_does_not_stand_beside_queries_of_ones_own() {
-    let own = "queries = { custom_domain = \"SELECT 1 AS store_id WHERE $1 = ''\" }\nfollow = \"off\"";
-    for (section, key) in [
-        ("routing", "secondary_domains = \"redirect\""),
-        ("routing", "subdomains = \"redirect\""),
-        ("domains", "verification = \"usher\""),
+    let beside = |section: &str, key: &str, column: &str| {
+        let sql = format!("SELECT 1 AS store_id, '' AS {column} WHERE $1 = ''");
+        let own = format!("queries = {{ custom_domain = \"{sql}\" }}\nfollow = \"off\"");
+        with(section, key).replace("[directory]\n", &format!("[directory]\n{own}\n"))
+    };
+    for (section, key, cause) in [
+        ("routing", "secondary_domains = \"redirect\"", "needs a column primary_domain"),
+        ("routing", "subdomains = \"redirect\"", "needs a column primary_domain"),
+        ("domains", "verification = \"usher\"", "needs the tables stores and store_domains"),
     ] {
-        let text = with(section, key).replace("[directory]\n", &format!("[directory]\n{own}\n"));
-        let found = problems(&text);
+        let found = problems(&beside(section, key, "upstream"));
         assert_eq!(found.len(), 1, "{found:#?}");
-        assert!(found[0].cause.starts_with("needs the tables stores and store_domains"), "{found:#?}");
+        assert!(found[0].cause.starts_with(cause), "{found:#?}");
     }
     assert!(accepted("routing", "secondary_domains = \"redirect\"").routing.redirects.secondary);
+    let brought = beside("routing", "secondary_domains = \"redirect\"", "primary_domain");
+    assert!(Config::parse(&brought, "usher.toml", &|_| None).is_ok());
 }
 
 #[test]
