@@ -19,7 +19,7 @@ use self::{rows::Rows, threads::Threads, wanted::CustomDomains};
 use crate::{
     admin,
     config::Config,
-    database::{postgres, sqlite},
+    database::{migrations::Plan, postgres, sqlite},
     directory::{Directory, Feed, Keeper, OwnQueries, feed::Follow},
     domains::{SelfCheck, Verifier, Visits, dns},
     lifecycle::{Drain, Readiness, Tasks, Termination},
@@ -70,6 +70,7 @@ pub struct App {
     upstreams: Vec<Arc<Upstream>>,
     rows: Rows,
     own_queries: Option<OwnQueries>,
+    plan: Plan,
     follow: Follow,
     feed: Feed,
     keeper: Option<Keeper>,
@@ -133,6 +134,7 @@ impl App {
             upstreams,
             rows,
             own_queries: config.own_queries,
+            plan: config.plan,
             follow: config.follow,
             feed,
             keeper,
@@ -189,7 +191,7 @@ impl App {
             () = end => Ok(()),
             service = tasks.failed() => Err(Error::Service(service)),
             worker = threads.failed() => Err(Error::Service(worker)),
-            error = self.rows.watch(self.own_queries.as_ref(), waiting) => Err(error),
+            error = self.rows.watch(self.own_queries.as_ref(), &self.plan, waiting) => Err(error),
         };
         let _draining = self.readiness.hold("draining");
         tracing::info!(deadline = ?self.drain_timeout, "draining");

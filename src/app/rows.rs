@@ -8,7 +8,7 @@ use super::Error;
 use crate::{
     config::{self, Config},
     database::{
-        migrations,
+        migrations::{self, Plan},
         postgres::{self, Pool, Position},
         session::{self, Session},
         sqlite,
@@ -85,7 +85,7 @@ impl Rows {
     }
 
     /// What the look-ups read and the database has not; nothing, as it should be.
-    async fn lack(&self, own: Option<&OwnQueries>) -> Result<Option<Error>, session::Error> {
+    async fn lack(&self, own: Option<&OwnQueries>, plan: &Plan) -> Result<Option<Error>, session::Error> {
         let session = match self {
             Self::Postgres { pool, .. } => Session::postgres(pool).await?,
             Self::Sqlite(database) => Session::sqlite(database),
@@ -99,16 +99,16 @@ impl Rows {
         if !tables.is_empty() {
             return Ok(Some(Error::MissingTables(tables.join(", "))));
         }
-        let columns = migrations::missing_columns(&session).await?;
+        let columns = migrations::missing_columns(&session, plan).await?;
         let names: Vec<_> = columns.iter().map(|(table, column)| format!("{table}.{column}")).collect();
         Ok((!names.is_empty()).then(|| Error::MissingColumns(names.join(", "))))
     }
 
     /// Asks until the database has answered once, then releases `waiting`. Returns only if it has not what look-ups read:
     /// without its tables usher would be ready and know nobody.
-    pub(super) async fn watch(&self, own: Option<&OwnQueries>, waiting: ReadinessGuard) -> Error {
+    pub(super) async fn watch(&self, own: Option<&OwnQueries>, plan: &Plan, waiting: ReadinessGuard) -> Error {
         loop {
-            match self.lack(own).await {
+            match self.lack(own, plan).await {
                 Ok(None) => break,
                 Ok(Some(lack)) => return lack,
                 Err(error) => {

@@ -49,7 +49,9 @@ impl Catalog {
         if let Some(table) = migrations::missing_tables(&session).await?.first() {
             return Err(Error::MissingTable { table });
         }
-        if let Some((table, column)) = migrations::missing_columns(&session).await?.first() {
+        if let Some((table, column)) =
+            migrations::missing_columns(&session, &migrations::Plan::default()).await?.first()
+        {
             return Err(Error::MissingColumn { table, column });
         }
         let stores = Table { name: "stores", columns: schema::columns(&session, "stores").await? };

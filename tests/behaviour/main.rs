@@ -37,6 +37,7 @@ mod polling;
 mod primary;
 mod proxy_protocol_out;
 mod queueing;
+mod rights;
 mod smuggling;
 mod streaming;
 mod tls;

@@ -116,6 +116,11 @@ impl Tables {
         statement.query_map([], |_row| Ok(())).unwrap().count()
     }
 
+    /// The same as another role of PostgreSQL sees it; they are to live longer.
+    pub(crate) fn seen_by(&self, role: &str) -> Self {
+        Self { url: self.url.replacen("//usher@", &format!("//{role}@"), 1), _directory: None }
+    }
+
     pub(crate) fn url(&self) -> &str {
         &self.url
     }

@@ -1,6 +1,7 @@
 //! `usher check`: everything that can be found out before traffic comes.
 
 mod certificates;
+mod rights;
 mod rows;
 mod tables;
 mod upstreams;
@@ -26,9 +27,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Validate the configuration, then connect to everything it names
 ///
 /// Reports every problem at once, with its place, the value, what is accepted and what to do. Looks at the file; at the
-/// certificates of [tls]; at the database: connection, tables, columns, triggers, indexes, rows that could never be found, name
-/// an upstream that does not exist or are spelled oddly; and connects to
-/// every app server. Changes nothing.
+/// certificates of [tls]; at the database: connection, tables, columns, rights, triggers, indexes, rows that could never be found,
+/// name an upstream that does not exist or are spelled oddly; and connects to every app server. Changes nothing.
 ///
 /// Ends with 1 where there is an error. Warnings are told, and do not count.
 #[derive(Debug, Args)]

@@ -3,13 +3,17 @@
 use usher::{
     catalog::Catalog,
     config::{Config, Problem},
-    database::{migrations, schema, session::Session},
+    database::{
+        migrations::{self, Plan},
+        schema,
+        session::{Dialect, Session},
+    },
     directory::{OwnQueries, QueryFault, feed::Follow},
     routing::Rules,
     telemetry::causes::one_line,
 };
 
-use super::{Report, rows, upstreams};
+use super::{Report, rights, rows, upstreams};
 use crate::cli::{Failure, database};
 
 const NEEDED: &str = "the tables and columns that `usher migrate --print` shows";
@@ -34,6 +38,7 @@ pub(super) async fn check(config: &Config) -> Report {
 async fn look(config: &Config, report: &mut Report) -> Result<(), Failure> {
     let session = database::session(config).await?;
     report.good.push(format!("the database named by {} answers", config.database_origin));
+    rights::look(config, &session, report).await.map_err(usher::catalog::Error::from)?;
     if let Some(own) = &config.own_queries {
         look_at_own(own, &session, report).await.map_err(usher::catalog::Error::from)?;
         upstreams::look(config, &session, report).await.map_err(usher::catalog::Error::from)?;
@@ -41,7 +46,7 @@ async fn look(config: &Config, report: &mut Report) -> Result<(), Failure> {
             .await
             .map_err(|error| usher::catalog::Error::from(error).into());
     }
-    look_at_columns(&session, report).await.map_err(usher::catalog::Error::from)?;
+    look_at_columns(&config.plan, &session, report).await.map_err(usher::catalog::Error::from)?;
     if !report.errors.is_empty() {
         return Ok(());
     }
@@ -51,12 +56,16 @@ async fn look(config: &Config, report: &mut Report) -> Result<(), Failure> {
     Ok(rows::look(&catalog, report).await?)
 }
 
-async fn look_at_columns(session: &Session, report: &mut Report) -> Result<(), usher::database::session::Error> {
+async fn look_at_columns(
+    plan: &Plan,
+    session: &Session,
+    report: &mut Report,
+) -> Result<(), usher::database::session::Error> {
     for table in migrations::missing_tables(session).await? {
         let remedy = "run `usher migrate`, which creates what is missing".into();
         report.errors.push(problem(table, "there is no such table".into(), NEEDED, remedy));
     }
-    for (table, column) in migrations::missing_columns(session).await? {
+    for (table, column) in migrations::missing_columns(session, plan).await? {
         let remedy = format!("add the column to the app's table: ALTER TABLE {table} ADD COLUMN {column} …");
         report.errors.push(problem(&format!("{table}.{column}"), "there is no such column".into(), NEEDED, remedy));
     }
@@ -70,10 +79,15 @@ async fn look_at_columns(session: &Session, report: &mut Report) -> Result<(), u
             report.warnings.push(problem(&format!("{table}.{column}"), cause, NEEDED, remedy));
         }
     }
-    for index in migrations::missing_indexes(session).await? {
+    for index in migrations::missing_indexes(session, plan).await? {
         let cause = "there is no such index, or it was left unfinished: every look-up reads the whole table".into();
         let remedy = "run `usher migrate`, which creates what is missing".into();
-        report.warnings.push(problem(&format!("{}, index {}", index.table, index.name), cause, "both indexes", remedy));
+        report.warnings.push(problem(
+            &format!("{}, index {}", index.table, index.name),
+            cause,
+            "all indexes of its look-ups",
+            remedy,
+        ));
     }
     Ok(())
 }
@@ -89,7 +103,22 @@ async fn look_at_triggers(
         let remedy = "run `usher migrate`, which creates what is missing".into();
         report.warnings.push(problem(&format!("triggers of {}", tables.join(", ")), cause, "all of them", remedy));
     }
+    if !matches!(config.follow, Follow::Poll(_)) && keeps_changes(session).await? {
+        let cause = "the triggers write each edit down, and nobody who polls removes it: the table only grows".into();
+        let remedy = "DROP TABLE usher.changes, if no other instance has directory.follow = \"poll\"".into();
+        report.warnings.push(problem("usher.changes", cause, "no such table", remedy));
+    }
     Ok(())
+}
+
+/// Whether edits are kept for those who ask for them.
+async fn keeps_changes(session: &Session) -> Result<bool, usher::database::session::Error> {
+    if session.dialect() == Dialect::Sqlite {
+        return Ok(false);
+    }
+    // Not by to_regclass, which needs rights on the schema.
+    let sql = "SELECT 1 FROM pg_class WHERE relnamespace = to_regnamespace('usher') AND relname = 'changes'";
+    Ok(!session.query(sql, &[]).await?.is_empty())
 }
 
 async fn look_at_own(
@@ -98,7 +127,7 @@ async fn look_at_own(
     report: &mut Report,
 ) -> Result<(), usher::database::session::Error> {
     for QueryFault { query, cause } in own.faults(session).await? {
-        let accepted = "rows with store_id, and perhaps is_active, is_verified and upstream, of the tables that exist";
+        let accepted = "rows with store_id, and perhaps is_active, is_verified, upstream and primary_domain, of the tables that exist";
         let remedy = "correct the statement, or give its columns these names with AS".into();
         report.errors.push(problem(&format!("directory.queries.{query}"), cause, accepted, remedy));
     }

@@ -71,6 +71,15 @@ enum Work {
     PrimaryIndex(Index),
 }
 
+impl Migration {
+    fn index(&self) -> Option<Index> {
+        match self.work {
+            Work::Index(index) | Work::PrimaryIndex(index) => Some(index),
+            Work::Tables | Work::Always => None,
+        }
+    }
+}
+
 /// An index that the directory's look-ups need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Index {
@@ -120,6 +129,9 @@ const NEEDED: [(&str, &[&str]); 2] = [
     ("stores", &["id", "subdomain", "is_active"]),
     ("store_domains", &["id", "store_id", "domain", "is_active", "is_verified"]),
 ];
+
+/// What they read besides where the primary domain is asked for.
+const PRIMARY: (&str, &str) = ("store_domains", "is_primary");
 
 /// All statements for `dialect`, in order, as `usher migrate --print` shows them: a script for `psql` or `sqlite3`.
 ///
@@ -205,20 +217,21 @@ pub async fn missing_tables(session: &Session) -> Result<Vec<&'static str>, Erro
 }
 
 /// The columns of the default routing queries that existing tables lack, as (table, column).
-pub async fn missing_columns(session: &Session) -> Result<Vec<(&'static str, &'static str)>, Error> {
+pub async fn missing_columns(session: &Session, plan: &Plan) -> Result<Vec<(&'static str, &'static str)>, Error> {
     let mut missing = Vec::new();
     for (table, needed) in NEEDED {
         let columns = schema::columns(session, table).await?;
-        let lacks = |name: &&&str| !columns.is_empty() && !columns.iter().any(|column| column.name == **name);
-        missing.extend(needed.iter().filter(lacks).map(|name| (table, *name)));
+        let lacks = |name: &&str| !columns.is_empty() && !columns.iter().any(|column| column.name == *name);
+        let primary = (plan.finds_primary && table == PRIMARY.0).then_some(PRIMARY.1);
+        missing.extend(needed.iter().copied().chain(primary).filter(lacks).map(|name| (table, name)));
     }
     Ok(missing)
 }
 
 /// The indexes that are missing or were left unfinished; without them every look-up reads its whole table.
-pub async fn missing_indexes(session: &Session) -> Result<Vec<Index>, Error> {
+pub async fn missing_indexes(session: &Session, plan: &Plan) -> Result<Vec<Index>, Error> {
     let mut missing = Vec::new();
-    for index in [DOMAINS_INDEX, STORES_INDEX] {
+    for index in plan.steps(session.dialect()).filter_map(Migration::index) {
         if schema::index(session, index.table, index.name).await? != IndexState::Usable {
             missing.push(index);
         }
@@ -323,12 +336,12 @@ mod tests {
     async fn everything_is_missing_before_and_nothing_after() {
         let (_folder, session) = temporary();
         assert_eq!(missing_tables(&session).await.unwrap(), ["stores", "store_domains"]);
-        assert_eq!(missing_columns(&session).await.unwrap(), []);
-        assert_eq!(missing_indexes(&session).await.unwrap(), [DOMAINS_INDEX, STORES_INDEX]);
+        assert_eq!(missing_columns(&session, &Plan::default()).await.unwrap(), []);
+        assert_eq!(missing_indexes(&session, &Plan::default()).await.unwrap(), [DOMAINS_INDEX, STORES_INDEX]);
         run(&session, &Plan::default()).await.unwrap();
         assert_eq!(missing_tables(&session).await.unwrap(), Vec::<&str>::new());
-        assert_eq!(missing_columns(&session).await.unwrap(), []);
-        assert_eq!(missing_indexes(&session).await.unwrap(), []);
+        assert_eq!(missing_columns(&session, &Plan::default()).await.unwrap(), []);
+        assert_eq!(missing_indexes(&session, &Plan::default()).await.unwrap(), []);
     }
 
     #[tokio::test]
@@ -371,7 +384,7 @@ mod tests {
         let (_folder, session) = temporary();
         session.batch("CREATE TABLE stores (id INTEGER PRIMARY KEY, subdomain TEXT)").await.unwrap();
         assert_eq!(missing_tables(&session).await.unwrap(), ["store_domains"]);
-        assert_eq!(missing_columns(&session).await.unwrap(), [("stores", "is_active")]);
+        assert_eq!(missing_columns(&session, &Plan::default()).await.unwrap(), [("stores", "is_active")]);
     }
 
     #[tokio::test]
