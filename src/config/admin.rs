@@ -61,5 +61,6 @@ fn token(file: Written<String>, env: Env<'_>, report: &mut Report<'_>) -> Option
     };
     let text = fs::read_to_string(path.get_ref()).map_err(refused);
     let token = text.and_then(|text| Token::new(text.trim()).ok_or_else(too_short));
-    token.map_err(|refusal| report.refuse("admin.token_file", path.span(), refusal)).ok()
+    // Somebody may have written the token itself.
+    token.map_err(|refusal| report.refuse_secret("admin.token_file", path.span(), refusal)).ok()
 }

@@ -31,7 +31,20 @@ impl Database {
 
     /// Opens the file and creates it where it is missing; for `migrate` and `demo` only.
     pub fn create(path: &Path) -> Result<Self, Error> {
-        Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
+        let is_new = !path.exists();
+        let created = Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        if is_new {
+            created.write_ahead().map_err(|cause| Error::Open(path.to_owned(), cause))?;
+        }
+        Ok(created)
+    }
+
+    /// With a write-ahead log, readers do not wait for the writer. The mode stays with the file, so that it is the app's to choose for
+    /// files that it has made.
+    fn write_ahead(&self) -> rusqlite::Result<()> {
+        // Nobody else has it yet.
+        let Ok(connection) = self.connection.try_lock() else { return Ok(()) };
+        connection.pragma_update(None, "journal_mode", "WAL")
     }
 
     /// Runs `work` on a thread where it may block. Use [`Connection::prepare_cached`] for what is asked often.
@@ -65,10 +78,6 @@ fn connect(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "foreign_keys", true)?;
     // SQLite opens anything and looks at it later; asked now, a file of another kind is refused by name.
     connection.pragma_query_value(None, "schema_version", |row| row.get::<_, i64>(0))?;
-    if !connection.is_readonly("main")? {
-        // With a write-ahead log, readers do not wait for the writer.
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-    }
     Ok(connection)
 }
 
