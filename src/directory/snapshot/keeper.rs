@@ -81,7 +81,9 @@ impl Keeper {
         }
     }
 
+    /// What moves with whatever is held: what was found, and what is no longer.
     fn loads(&self) -> u64 {
-        self.directory.stats().snapshot().count(Event::LoadFound)
+        let counts = self.directory.stats().snapshot();
+        counts.count(Event::LoadFound) + counts.count(Event::LoadAbsent)
     }
 }
