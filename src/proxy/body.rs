@@ -181,9 +181,16 @@ impl Relay {
     }
 }
 
+/// The last bytes of a piece on HTTP/2, handed over by themselves. hyper takes a piece whole as soon as there is room for one byte,
+/// and with the last one the exchange would be over while all of it waits for the client. For the tail there is room only when
+/// the client's window covers what is ahead of it: until then the exchange is counted, and has a limit.
+const TAIL: usize = 4096;
+
 /// What the client receives; carries the record of the exchange to its end.
 pub(super) struct ResponseBody {
     source: Source,
+    /// Of the piece that was handed over last.
+    tail: Bytes,
     /// `None` where the record goes on elsewhere.
     exchange: Option<Box<Exchange>>,
 }
@@ -196,12 +203,35 @@ impl ResponseBody {
             }
             exchange.finish(Instant::now());
         }
-        Self { source, exchange: Some(exchange) }
+        Self { source, tail: Bytes::new(), exchange: Some(exchange) }
     }
 
     /// The body of an answer that is only a head.
     pub(super) fn none() -> Self {
-        Self { source: Source::Page(Bytes::new()), exchange: None }
+        Self { source: Source::Page(Bytes::new()), tail: Bytes::new(), exchange: None }
+    }
+
+    /// The next piece of the answer, on HTTP/2 without its tail.
+    fn next_piece(&mut self, context: &mut Context<'_>) -> Poll<NextFrame> {
+        let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
+        if !self.tail.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.tail)))));
+        }
+        match ready!(self.source.poll(context, exchange)) {
+            Some(Ok(frame)) if exchange.is_http2() => Poll::Ready(Some(Ok(self.hold_tail(frame)))),
+            next => Poll::Ready(next),
+        }
+    }
+
+    fn hold_tail(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match frame.into_data() {
+            Ok(mut piece) if piece.len() > TAIL => {
+                self.tail = piece.split_off(piece.len() - TAIL);
+                Frame::data(piece)
+            }
+            Ok(piece) => Frame::data(piece),
+            Err(trailers) => trailers,
+        }
     }
 }
 
@@ -211,10 +241,10 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<NextFrame> {
         let body = self.get_mut();
-        let Some(exchange) = &mut body.exchange else { return Poll::Ready(None) };
-        let next = body.source.poll(context, exchange);
+        let next = body.next_piece(context);
+        let Some(exchange) = &mut body.exchange else { return next };
         exchange.pulse().answer().say(&next);
-        if matches!(next, Poll::Ready(Some(Ok(_)))) {
+        if matches!(next, Poll::Ready(Some(Ok(_)))) && body.tail.is_empty() {
             match body.source.is_at_end() {
                 true => exchange.finish(Instant::now()),
                 false => body.source.go_ahead(exchange),
@@ -224,13 +254,15 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
+        let is_over = match &self.source {
             Source::Page(bytes) => bytes.is_empty(),
             Source::Upstream(_) | Source::Ahead(_) => self.source.is_at_end(),
             Source::Tunnel(_) => true,
-        }
+        };
+        is_over && self.tail.is_empty()
     }
 
+    /// Asked before the first piece, when there is no tail.
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Tunnel(_) => SizeHint::with_exact(0),

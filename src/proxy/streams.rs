@@ -64,7 +64,12 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
         let Client { worker, pulse, .. } = &**stream.client;
         let Some(exchange) = stream.exchange.as_mut().as_pin_mut() else { return Poll::Ready(()) };
         pulse.answer().forget();
-        if exchange.poll(context).is_ready() {
+        let is_over = exchange.poll(context).is_ready();
+        // What was offered in this very poll is this stream's; left there it would be the next one's.
+        if let Some(answer) = pulse.answer().take() {
+            *stream.ahead = Some(answer);
+        }
+        if is_over {
             return Poll::Ready(());
         }
         match pulse.answer().turn() {
@@ -77,7 +82,6 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
                 stream.offered.add(pulse.answer().offered());
                 let limit = stream.offered.time_to_take(worker.settings.write_timeout, worker.settings.rate_min);
                 *stream.patience = Some(worker.clock.after(limit));
-                *stream.ahead = pulse.answer().take().or_else(|| stream.ahead.take());
             }
         }
         let Some(patience) = stream.patience else { return Poll::Pending };
