@@ -29,14 +29,14 @@ const ADDED_MAX: usize = 12;
 /// Which names no client may send to the app.
 #[derive(Debug)]
 pub struct HeaderRules {
-    also_owned: Vec<HeaderName>,
+    also_owned: Vec<String>,
     drop_underscores: bool,
 }
 
 impl HeaderRules {
     /// Beside the names that usher owns, `also_owned` are refused, and all with an underscore if `drop_underscores`.
     pub fn new(also_owned: Vec<HeaderName>, drop_underscores: bool) -> Self {
-        Self { also_owned, drop_underscores }
+        Self { also_owned: also_owned.iter().map(|name| folded(name.as_str())).collect(), drop_underscores }
     }
 
     /// Leaves what the client says to the app, and what a peer of this `standing` may say of the client.
@@ -53,17 +53,26 @@ impl HeaderRules {
         remove_of_one_hop(trailers, |name| self.is_refused(name, Standing::Stranger) || belongs_into_a_head(name));
     }
 
-    /// CGI and WSGI servers read `X_Store_Id` as `X-Store-Id`: an underscore counts as a hyphen.
     fn is_refused(&self, name: &str, standing: Standing) -> bool {
-        if name.as_bytes().contains(&b'_') {
-            return self.drop_underscores || self.is_refused(&name.replace('_', "-"), standing);
+        if name.bytes().all(is_plain) {
+            return self.is_owned(name) || is_anothers_word(name, standing);
         }
-        self.is_owned(name) || is_anothers_word(name, standing)
+        (self.drop_underscores && name.contains('_')) || self.is_refused(&folded(name), standing)
     }
 
     fn is_owned(&self, name: &str) -> bool {
-        is_ours(name) || self.also_owned.iter().any(|owned| owned.as_str() == name)
+        is_ours(name) || self.also_owned.iter().any(|owned| owned == name)
     }
+}
+
+fn is_plain(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || octet == b'-'
+}
+
+/// The name as apps may read it: CGI and WSGI servers take `X_Store_Id` for `X-Store-Id`, and some of PHP's take `X.Store.Id` for it.
+/// Whatever else a name may have (RFC 9110 §5.6.2) counts as a hyphen.
+fn folded(name: &str) -> String {
+    name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect()
 }
 
 fn is_ours(name: &str) -> bool {
@@ -247,7 +256,8 @@ mod tests {
     use super::*;
 
     fn rules(drop_underscores: bool) -> HeaderRules {
-        HeaderRules { also_owned: vec![HeaderName::from_static("x-internal-user")], drop_underscores }
+        let also_owned = ["x-internal-user", "x_plan"].map(HeaderName::from_static);
+        HeaderRules::new(also_owned.to_vec(), drop_underscores)
     }
 
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {
@@ -265,8 +275,9 @@ mod tests {
 
     #[test]
     fn every_spelling_of_an_owned_name_is_removed() {
-        for name in ["X-Store-Id", "x-store-id", "X_Store_Id", "x-store_id", "X-Forwarded-Anything", "Forwarded", "Via"]
-        {
+        let spellings =
+            ["X-Store-Id", "x-store-id", "X_Store_Id", "x-store_id", "X.Store.Id", "x-store~id", "x_store.id"];
+        for name in spellings.into_iter().chain(["X-Forwarded-Anything", "Forwarded", "Via", "X-Plan", "X_Plan"]) {
             for drop_underscores in [true, false] {
                 assert_eq!(left(&rules(drop_underscores), &[(name, "9"), ("accept", "*/*")]), ["accept"], "{name}");
             }
