@@ -3,7 +3,14 @@
 //! A drain only tells and counts. Whoever holds a watch ends by itself; whatever is left at the deadline is aborted by
 //! its owner, who drops the runtime or the tasks.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio_util::{
     sync::CancellationToken,
@@ -13,6 +20,7 @@ use tokio_util::{
 /// The side that starts the drain and waits for its end.
 pub struct Drain {
     announcement: CancellationToken,
+    is_announced: Arc<AtomicBool>,
     watches: TaskTracker,
 }
 
@@ -27,7 +35,7 @@ impl Drain {
     /// A drain that has not begun.
     #[allow(clippy::new_without_default, reason = "a drain is a deliberate act, not a value to default")]
     pub fn new() -> Self {
-        Self { announcement: CancellationToken::new(), watches: TaskTracker::new() }
+        Self { announcement: CancellationToken::new(), is_announced: Arc::default(), watches: TaskTracker::new() }
     }
 
     /// A watch; the drain waits for its drop.
@@ -35,11 +43,16 @@ impl Drain {
     /// Waiting for the announcement takes a lock that a watch shares with its clones. A worker therefore takes one watch
     /// here and gives clones of it to its connections: no worker waits for another.
     pub fn watch(&self) -> DrainWatch {
-        DrainWatch { announcement: self.announcement.child_token(), _held: self.watches.token() }
+        DrainWatch {
+            announcement: self.announcement.child_token(),
+            is_announced: Arc::clone(&self.is_announced),
+            _held: self.watches.token(),
+        }
     }
 
     /// Announces the drain, then waits for all watches to be dropped, at most for `deadline`.
     pub async fn run(self, deadline: Duration) -> Drained {
+        self.is_announced.store(true, Ordering::Release);
         self.announcement.cancel();
         self.watches.close();
         match tokio::time::timeout(deadline, self.watches.wait()).await {
@@ -53,13 +66,14 @@ impl Drain {
 #[derive(Clone)]
 pub struct DrainWatch {
     announcement: CancellationToken,
+    is_announced: Arc<AtomicBool>,
     _held: TaskTrackerToken,
 }
 
 impl DrainWatch {
-    /// Whether the drain was announced.
+    /// Whether the drain was announced. Takes no lock, as asking the announcement itself would.
     pub fn is_draining(&self) -> bool {
-        self.announcement.is_cancelled()
+        self.is_announced.load(Ordering::Acquire)
     }
 
     /// Ends when the drain is announced; never, if the drain is dropped without having run.

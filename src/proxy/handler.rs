@@ -9,7 +9,7 @@ use std::{
     task::Poll,
 };
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 
 use super::{
@@ -34,13 +34,19 @@ pub(super) async fn handle(
     let forwarded = caught(pin!(forward(&client, &requester, &mut exchange, request))).await;
     let mut response = forwarded.unwrap_or_else(|failure| answer::to_failure(failure, &mut exchange));
     if requester.scheme == Scheme::Https {
-        https::keep(&client.worker, exchange.matched, response.headers_mut());
+        https::keep(&client.worker, exchange.host_owner, response.headers_mut());
     }
     Ok(finish(&client, response, exchange))
 }
 
-fn finish(client: &Arc<Client>, response: Response<Source>, mut exchange: Box<Exchange>) -> Response<ResponseBody> {
+fn finish(client: &Arc<Client>, mut response: Response<Source>, mut exchange: Box<Exchange>) -> Response<ResponseBody> {
     exchange.status = Some(response.status());
+    if exchange.is_http2() {
+        answer::spare_head(&mut response, &exchange);
+    } else if client.has_served_enough() && !matches!(response.body(), Source::Tunnel(_)) {
+        // Said with an answer: a connection that ends between two requests takes the next one with it.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response.map(|source| match source {
         Source::Tunnel(tunnel) => {
             tunnel.open(client, exchange);

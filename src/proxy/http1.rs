@@ -37,16 +37,20 @@ const HYPER_BUFFER_MIN: usize = 8192;
 pub(super) async fn serve(client: &Arc<Client>, mut stream: Box<ClientStream>, announced: &mut Announced<'_>) {
     stream.speak_http1();
     let _handed_over = HandedOver(client);
+    let mut habit = Habit::Busy;
     loop {
         let end;
         // In boxes of their own: what hyper needs, and what happens once at most. A parked connection should not carry them.
-        (end, stream) = Box::pin(active(client, stream, announced)).await;
+        (end, stream) = Box::pin(active(client, stream, announced, habit)).await;
         match end {
-            End::Quiet if stream.has_ahead() => client.pulse.heard(client.worker.clock.now_ms()),
+            End::Quiet if stream.has_ahead() => {
+                client.pulse.heard(client.worker.clock.now_ms());
+                habit = Habit::Busy;
+            }
             End::Quiet => {
                 client.pulse.answer().let_go();
                 match parked(client, &stream, announced).await {
-                    Woken::ByClient => {}
+                    Woken::ByClient => habit = Habit::Sparse,
                     Woken::ToEnd => return Box::pin(stream.leave()).await,
                 }
             }
@@ -55,12 +59,24 @@ pub(super) async fn serve(client: &Arc<Client>, mut stream: Box<ClientStream>, a
     }
 }
 
+/// How a client asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Habit {
+    /// Request upon request: it is parked when it has been quiet for `park_after`.
+    Busy,
+    /// A request now and then, as after its last pause: it is parked with its answer. What hyper took for the request is given back
+    /// while it is at hand, and is there for the next connection; nobody has to look at the connection once more for that.
+    Sparse,
+}
+
 async fn finish(end: End, client: &Arc<Client>, mut stream: Box<ClientStream>) {
     if let Some((tunnel, exchange)) = client.take_over() {
         stream.speak_freely();
         return tunnel.run(client, stream, exchange).await;
     }
     match (end, stream.take_held_back()) {
+        // Browsers connect ahead of what they may want.
+        (End::HeadTimeout, _) if !stream.was_heard() => stream.leave().await,
         (End::HeadTimeout, _) => refused::answer(client, stream, Failure::HeaderTimeout).await,
         (End::BadHead(error), Some(status)) => {
             refused::answer(client, stream, Failure::unreadable(status, &error)).await;
@@ -98,18 +114,16 @@ async fn active(
     client: &Arc<Client>,
     stream: Box<ClientStream>,
     announced: &mut Announced<'_>,
+    habit: Habit,
 ) -> (End, Box<ClientStream>) {
     let exchanges = {
         let client = Arc::clone(client);
         service_fn(move |request| handler::handle(Arc::clone(&client), request))
     };
-    // Told before it has read anything, hyper would end at once, and the request that has woken the connection be lost.
-    let mut told = client.has_served_enough();
-    let mut builder = builder(&client.worker);
-    let mut hyper = Box::new(builder.keep_alive(!told).serve_connection(TokioIo::new(stream), exchanges));
-    let mut watch = Watch::new(client);
+    let mut hyper = Box::new(builder(&client.worker).serve_connection(TokioIo::new(stream), exchanges));
+    let (mut told, mut watch, begun) = (false, Watch::new(client), client.pulse.begun());
     let end = poll_fn(|context| {
-        if !told && (announced.poll(context) || client.has_served_enough()) {
+        if !told && announced.poll(context) {
             told = true;
             Pin::new(&mut *hyper).graceful_shutdown();
         }
@@ -119,6 +133,9 @@ async fn active(
             Poll::Pending => {
                 if client.pulse.writes().is_blocked() {
                     client.pulse.answer().read_ahead(context);
+                }
+                if habit == Habit::Sparse && client.pulse.has_answered(begun) {
+                    return Poll::Ready(End::Quiet);
                 }
                 watch.poll(context)
             }
@@ -141,12 +158,14 @@ enum Woken {
 async fn parked(client: &Client, stream: &ClientStream, announced: &mut Announced<'_>) -> Woken {
     let worker = &client.worker;
     let quiet_for = worker.clock.since(client.pulse.quiet_since());
-    let mut limit = worker.clock.after(worker.settings.keep_alive_timeout.saturating_sub(quiet_for));
+    let left = worker.settings.keep_alive_timeout.saturating_sub(quiet_for);
+    let mut limit = worker.clock.after(left);
     poll_fn(|context| {
         if announced.poll(context) {
             return Poll::Ready(Woken::ToEnd);
         }
-        if stream.tcp().poll_read_ready(context).is_ready() {
+        // What has come by now may be no request: parts of a TLS record wake, and are nothing to be heard.
+        if !left.is_zero() && stream.tcp().poll_read_ready(context).is_ready() {
             return Poll::Ready(Woken::ByClient);
         }
         Pin::new(&mut limit).poll(context).map(|()| {

@@ -80,6 +80,11 @@ impl Pulse {
         self.running.load(Relaxed) == 0 && self.flushed.load(Relaxed)
     }
 
+    /// Whether more exchanges have begun than `begun`, all of them are over, and nothing of a further one has come.
+    pub(super) fn has_answered(&self, begun: u64) -> bool {
+        self.begun() > begun && self.is_silent() && self.head_since().is_none()
+    }
+
     /// Exchanges that have begun so far.
     pub(super) fn begun(&self) -> u64 {
         self.begun.load(Relaxed)

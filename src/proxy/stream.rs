@@ -37,11 +37,13 @@ pub(super) struct ClientStream {
     /// The status of an answer that was held back, see [`ClientStream::hold_back`].
     held_back: Option<StatusCode>,
     is_http1: bool,
+    /// The client has said something.
+    was_heard: bool,
 }
 
 impl ClientStream {
     pub(super) fn new(transport: Transport) -> Self {
-        Self { transport, ahead: Bytes::new(), ended: false, held_back: None, is_http1: false }
+        Self { transport, ahead: Bytes::new(), ended: false, held_back: None, is_http1: false, was_heard: false }
     }
 
     /// The socket, for waiting and for looking ahead.
@@ -61,6 +63,11 @@ impl ClientStream {
     /// Whether bytes wait to be read that the socket does not know of any more.
     pub(super) fn has_ahead(&self) -> bool {
         !self.ahead.is_empty()
+    }
+
+    /// Whether the client has said anything at all.
+    pub(super) fn was_heard(&self) -> bool {
+        self.was_heard || self.has_ahead()
     }
 
     /// From now on HTTP/1.1 is spoken.
@@ -100,13 +107,16 @@ impl ClientStream {
 
     /// Ends the connection. A client that is still sending is listened to for a while: a reset would otherwise overtake the
     /// answer and take it away from the client (RFC 9112 §9.6).
-    pub(super) async fn close(mut self) {
+    pub(super) async fn close(self) {
+        let _given_up = tokio::time::timeout(LINGER, self.say_goodbye()).await;
+    }
+
+    async fn say_goodbye(mut self) {
         if self.transport.shutdown().await.is_err() || self.ended {
             return;
         }
-        let mut rest = self.transport.take(LINGER_MAX);
-        let mut nowhere = tokio::io::sink();
-        let _given_up = tokio::time::timeout(LINGER, tokio::io::copy(&mut rest, &mut nowhere)).await;
+        let (mut rest, mut nowhere) = (self.transport.take(LINGER_MAX), tokio::io::sink());
+        let _lost = tokio::io::copy(&mut rest, &mut nowhere).await;
     }
 }
 
@@ -140,6 +150,7 @@ impl AsyncRead for ClientStream {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
         if buffer.filled().len() > before {
+            self.was_heard = true;
             let client = self.client();
             client.pulse.heard(client.worker.clock.now_ms());
         } else {

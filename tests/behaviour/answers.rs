@@ -1,6 +1,6 @@
 //! The router's own answers: for people and for programs, always with the request's id, never with internals.
 
-use crate::support::{App, Backend, Binary, Fixture, Response, Tables};
+use crate::support::{App, Backend, Binary, Fixture, H2Client, Response, Tables};
 
 const BROWSER: &str = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n";
 
@@ -43,6 +43,21 @@ fn browsers_get_a_page_and_programs_a_problem() {
             check_problem(&problem);
             check_no_internals(&problem, &stage.app);
         }
+    }
+}
+
+/// RFC 9110 §9.3.2; for HTTP/2 nobody sees to it below us.
+#[test]
+fn head_is_answered_with_a_head_alone() {
+    let stage = Fixture::new();
+    let mut client = H2Client::connect(stage.usher.http());
+    for (host, status) in [("unknown.com", 404), ("www.customdomain1.com", 308)] {
+        let head = http::Request::head(format!("http://{host}/")).body(()).unwrap();
+        let stream = client.ask(head).unwrap();
+        let (answer, body) = client.answer(stream).unwrap();
+        assert_eq!((answer.status().as_u16(), body.len()), (status, 0), "{host}");
+        let whole = client.get(host, "/").unwrap().1.len();
+        assert_eq!(answer.headers()["content-length"], whole.to_string().as_str(), "{host}");
     }
 }
 

@@ -120,6 +120,29 @@ fn the_last_request_of_a_connection_closes_it() {
     assert_eq!(reached(&stage.usher, "connection_requests"), 2);
 }
 
+/// Also one that is never idle for long ends with an answer, and takes no request with it.
+#[test]
+fn a_busy_connection_that_has_lived_its_time_loses_no_request() {
+    let stage = Fixture::configured(App::echo(), "[listen]\nconnection_lifetime = '1s'");
+    for target in ["/", "/unknown"] {
+        let host = if target == "/" { HOST } else { "unknown.com" };
+        let (mut client, began) = (stage.usher.connect(), Instant::now());
+        let mut asked = 0;
+        loop {
+            asked += 1;
+            client.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            if client.response().header("connection") == Some("close") {
+                break;
+            }
+            assert!(began.elapsed() < SOON);
+            thread::sleep(Duration::from_millis(50));
+        }
+        assert!(asked > 1 && began.elapsed() >= Duration::from_millis(900));
+        assert!(client.closed_by_peer());
+    }
+    assert_eq!(reached(&stage.usher, "connection_lifetime"), 2);
+}
+
 #[test]
 fn a_connection_that_has_lived_its_time_answers_once_more_and_ends() {
     let stage = Fixture::configured(App::echo(), "[listen]\nconnection_lifetime = '1s'");

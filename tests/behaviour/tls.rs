@@ -288,6 +288,18 @@ fn a_handshake_has_its_time_however_it_drips() {
     await_failures(&stage, "late", 3.0);
 }
 
+/// Browsers connect ahead of what they may want.
+#[test]
+fn a_client_that_asks_for_nothing_is_told_nothing() {
+    let stage = TlsFixture::configured(App::echo(), "[listen]\nheader_timeout = '500ms'");
+    let mut silent = stage.connect(HOST);
+    assert!(silent.try_response().unwrap().is_none());
+    let mut half = stage.connect(HOST);
+    half.send("GET / HTT");
+    assert_eq!(half.response().status, 408);
+    assert_eq!(stage.usher.access_log(1)[0]["status"], 408);
+}
+
 #[test]
 fn an_unfinished_handshake_does_not_delay_the_end() {
     let mut stage = TlsFixture::new();

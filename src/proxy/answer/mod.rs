@@ -83,6 +83,16 @@ fn page(status: StatusCode, sentence: &str, exchange: &Exchange) -> Response<Sou
     response
 }
 
+/// A page of our own is no part of the answer to HEAD (RFC 9110 §9.3.2). In HTTP/1.1 hyper knows.
+pub(super) fn spare_head(response: &mut Response<Source>, exchange: &Exchange) {
+    if let Source::Page(page) = response.body_mut()
+        && exchange.is_head()
+    {
+        let length = HeaderValue::from(std::mem::take(page).len());
+        response.headers_mut().insert(header::CONTENT_LENGTH, length);
+    }
+}
+
 fn describe(headers: &mut HeaderMap, content_type: HeaderValue, request_id: HeaderValue) {
     headers.insert(header::CONTENT_TYPE, content_type);
     headers.insert(X_REQUEST_ID, request_id);
