@@ -33,6 +33,9 @@ pub(super) fn relay(
     if answered.head.status == StatusCode::SWITCHING_PROTOCOLS {
         return upgrade.ok_or(Failure::UnaskedUpgrade)?.switch(answered);
     }
+    if upgrade.as_ref().is_some_and(|upgrade| upgrade.would_open(answered.head.status)) {
+        return Err(Failure::UnaskedUpgrade);
+    }
     let Answered { mut head, connection, in_flight } = answered;
     remove_hop_by_hop(&mut head.headers);
     if exchange.leaves_body_unread() {

@@ -86,6 +86,12 @@ impl Upgrade {
         Ok(Response::from_parts(head, Source::Tunnel(Box::new(Tunnel::new(app, in_flight, stream)))))
     }
 
+    /// Whether the client would take this answer, which is no agreement of the app, for an open tunnel: on HTTP/2 any success is
+    /// (RFC 8441 §5).
+    pub(super) fn would_open(&self, status: StatusCode) -> bool {
+        matches!(self, Self::Stream(_)) && status.is_success()
+    }
+
     /// The app has answered something else. What a client of HTTP/1.1 may have sent in the meantime is no request, and must not
     /// be taken for one.
     pub(super) fn is_refused(&self, headers: &mut HeaderMap) {

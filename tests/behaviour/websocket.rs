@@ -234,3 +234,24 @@ fn a_stream_of_http_2_becomes_a_websocket() {
     assert_eq!(asked.folded("host"), ["customdomain1.com"]);
     assert_eq!(asked.folded("sec-websocket-key").len(), 1);
 }
+
+/// An app that answers everything with its start page has not agreed to a tunnel, though 200 says so on HTTP/2.
+#[test]
+fn a_success_that_is_no_agreement_opens_no_tunnel() {
+    let stage = Fixture::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let tcp = tokio::net::TcpStream::connect(stage.usher.http()).await.unwrap();
+        let (mut client, connection) = h2::client::handshake(tcp).await.unwrap();
+        let driver = tokio::spawn(connection);
+        while !client.is_extended_connect_protocol_enabled() {
+            tokio::task::yield_now().await;
+        }
+        let request = Request::builder().method(Method::CONNECT).version(Version::HTTP_2);
+        let request = request.uri("http://customdomain1.com/").header("sec-websocket-version", "13");
+        let request = request.extension(Protocol::from_static("websocket")).body(()).unwrap();
+        let (answer, _sender) = client.send_request(request, false).unwrap();
+        assert_eq!(answer.await.unwrap().status(), StatusCode::BAD_GATEWAY);
+        driver.abort();
+    });
+}
