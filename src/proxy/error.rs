@@ -203,11 +203,20 @@ impl Failure {
         )
     }
 
+    /// Whether there is no server to ask, however few visitors there are.
+    fn leads_nowhere(&self) -> bool {
+        use ConnectError::{Draining, NoAddress};
+        matches!(self, Self::UnknownUpstream | Self::NotConnected(Draining | NoAddress))
+    }
+
     /// One sentence for whoever sees the answer; never an internal.
     pub(super) fn public(&self) -> &'static str {
         match self.status() {
             StatusCode::GONE => "This shop has closed.",
             StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Closed(_)) => "This shop is closed at the moment.",
+            StatusCode::SERVICE_UNAVAILABLE if self.leads_nowhere() => {
+                "The shop cannot be reached at the moment. Please try again shortly."
+            }
             StatusCode::SERVICE_UNAVAILABLE if !matches!(self, Self::CouldNotAsk(_)) => {
                 "The shop cannot take more visitors at the moment. Please try again shortly."
             }

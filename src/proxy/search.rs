@@ -118,7 +118,8 @@ impl<'a> Search<'a> {
             if self.view.is_full(&self.tried) {
                 break;
             }
-            if !self.renew_view() {
+            // A place may have been given back since.
+            if !self.view.has_untried(&self.tried) && !self.renew_view() {
                 return Ok(None);
             }
         }
@@ -168,8 +169,7 @@ impl<'a> Search<'a> {
     }
 
     fn not_connected(&mut self, error: ConnectError, at: &mut InFlight, waited: Duration, exchange: &mut Exchange) {
-        // That usher may open no more connections is not the server's fault.
-        if !matches!(error, ConnectError::Full) {
+        if !error.is_own_shortage() {
             at.failed(waited, Instant::now());
         }
         self.view.counts(self.chosen).attempt(AttemptOutcome::NotConnected);

@@ -309,17 +309,26 @@ impl Drop for InFlight {
 impl Endpoint {
     /// One on `port` with this weight, in an upstream that was just made.
     pub(super) fn example(port: u16, weight: usize) -> Arc<Self> {
+        Self::example_with(port, weight, Limits::default())
+    }
+
+    /// The same, where so many requests may run.
+    pub(super) fn example_for(requests_max: usize) -> Arc<Self> {
+        let requests = Some(Limit { max: requests_max, queue: Arc::new(Queue::new(1)) });
+        Self::example_with(1, 1, Limits { requests, connections_max: None })
+    }
+
+    fn example_with(port: u16, weight: usize, limits: Limits) -> Arc<Self> {
         let address = ServerAddress::Tcp { host: "app".into(), port };
         let allowance = Arc::new(super::allowance::Allowance::new(2, 50));
         let health = Health::new(super::HealthRules::default(), allowance, Moment(0));
-        Arc::new(Self::new(Server { address, weight }, "app".into(), None, health, Limits::default(), Instant::now()))
+        Arc::new(Self::new(Server { address, weight }, "app".into(), None, health, limits, Instant::now()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::{HealthRules, allowance::Allowance};
 
     #[test]
     fn a_request_is_counted_until_its_guard_drops() {
@@ -332,12 +341,7 @@ mod tests {
 
     #[test]
     fn no_more_requests_run_than_may() {
-        let requests = Some(Limit { max: 2, queue: Arc::new(Queue::new(1)) });
-        let limits = Limits { requests, connections_max: None };
-        let (address, weight) = (ServerAddress::Tcp { host: "app".into(), port: 1 }, 1);
-        let health = Health::new(HealthRules::default(), Arc::new(Allowance::new(2, 50)), Moment(0));
-        let endpoint =
-            Arc::new(Endpoint::new(Server { address, weight }, "app".into(), None, health, limits, Instant::now()));
+        let endpoint = Endpoint::example_for(2);
         let running = [InFlight::begin(&endpoint).unwrap(), InFlight::begin(&endpoint).unwrap()];
         assert!(!endpoint.has_room() && InFlight::begin(&endpoint).is_none());
         drop(running);

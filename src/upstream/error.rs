@@ -3,6 +3,7 @@
 use std::{error::Error, fmt, io};
 
 use http::Request;
+use rustix::io::Errno;
 
 /// Why no connection to an endpoint came about.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,20 @@ pub enum ConnectError {
     #[error("the connection broke at once")]
     Handshake(#[source] hyper::Error),
 }
+
+impl ConnectError {
+    /// Whether usher itself could open no connection, which says nothing of the server: it may open no more, or has used up its files,
+    /// ports or memory.
+    pub fn is_own_shortage(&self) -> bool {
+        match self {
+            Self::Full => true,
+            Self::Refused(cause) => Errno::from_io_error(cause).is_some_and(|error| OWN_SHORTAGES.contains(&error)),
+            _ => false,
+        }
+    }
+}
+
+const OWN_SHORTAGES: [Errno; 5] = [Errno::NOMEM, Errno::NFILE, Errno::MFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS];
 
 /// Why there is no answer, or not all of one.
 #[derive(Debug, thiserror::Error)]

@@ -51,7 +51,16 @@ impl Members {
 
     /// Whether a place at some endpoint that was not tried is worth waiting for: all of them are taken.
     pub fn is_full(&self, tried: &Tried) -> bool {
+        self.untried(tried).any(|endpoint| !endpoint.has_room())
+    }
+
+    /// Whether some endpoint was not tried.
+    pub fn has_untried(&self, tried: &Tried) -> bool {
+        self.untried(tried).next().is_some()
+    }
+
+    fn untried(&self, tried: &Tried) -> impl Iterator<Item = &Arc<Endpoint>> {
         let untried = self.endpoints.iter().enumerate().filter(|(position, _)| !tried.contains(*position));
-        untried.map(|(_, endpoint)| endpoint).any(|endpoint| !endpoint.is_draining() && !endpoint.has_room())
+        untried.map(|(_, endpoint)| endpoint).filter(|endpoint| !endpoint.is_draining())
     }
 }

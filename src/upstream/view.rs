@@ -72,6 +72,11 @@ impl<B> View<B> {
         self.members.is_full(tried)
     }
 
+    /// Whether some endpoint was not tried.
+    pub fn has_untried(&self, tried: &Tried) -> bool {
+        self.members.has_untried(tried)
+    }
+
     /// Counts a request at the endpoint at `position`; `None` where all places there are taken.
     pub fn begin(&self, position: usize) -> Option<InFlight> {
         self.seats[position].begin()

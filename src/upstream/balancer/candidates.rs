@@ -25,7 +25,7 @@ impl Tried {
     }
 }
 
-/// Which of the endpoints that have room are good enough. The next tier is for where the one before it is empty: when all are bad, all are tried
+/// Which of the endpoints are good enough. The next tier is for where the one before it is empty: when all are bad, all are tried
 /// rather than none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tier {
@@ -43,12 +43,11 @@ impl Tier {
 
     fn admits(self, endpoint: &Endpoint, now: Moment) -> bool {
         let health = endpoint.health();
-        endpoint.has_room()
-            && match self {
-                Self::Trusted => health.is_healthy() && !health.is_suspect(now),
-                Self::Healthy => health.is_healthy(),
-                Self::Any => !health.is_draining(),
-            }
+        match self {
+            Self::Trusted => health.is_healthy() && !health.is_suspect(now),
+            Self::Healthy => health.is_healthy(),
+            Self::Any => !health.is_draining(),
+        }
     }
 }
 
@@ -62,6 +61,15 @@ pub(super) struct Candidates<'a> {
 
 impl Candidates<'_> {
     pub(super) fn contains(&self, position: usize) -> bool {
+        self.endpoints[position].has_room() && self.admits(position)
+    }
+
+    /// Whether some are good enough; asked where none of them has room.
+    pub(super) fn are_full(&self) -> bool {
+        (0..self.endpoints.len()).any(|position| self.admits(position))
+    }
+
+    fn admits(&self, position: usize) -> bool {
         !self.tried.contains(position) && self.tier.admits(&self.endpoints[position], self.now)
     }
 

@@ -71,7 +71,8 @@ impl Balancer {
         })
     }
 
-    /// The position of the endpoint to try next; `None` once all were tried.
+    /// The position of the endpoint to try next; `None` once all were tried, and where those that are good enough have no room:
+    /// waiting for one of them is better than asking one that is bad.
     pub(super) fn choose(
         &self,
         endpoints: &[Arc<Endpoint>],
@@ -81,10 +82,14 @@ impl Balancer {
         rng: &mut Rng,
     ) -> Option<usize> {
         let tiers = if asking.is_repeatable { &Tier::ALL[1..] } else { &Tier::ALL };
-        tiers.iter().find_map(|tier| {
+        for tier in tiers {
             let candidates = Candidates { endpoints, tried, tier: *tier, now };
-            self.0.choose(&candidates, asking.tenant, rng)
-        })
+            let chosen = self.0.choose(&candidates, asking.tenant, rng);
+            if chosen.is_some() || candidates.are_full() {
+                return chosen;
+            }
+        }
+        None
     }
 }
 
@@ -107,6 +112,20 @@ mod tests {
 
     fn balance() -> impl Strategy<Value = Balance> {
         prop_oneof![Just(Balance::LeastLoaded), Just(Balance::RoundRobin), Just(Balance::StoreAffinity)]
+    }
+
+    #[test]
+    fn who_is_bad_is_not_asked_while_the_good_ones_are_busy() {
+        let endpoints: Vec<_> = (1..=3).map(|_| Endpoint::example_for(1)).collect();
+        (0..50).for_each(|_| _ = endpoints[2].health().failed(Moment(0)));
+        assert!(!endpoints[2].health().is_healthy());
+        let busy: Vec<_> = endpoints[..2].iter().map(|endpoint| InFlight::begin(endpoint).unwrap()).collect();
+        for balance in [Balance::LeastLoaded, Balance::RoundRobin, Balance::StoreAffinity] {
+            let (balancer, mut rng) = (Balancer::new(balance, &endpoints), fastrand::Rng::with_seed(1));
+            let asking = Asking { tenant: None, is_repeatable: true };
+            assert_eq!(balancer.choose(&endpoints, &asking, &Tried::default(), Moment(1), &mut rng), None);
+        }
+        drop(busy);
     }
 
     #[test]
