@@ -12,4 +12,5 @@ mod http2;
 mod load;
 mod program;
 mod slow;
+mod tls;
 mod websocket;

@@ -30,6 +30,13 @@ pub(crate) fn python(script: &str) -> Command {
     run_by("target/conformance/bin/python", script)
 }
 
+/// A program that came with these libraries.
+pub(crate) fn python_tool(name: &str) -> Command {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/conformance/bin").join(name);
+    assert!(path.exists(), "{} is missing: run tests/install.sh", path.display());
+    program(path.to_str().unwrap())
+}
+
 /// The same with the libraries that the app in `deploy/fastapi` needs.
 pub(crate) fn python_of_the_shop(script: &str) -> Command {
     run_by("target/fastapi/bin/python", script)
