@@ -59,8 +59,9 @@ fn three_instances_share_the_work_and_finish_what_a_dead_one_has_begun() {
     let issued = || instances_log(&instances).matches("certificate issued").count();
     within_a_minute("some are issued", || (issued() >= 2).then_some(()));
     let dead = instances.remove(0);
-    // The balancer knows first: what a CA meets at a dead instance is no fault of the others.
+    // The balancer knows first, and visits that are under way end: what a CA meets at a dead instance is no fault of the others.
     balancer.spread_over(instances.iter().map(Usher::http).collect());
+    thread::sleep(A_MOMENT);
     signal("KILL", dead.process());
     // What it was working for, and nothing else, is free when its leases have run out: let that be now.
     thread::sleep(A_MOMENT);

@@ -151,6 +151,7 @@ impl OrderError {
     /// and what tells them apart is the text (RFC 8555 §6.6 has one type for them).
     pub(super) fn concerns_all(&self, registrable: &str) -> bool {
         match self {
+            Self::Ca { cause: instant_acme::Error::Api(problem), .. } if is_bad_nonce(problem) => false,
             Self::Ca { cause: instant_acme::Error::Api(problem), .. } => {
                 let detail = problem.detail.as_deref().unwrap_or_default().to_ascii_lowercase();
                 !detail.contains(registrable) && !detail.contains("exact set")
@@ -167,8 +168,14 @@ fn reason_of(problem: &Problem) -> Reason {
     match (problem.r#type.as_deref(), problem.status) {
         (Some(RATE_LIMITED), _) | (_, Some(429)) => Reason::RateLimited,
         (Some(INTERNAL), _) | (_, Some(500..)) => Reason::Unreachable,
+        _ if is_bad_nonce(problem) => Reason::Unreachable,
         _ => Reason::Refused,
     }
+}
+
+/// Several times in a row the CA has not known a nonce that it gave out (RFC 8555 §6.5). It has not looked at what was asked.
+fn is_bad_nonce(problem: &Problem) -> bool {
+    problem.r#type.as_deref() == Some("urn:ietf:params:acme:error:badNonce")
 }
 
 #[cfg(test)]
@@ -208,6 +215,8 @@ mod tests {
         let [limited, away, refused] = [("rateLimited", 429), ("serverInternal", 500), ("caa", 403)]
             .map(|(kind, status)| said(kind, "", status).reason());
         assert_eq!([limited, away, refused], [Reason::RateLimited, Reason::Unreachable, Reason::Refused]);
+        let nonce = said("badNonce", "JWS has an invalid anti-replay nonce", 400);
+        assert_eq!((nonce.reason(), nonce.concerns_all("shop.example")), (Reason::Unreachable, false));
     }
 
     #[test]
