@@ -303,11 +303,13 @@ pub(super) struct Directory {
     pub(super) lookup_timeout: Written<Timespan<1>>,
     /// Look-ups in the database at once for hosts of which nothing is known; beyond it they get 503.
     pub(super) loads_max: Written<Count<1, 100_000>>,
+    /// The same in a second.
+    pub(super) loads_per_second: Written<Count<1, 1_000_000>>,
     /// The same for hosts that were found before; strangers take nothing of it.
     pub(super) known_loads_max: Written<Count<1, 1_000_000>>,
 }
 
-/// `[directory.queries]`. Their rows have `store_id`, and perhaps `is_active`, `is_verified` and `upstream`.
+/// `[directory.queries]`. Their rows have `store_id`, and perhaps `is_active`, `is_verified`, `upstream` and `primary_domain`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct OwnQueries {

@@ -204,8 +204,8 @@ fn an_app_is_done_before_its_client_and_takes_the_next_request() {
     let app = if one.requests().is_empty() { &two } else { &one };
     let written = if one.requests().is_empty() { two_written } else { one_written };
     written.recv_timeout(SOON).unwrap();
-    // As long as something ran there, it would be the busier one.
-    eventually("the app server is free again", || {
+    eventually("nothing runs there", || (usher.metric("usher_endpoint_in_flight", &[]) == 0.0).then_some(()));
+    eventually("it takes the next request", || {
         assert_eq!(usher.get(HOST, "/").text(), "ok");
         (app.requests().len() > 1).then_some(())
     });
