@@ -76,6 +76,11 @@ impl Certificate {
         self.expires.duration_since(now).unwrap_or_default()
     }
 
+    /// Whether nothing is left of its validity at `now`.
+    pub fn has_ended(&self, now: SystemTime) -> bool {
+        self.remaining(now).is_zero()
+    }
+
     /// From when to when it is valid, in seconds since the Unix epoch.
     pub(super) fn validity(&self) -> (i64, i64) {
         let seconds = |time: SystemTime| {

@@ -1,7 +1,8 @@
 //! Certificates in the database, which all instances share: loaded when a client first asks for one, then held.
 //!
 //! What always holds: one load runs per name however many handshakes wait for it, each under a deadline; the number of loads and of
-//! certificates held is bounded; and a certificate that was once loaded is shown while the database cannot be asked.
+//! certificates held is bounded; a certificate that was once loaded is shown while the database cannot be asked; and one that has ended is
+//! shown by nobody who can get another.
 
 mod archive;
 mod entry;
@@ -16,7 +17,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use foldhash::fast::RandomState;
@@ -46,7 +47,7 @@ const WAIT: Duration = Duration::from_secs(2);
 /// ones run out.
 const FRESH: Duration = Duration::from_mins(5);
 
-/// The same for a name that had none, or could not be looked up: somebody may be waiting for it.
+/// The same for a name that had none, or one that has ended, or could not be looked up: somebody may be waiting for it.
 const FRESH_ABSENT: Duration = Duration::from_secs(5);
 
 /// The certificates; a cheap clone.
@@ -98,10 +99,12 @@ impl Vault {
         let name = name.as_str();
         match self.shared.held.get(name) {
             Some(held) if held.is_fresh() => Ok(held.certificate),
-            Some(Held { certificate: Some(certificate), .. }) => {
+            Some(Held { certificate: Some(certificate), .. }) if !certificate.has_ended(SystemTime::now()) => {
                 let _already_enough = self.board(name);
                 Ok(Some(certificate))
             }
+            // What has ended is better than nothing where nothing else can be had.
+            Some(Held { certificate: Some(certificate), .. }) => self.wait_for(name).await.or(Ok(Some(certificate))),
             _ => self.wait_for(name).await,
         }
     }
@@ -109,18 +112,20 @@ impl Vault {
     /// The same, even where there was none a moment ago.
     pub async fn find_anew(&self, name: &Hostname<'_>) -> Answer {
         match self.shared.held.get(name.as_str()) {
-            Some(Held { certificate: Some(certificate), .. }) => Ok(Some(certificate)),
+            Some(Held { certificate: Some(certificate), .. }) if !certificate.has_ended(SystemTime::now()) => {
+                Ok(Some(certificate))
+            }
             _ => self.wait_for(name.as_str()).await,
         }
     }
 
-    /// Whether there is one for `name`, as far as that is known; where it is not, it soon will be.
+    /// Whether there is one for `name` that has not ended, as far as that is known; where it is not, it soon will be.
     pub fn has(&self, name: &Hostname<'_>) -> bool {
         let held = self.shared.held.get(name.as_str());
         if !held.as_ref().is_some_and(Held::is_fresh) {
             let _already_enough = self.board(name.as_str());
         }
-        held.is_some_and(|held| held.certificate.is_some())
+        held.and_then(|held| held.certificate).is_some_and(|certificate| !certificate.has_ended(SystemTime::now()))
     }
 
     /// Loads that ended, and those of them that failed.
@@ -180,7 +185,10 @@ impl Shared {
     fn keep(&self, name: &str, loaded: Answer) -> Answer {
         let before = || self.held.get(name).and_then(|held| held.certificate);
         let (answer, fresh) = match loaded {
-            Ok(Some(certificate)) => (Ok(Some(certificate)), FRESH),
+            Ok(Some(certificate)) => match certificate.remaining(SystemTime::now()) {
+                Duration::ZERO => (Ok(Some(certificate)), FRESH_ABSENT),
+                remaining => (Ok(Some(certificate)), FRESH.min(remaining)),
+            },
             Ok(None) => (Ok(None), FRESH_ABSENT),
             Err(NotLoaded) => (before().map(Some).ok_or(NotLoaded), FRESH_ABSENT),
         };

@@ -32,6 +32,18 @@ impl Fixture {
         self.archive.import(certificate.as_bytes(), key.as_bytes(), &self.keys).await.unwrap();
     }
 
+    async fn import_ended(&self, name: &str) {
+        self.import_until(name, SystemTime::now() - Duration::from_secs(1)).await;
+    }
+
+    async fn import_until(&self, name: &str, end: SystemTime) {
+        let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        params.not_after = end.into();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let (certificate, key) = (params.self_signed(&key).unwrap().pem(), key.serialize_pem());
+        self.archive.import(certificate.as_bytes(), key.as_bytes(), &self.keys).await.unwrap();
+    }
+
     async fn sql(&self, sql: &str) {
         Session::sqlite(&self.database).batch(sql).await.unwrap();
     }
@@ -115,6 +127,39 @@ async fn a_renewed_certificate_is_taken_behind_the_next_handshake() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(!Arc::ptr_eq(&fixture.find("shop.example").await.unwrap().unwrap(), &first));
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_ended_is_not_shown_where_the_new_one_is_there() {
+    let fixture = Fixture::new().await;
+    fixture.import_ended("shop.example").await;
+    let name = Hostname::parse("shop.example").unwrap();
+    let ended = fixture.find("shop.example").await.unwrap().unwrap();
+    assert!(ended.has_ended(SystemTime::now()) && !fixture.vault.has(&name));
+    fixture.import(&["shop.example"]).await;
+    fixture.age();
+    let shown = fixture.find("shop.example").await.unwrap().unwrap();
+    assert!(!shown.has_ended(SystemTime::now()) && fixture.vault.has(&name));
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_ended_is_shown_where_no_other_can_be_had() {
+    let fixture = Fixture::new().await;
+    fixture.import_ended("shop.example").await;
+    assert!(fixture.find("shop.example").await.unwrap().is_some());
+    fixture.sql("ALTER TABLE usher_certificates RENAME TO elsewhere").await;
+    fixture.age();
+    assert!(fixture.find("shop.example").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_certificate_is_looked_for_again_when_it_ends() {
+    let fixture = Fixture::new().await;
+    fixture.import_until("shop.example", SystemTime::now() + Duration::from_secs(2)).await;
+    assert!(fixture.find("shop.example").await.unwrap().is_some());
+    fixture.import(&["shop.example"]).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!fixture.find("shop.example").await.unwrap().unwrap().has_ended(SystemTime::now()));
 }
 
 #[tokio::test]
