@@ -166,13 +166,14 @@ impl Shared {
 
     async fn load(&self, name: &str) -> Result<Option<Arc<Certificate>>, LoadError> {
         let wildcard = name.split_once('.').map_or_else(String::new, |(_, parent)| format!("*.{parent}"));
-        // The row of the name itself, else that of a wildcard.
+        // What has not ended; then the row of the name itself before that of a wildcard.
         let sql = format!(
             "SELECT name, certificate, key_id, sealed_key FROM {} \
-             WHERE name = $1 OR name = $2 ORDER BY (name = $1) DESC LIMIT 1",
+             WHERE name = $1 OR name = $2 ORDER BY (expires_at > $3) DESC, (name = $1) DESC LIMIT 1",
             table(self.session.dialect())
         );
-        let rows = self.session.query(&sql, &[Value::from(name), Value::from(&*wildcard)]).await?;
+        let now = Value::Int(archive::seconds(SystemTime::now()));
+        let rows = self.session.query(&sql, &[Value::from(name), Value::from(&*wildcard), now]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let [name, chain, key_id, text] =
             [0, 1, 2, 3].map(|column| row.get(column).and_then(Value::as_text).unwrap_or_default());

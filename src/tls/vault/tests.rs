@@ -143,6 +143,14 @@ async fn a_certificate_that_has_ended_is_not_shown_where_the_new_one_is_there() 
 }
 
 #[tokio::test]
+async fn a_wildcard_stands_in_for_a_certificate_that_has_ended() {
+    let fixture = Fixture::new().await;
+    fixture.import_ended("shop.platform.com").await;
+    fixture.import(&["*.platform.com"]).await;
+    assert!(!fixture.find("shop.platform.com").await.unwrap().unwrap().has_ended(SystemTime::now()));
+}
+
+#[tokio::test]
 async fn a_certificate_that_has_ended_is_shown_where_no_other_can_be_had() {
     let fixture = Fixture::new().await;
     fixture.import_ended("shop.example").await;
