@@ -4,7 +4,10 @@
 //! database, the signature. A name that nobody has is refused by an alert; one that could not be looked up gets its handshake, and its request a
 //! 503.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use super::{connection::Client, look_up::look_up, preface::Protocol, socket::Socket};
 use crate::{
@@ -88,13 +91,13 @@ async fn find(
 ) -> Result<Arc<Certificate>, HandshakeFailure> {
     let (found, vault) = (acceptor.certificates().find(name), acceptor.vault());
     match (found, vault) {
-        (Some(found), _) if has_default => Ok(found),
+        (Some(found), vault) if has_default => Ok(unless_ended(found, vault, name).await),
         (None, None) => Err(HandshakeFailure::NoCertificate),
         (found, vault) => {
             let standing = standing(client, name).await;
             match (standing, found, vault) {
                 (Standing::Unknown, ..) => Err(HandshakeFailure::UnknownName),
-                (_, Some(found), _) => Ok(found),
+                (_, Some(found), vault) => Ok(unless_ended(found, vault, name).await),
                 // Invented names cost no query of their own.
                 (Standing::Strangers, ..) => Err(HandshakeFailure::NoCertificate),
                 (standing, None, Some(vault)) => load(acceptor, vault, name, standing).await,
@@ -102,6 +105,14 @@ async fn find(
             }
         }
     }
+}
+
+/// What stands in a file, unless that has ended and the database has one that has not.
+async fn unless_ended(found: Arc<Certificate>, vault: Option<&Vault>, name: &Hostname<'_>) -> Arc<Certificate> {
+    let now = SystemTime::now();
+    let Some(vault) = vault.filter(|_| found.has_ended(now)) else { return found };
+    let loaded = vault.find(name).await.ok().flatten();
+    loaded.filter(|loaded| !loaded.has_ended(now)).unwrap_or(found)
 }
 
 /// The certificate in the database, or one that is asked for now, where the name is a customer's.

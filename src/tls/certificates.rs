@@ -33,14 +33,15 @@ impl Certificates {
         self.held.store(Arc::new(Index::new(certificates, default)));
     }
 
-    /// The one for `name`: of its own, else a wildcard.
+    /// The one for `name`: of its own, else a wildcard; one that has ended only where there is no other.
     pub fn find(&self, name: &Hostname<'_>) -> Option<Arc<Certificate>> {
-        self.held.load().find(name.as_str()).cloned()
+        self.held.load().find(name.as_str(), SystemTime::now()).cloned()
     }
 
-    /// Whether there is one for `name`, its own or a wildcard.
+    /// Whether there is one for `name` that has not ended, its own or a wildcard.
     pub fn has(&self, name: &Hostname<'_>) -> bool {
-        self.held.load().find(name.as_str()).is_some()
+        let now = SystemTime::now();
+        self.held.load().find(name.as_str(), now).is_some_and(|found| !found.has_ended(now))
     }
 
     /// The one for those who ask for no name, or for one that has no other.
@@ -73,9 +74,10 @@ pub struct Counts {
 
 #[derive(Debug)]
 struct Index {
-    names: HashMap<Box<str>, Arc<Certificate>, RandomState>,
+    /// For each name the certificates in order of preference.
+    names: HashMap<Box<str>, Vec<Arc<Certificate>>, RandomState>,
     /// By what stands behind `*.`.
-    wildcards: HashMap<Box<str>, Arc<Certificate>, RandomState>,
+    wildcards: HashMap<Box<str>, Vec<Arc<Certificate>>, RandomState>,
     default: Option<Arc<Certificate>>,
     count: usize,
     earliest_expiry: Option<SystemTime>,
@@ -94,32 +96,45 @@ impl Index {
         index
     }
 
-    /// Of two for the same name the first is kept.
     fn add(&mut self, certificate: &Arc<Certificate>) {
         let (names, wildcards) = certificate.names();
         for (map, names) in [(&mut self.names, names), (&mut self.wildcards, wildcards)] {
             for name in names {
-                map.entry(name.as_str().into()).or_insert_with(|| Arc::clone(certificate));
+                map.entry(name.as_str().into()).or_default().push(Arc::clone(certificate));
             }
         }
     }
 
-    fn find(&self, name: &str) -> Option<&Arc<Certificate>> {
-        let wildcard = || self.wildcards.get(name.split_once('.')?.1);
-        self.names.get(name).or_else(wildcard)
+    /// Of two for the same name the first, unless it has ended.
+    fn find(&self, name: &str, now: SystemTime) -> Option<&Arc<Certificate>> {
+        let wildcards = name.split_once('.').and_then(|(_, parent)| self.wildcards.get(parent));
+        let mut all = self.names.get(name).into_iter().chain(wildcards).flatten();
+        all.clone().find(|certificate| !certificate.has_ended(now)).or_else(|| all.next())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use rustls::crypto::aws_lc_rs::default_provider;
 
     use super::*;
 
     fn certificate(names: &[&str]) -> Arc<Certificate> {
-        let made =
-            rcgen::generate_simple_self_signed(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
-        let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        certificate_until(names, SystemTime::now() + Duration::from_hours(1))
+    }
+
+    fn ended(names: &[&str]) -> Arc<Certificate> {
+        certificate_until(names, SystemTime::now() - Duration::from_secs(1))
+    }
+
+    fn certificate_until(names: &[&str], end: SystemTime) -> Arc<Certificate> {
+        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.not_after = end.into();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let (chain, key) = (params.self_signed(&key).unwrap().pem(), key.serialize_pem());
         Arc::new(Certificate::from_pem(chain.as_bytes(), key.as_bytes(), &default_provider()).unwrap())
     }
 
@@ -137,6 +152,20 @@ mod tests {
         for name in ["platform.com", "a.b.platform.com", "com"] {
             assert!(all.find(&Hostname::parse(name).unwrap()).is_none(), "{name}");
         }
+    }
+
+    #[test]
+    fn one_that_has_ended_is_found_only_where_there_is_no_other() {
+        let name = ["store1.platform.com"];
+        let (ended, second, wildcard) = (ended(&name), certificate(&name), certificate(&["*.platform.com"]));
+        let with = |more: &[&Arc<Certificate>]| {
+            let all: Vec<_> = [&ended].into_iter().chain(more.iter().copied()).cloned().collect();
+            Certificates::new(&all, None)
+        };
+        assert!(is_found(&with(&[&wildcard, &second]), name[0], &second));
+        assert!(is_found(&with(&[&wildcard]), name[0], &wildcard));
+        let alone = with(&[]);
+        assert!(is_found(&alone, name[0], &ended) && !alone.has(&Hostname::parse(name[0]).unwrap()));
     }
 
     #[test]

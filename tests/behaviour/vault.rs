@@ -127,6 +127,17 @@ fn a_certificate_is_shown_while_the_database_is_away() {
 }
 
 #[test]
+fn a_certificate_in_a_file_that_has_ended_gives_way_to_one_in_the_database() {
+    let stage = Stage::new(Backend::Sqlite);
+    stage.import(&stage.ca.issue(&[HOST]));
+    let ended = stage.ca.issue_ended(HOST).write(stage.folder.path(), "ended");
+    for default in ["", ", default = true"] {
+        let usher = stage.binary().config(&format!("[tls]\ncertificates = [{{ {ended}{default} }}]")).start();
+        assert_eq!(stage.status(&usher, HOST), Ok(200), "{default}");
+    }
+}
+
+#[test]
 fn visitors_of_a_store_that_is_switched_off_are_told_so() {
     let stage = Stage::new(Backend::Sqlite);
     stage.import(&stage.ca.issue(&[HOST]));

@@ -36,8 +36,19 @@ impl Ca {
     /// A certificate for these names and addresses.
     pub(crate) fn issue(&self, names: &[&str]) -> Pair {
         let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+        self.sign(&CertificateParams::new(names).unwrap())
+    }
+
+    /// One that has ended.
+    pub(crate) fn issue_ended(&self, name: &str) -> Pair {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        self.sign(&params)
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Pair {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
