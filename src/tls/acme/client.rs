@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, Request, StatusCode, header::RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header::RETRY_AFTER};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Bytes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -28,7 +28,7 @@ use rustls::{
 };
 use tokio::time::timeout;
 
-use super::failure::OrderError;
+use super::failure::{OrderError, WAIT_MAX};
 
 /// For one request, its answer included. CAs that are busy take seconds.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -80,9 +80,9 @@ impl HttpClient for Client {
         let asked = self.pooled.request(request);
         Box::pin(async move {
             let exchange = async {
-                let (parts, body) = asked.await.map_err(|error| Error::Other(Box::new(error)))?.into_parts();
+                let (mut parts, body) = asked.await.map_err(|error| Error::Other(Box::new(error)))?.into_parts();
+                let told = hear(&mut parts.headers, SystemTime::now());
                 if [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&parts.status) {
-                    let told = retry_after(&parts.headers, SystemTime::now());
                     let _outside_of_an_order = TOLD.try_with(|cell| cell.set(told));
                 }
                 let body = Limited::new(body, BODY_MAX).collect().await.map_err(Error::Other)?.to_bytes();
@@ -91,6 +91,13 @@ impl HttpClient for Client {
             timeout(WITHIN, exchange).await.unwrap_or(Err(Error::Timeout(None)))
         })
     }
+}
+
+/// How long the CA wants to be left alone, [`WAIT_MAX`] at most; others who read the header find that too, and can add it to a time.
+fn hear(headers: &mut HeaderMap, now: SystemTime) -> Option<Duration> {
+    let told = retry_after(headers, now)?.min(WAIT_MAX);
+    headers.insert(RETRY_AFTER, HeaderValue::from(told.as_secs()));
+    Some(told)
 }
 
 /// Seconds, or a date (RFC 9110 §10.2.3).
@@ -139,6 +146,21 @@ mod tests {
         assert_eq!(read("120"), Some(Duration::from_mins(2)));
         assert_eq!(read("Sun, 06 Nov 1994 08:50:37 GMT"), Some(Duration::from_mins(1)));
         assert_eq!([read("soon"), read("-1"), read("Sun, 06 Nov 1994 08:49:36 GMT")], [None; 3]);
+    }
+
+    #[test]
+    fn the_wish_to_be_left_alone_has_an_end() {
+        let heard = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, text.parse().unwrap());
+            let told = hear(&mut headers, UNIX_EPOCH);
+            (told.map(|told| told.as_secs()), headers[RETRY_AFTER].to_str().unwrap().to_owned())
+        };
+        assert_eq!(heard("120"), (Some(120), "120".to_owned()));
+        for endless in [u64::MAX.to_string().as_str(), "Fri, 31 Dec 9999 23:59:59 GMT"] {
+            assert_eq!(heard(endless), (Some(86_400), "86400".to_owned()), "{endless}");
+        }
+        assert_eq!(heard("soon"), (None, "soon".to_owned()));
     }
 
     #[test]

@@ -10,6 +10,10 @@ use crate::{
     tls::{CertificateError, SealError},
 };
 
+/// However long somebody wants to be left alone, or nothing is left: what says more is a mistake, and a name that waited for its end
+/// would be without a certificate by then.
+pub(super) const WAIT_MAX: Duration = Duration::from_hours(24);
+
 /// What a failure says about the next try; told in the database, in metrics and to people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -127,14 +131,15 @@ impl OrderError {
         }
     }
 
-    /// How long somebody wants to be left alone, or has nothing left.
+    /// How long somebody wants to be left alone, or has nothing left; [`WAIT_MAX`] at most.
     pub(super) fn wait(&self) -> Option<Duration> {
-        match self {
+        let wait = match self {
             Self::Postponed(_, wait) | Self::Resting(wait) => Some(*wait),
             Self::Ca { retry_after, .. } => *retry_after,
             Self::Lost => Some(Duration::ZERO),
             _ => None,
-        }
+        };
+        wait.map(|wait| wait.min(WAIT_MAX))
     }
 
     /// Whether the order may go on: nothing was said about it.
@@ -202,6 +207,14 @@ mod tests {
         assert_eq!(minutes(Reason::Astray, 1..14), [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 4, 8]);
         assert_eq!(minutes(Reason::Astray, 1000..1001), [240]);
         assert_eq!(minutes(Reason::Unreachable, 1..9), [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn nobody_is_left_alone_for_ever() {
+        let problem = Problem { r#type: None, detail: None, status: Some(429), subproblems: Vec::new() };
+        let limited = OrderError::Ca { cause: problem.into(), retry_after: Some(Duration::MAX) };
+        assert_eq!(limited.wait(), Some(WAIT_MAX));
+        assert_eq!(OrderError::Postponed("acme.orders_max", Duration::from_mins(15)).wait().unwrap().as_secs(), 900);
     }
 
     #[test]
