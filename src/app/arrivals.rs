@@ -1,7 +1,7 @@
 //! Whether names lead here, for those who ask CAs for certificates.
 
 use crate::{
-    domains::{Met, Traffic, Visits},
+    domains::{Met, Reach, Traffic, Visits},
     tls::{Arrivals, Astray, BoxFuture},
 };
 
@@ -9,7 +9,11 @@ impl Arrivals for Visits {
     fn lead_here<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), Astray>> {
         Box::pin(async move {
             let traffic = self.look(name).await;
-            if leads_here(&traffic) { Ok(()) } else { Err(Astray(traffic.to_string())) }
+            match traffic.reach() {
+                _ if leads_here(&traffic) => Ok(()),
+                Reach::Unknown => Err(Astray::Unknown(traffic.to_string())),
+                Reach::Here | Reach::Elsewhere => Err(Astray::Elsewhere(traffic.to_string())),
+            }
         })
     }
 }

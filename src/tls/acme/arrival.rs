@@ -8,7 +8,13 @@ pub trait Arrivals: Send + Sync {
     fn lead_here<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), Astray>>;
 }
 
-/// Where a name leads instead, in words.
+/// Why whoever asks for a name does not arrive here, in words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Astray(pub String);
+pub enum Astray {
+    /// It leads elsewhere, or nowhere.
+    #[error("{0}")]
+    Elsewhere(String),
+    /// Nobody who knows could be asked.
+    #[error("{0}")]
+    Unknown(String),
+}

@@ -181,7 +181,7 @@ fn lease(row: &Row) -> Option<Lease> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Astray, *};
     use crate::database::{migrations, sqlite::Database};
 
     async fn session() -> (tempfile::TempDir, Session) {
@@ -227,8 +227,8 @@ mod tests {
         for (error, attempts) in [
             (OrderError::NoChallenge, 1),
             (OrderError::Invalid, 2),
-            (OrderError::Astray(super::super::Astray(String::new())), 1),
-            (OrderError::Astray(super::super::Astray(String::new())), 2),
+            (OrderError::Astray(Astray::Elsewhere(String::new())), 1),
+            (OrderError::Astray(Astray::Elsewhere(String::new())), 2),
         ] {
             let lease = leases.take(&session, "a.example").await.unwrap().unwrap();
             leases.fail(&session, &lease, Some("https://ca"), &error).await.unwrap();

@@ -15,6 +15,8 @@ const JITTER: f64 = 1.0 / 20.0;
 /// A certificate that comes with little time left is not asked for again at once.
 const SOONEST: i64 = 60 * 60;
 
+const DAY: i64 = 24 * 60 * 60;
+
 /// Between two questions when to renew, whatever the CA says: it may want certificates replaced within a day, and need not be asked
 /// every minute (RFC 9773 §4.3.2).
 const ASK_AGAIN_MIN: Duration = Duration::from_hours(1);
@@ -29,6 +31,12 @@ pub(super) fn at(issued: i64, expires: i64, now: i64, chance: f64) -> i64 {
     let left = whole(lifetime / 3.0 + lifetime * JITTER * chance);
     let soonest = now.saturating_add(SOONEST.min(expires.saturating_sub(now) / 2));
     expires.saturating_sub(left).max(soonest)
+}
+
+/// When to try again for the sake of a name that was left out, and has a certificate of its own until `ends`: with half of that time
+/// left, and not before a day has passed.
+pub(super) fn again(ends: i64, now: i64) -> i64 {
+    now.saturating_add((ends.saturating_sub(now) / 2).max(DAY))
 }
 
 /// When to renew within the window that the CA suggests: at a moment that was chosen before if it still lies within, else at one by
@@ -71,8 +79,6 @@ fn whole(seconds: f64) -> i64 {
 mod tests {
     use super::*;
 
-    const DAY: i64 = 86_400;
-
     #[test]
     fn a_third_of_the_time_is_left_and_some_come_earlier() {
         assert_eq!(at(0, 90 * DAY, 0, 0.0), 60 * DAY);
@@ -84,6 +90,11 @@ mod tests {
     fn what_comes_with_little_time_left_is_not_asked_for_at_once() {
         assert_eq!(at(0, 90 * DAY, 80 * DAY, 0.0), 80 * DAY + 3600);
         assert_eq!(at(0, 90 * DAY, 90 * DAY - 60, 0.0), 90 * DAY - 30);
+    }
+
+    #[test]
+    fn what_was_left_out_is_tried_again_ever_sooner_before_it_ends() {
+        assert_eq!([30, 4, 1, 0].map(|days| again(100 + days * DAY, 100) - 100), [15, 2, 1, 1].map(|days| days * DAY));
     }
 
     #[test]

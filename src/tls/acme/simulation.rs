@@ -16,6 +16,7 @@ use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use tokio::sync::mpsc;
 
 use super::{
+    arrival::{Arrivals, Astray},
     authority::Authority,
     budget::Budgets,
     clock::Clock,
@@ -48,6 +49,7 @@ struct Seen {
     at: i64,
     directory: String,
     name: String,
+    names: Vec<String>,
     is_accepted: bool,
 }
 
@@ -67,21 +69,22 @@ impl Issue for Played {
         _shared: &'a Shared,
         lease: &'a Lease,
         authority: &'a Authority,
-        _wanted: Wanted<'a>,
+        wanted: Wanted<'a>,
     ) -> BoxFuture<'a, Result<Issued, OrderError>> {
         let (at, directory) = (self.now.load(Relaxed), authority.directory().to_owned());
-        let mut order = Seen { at, directory, name: lease.name.clone(), is_accepted: false };
+        let names = wanted.names.to_vec();
+        let mut order = Seen { at, directory, name: lease.name.clone(), names, is_accepted: false };
         let mut seen = self.seen.lock().unwrap();
         let outcome = (self.rule)(&order, &seen);
         order.is_accepted = outcome.is_ok();
         seen.push(order);
-        Box::pin(async move { outcome.map(|()| issued(&lease.name, at)) })
+        Box::pin(async move { outcome.map(|()| issued(wanted.names, at)) })
     }
 }
 
-fn issued(name: &str, at: i64) -> Issued {
+fn issued(names: &[String], at: i64) -> Issued {
     let time = |at: i64| date_time_ymd(1970, 1, 1) + Duration::from_secs(at.unsigned_abs());
-    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    let mut params = CertificateParams::new(names).unwrap();
     (params.not_before, params.not_after) = (time(at), time(at + LIFETIME));
     let key = KeyPair::generate().unwrap();
     Issued { chain: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
@@ -98,8 +101,20 @@ impl Names for Everybody {
         Box::pin(async { Ok(true) })
     }
 
-    fn beside<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Option<String>, NamesError>> {
-        Box::pin(async { Ok(None) })
+    fn beside<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>, NamesError>> {
+        Box::pin(async move { Ok(Some(format!("www.{name}"))) })
+    }
+}
+
+/// Where names lead, by what `www` is met with at a moment; all others lead here.
+struct Led<F> {
+    now: Arc<AtomicI64>,
+    www: F,
+}
+
+impl<F: Fn(i64) -> Result<(), Astray> + Send + Sync> Arrivals for Led<F> {
+    fn lead_here<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), Astray>> {
+        Box::pin(async { if name.starts_with("www.") { (self.www)(self.now.load(Relaxed)) } else { Ok(()) } })
     }
 }
 
@@ -121,19 +136,35 @@ impl Simulation {
         orders: Quota,
         rule: impl Fn(&Seen, &[Seen]) -> Result<(), OrderError> + Send + Sync + 'static,
     ) -> Self {
+        Self::over(names, directories, orders, rule, |_now| None).await
+    }
+
+    /// With one name, whose `www` is visited before it is ordered for.
+    async fn visiting(www: impl Fn(i64) -> Result<(), Astray> + Send + Sync + 'static) -> Self {
+        let led = |now| Some(Arc::new(Led { now, www }) as Arc<dyn Arrivals>);
+        Self::over(1, &["ca"], GENEROUS, |_, _| Ok(()), led).await
+    }
+
+    async fn over(
+        names: usize,
+        directories: &[&str],
+        orders: Quota,
+        rule: impl Fn(&Seen, &[Seen]) -> Result<(), OrderError> + Send + Sync + 'static,
+        arrivals: impl FnOnce(Arc<AtomicI64>) -> Option<Arc<dyn Arrivals>>,
+    ) -> Self {
         let folder = folder();
         let database = Database::create(&folder.path().join("usher.db")).unwrap();
         migrations::run(&Session::sqlite(&database), &migrations::Plan::default()).await.unwrap();
         let names = (0..names).map(|number| format!("shop{number:03}.example")).collect();
         let keys = Arc::new(Keyring::parse(&format!("k:{}", STANDARD.encode([1; 32]))).unwrap());
+        let (now, seen) = (Arc::new(AtomicI64::new(BEGIN)), Arc::<Mutex<Vec<Seen>>>::default());
         let mut shared = Shared::new(
             settings(directories, orders),
             Session::sqlite(&database),
             keys,
             Arc::new(Everybody(names)),
-            None,
+            arrivals(Arc::clone(&now)),
         );
-        let (now, seen) = (Arc::new(AtomicI64::new(BEGIN)), Arc::<Mutex<Vec<Seen>>>::default());
         let clock = Clock { set: Some(Arc::clone(&now)) };
         shared.leases = Leases::new(clock.clone());
         shared.queue = Queue::new(clock.clone());
@@ -340,4 +371,43 @@ async fn a_name_that_is_refused_is_tried_ever_more_rarely_and_costs_the_others_n
     let in_an_hour = |from: i64| tried.iter().filter(|at| (from..from + HOUR).contains(*at)).count();
     assert!(tried.iter().all(|at| in_an_hour(*at) <= 4));
     assert_eq!((seen.len() - tried.len(), all.expiries().await.len()), (4, 4));
+}
+
+fn unknown() -> Astray {
+    Astray::Unknown("SERVFAIL".to_owned())
+}
+
+#[tokio::test]
+async fn no_renewal_is_without_www_because_one_question_has_failed() {
+    let asked = AtomicI64::new(0);
+    let mut all = Simulation::visiting(move |now| {
+        let is_later = now > BEGIN + DAY && asked.fetch_add(1, Relaxed) < 5;
+        if is_later { Err(unknown()) } else { Ok(()) }
+    })
+    .await;
+    all.run_until(BEGIN + 80 * DAY, |now, expiries| {
+        assert!(expiries.len() == 2 && expiries.values().all(|expiry| expiry - now > LIFETIME / 4), "{expiries:?}");
+    })
+    .await;
+    assert_eq!(all.seen().iter().map(|order| order.names.len()).collect::<Vec<_>>(), [2, 2]);
+}
+
+#[tokio::test]
+async fn www_that_nobody_can_be_asked_about_for_days_is_renewed_before_it_ends_and_keeps_nobody_waiting() {
+    let outage = BEGIN + DAY..BEGIN + 70 * DAY;
+    let mut all = Simulation::visiting(move |now| if outage.contains(&now) { Err(unknown()) } else { Ok(()) }).await;
+    all.run_until(BEGIN + 90 * DAY, |now, expiries| {
+        let left = |name: &str| expiries[name] - now;
+        assert!(left("shop000.example") > LIFETIME / 4 && left("www.shop000.example") > DAY, "{expiries:?} at {now}");
+    })
+    .await;
+    assert_eq!(all.seen().iter().map(|order| order.names.len()).collect::<Vec<_>>(), [2, 1, 2]);
+}
+
+#[tokio::test]
+async fn www_that_leads_elsewhere_is_let_go() {
+    let elsewhere = || Err(Astray::Elsewhere("192.0.2.1 leads elsewhere".to_owned()));
+    let mut all = Simulation::visiting(move |now| if now > BEGIN + DAY { elsewhere() } else { Ok(()) }).await;
+    all.run_until(BEGIN + 100 * DAY, |_, _| {}).await;
+    assert_eq!(all.seen().iter().map(|order| order.names.len()).collect::<Vec<_>>(), [2, 1]);
 }

@@ -27,8 +27,29 @@ pub(super) async fn issued_by(session: &Session, name: &str, directory: &str) ->
     Ok(rows.first().and_then(|row| row.first()?.as_text().map(str::to_owned)))
 }
 
-/// Writes what was issued, for every name it is good for, if the lease is still the last one.
-pub(super) async fn store(shared: &Shared, lease: &Lease, directory: &str, issued: &Issued) -> Result<(), OrderError> {
+/// When the certificate ends that `name` has of an order for another one; nothing where it has none, or that has ended.
+pub(super) async fn ends(shared: &Shared, name: &str) -> Result<Option<i64>, OrderError> {
+    let (table, now) = (table(shared.session.dialect(), "certificates"), shared.clock.sql(shared.session.dialect()));
+    let sql = format!(
+        "SELECT expires_at FROM {table} \
+         WHERE name = $1 AND directory IS NOT NULL AND renew_at IS NULL AND expires_at > {now}"
+    );
+    let rows = shared.session.query(&sql, &[Value::from(name)]).await?;
+    Ok(match rows.first().and_then(|row| row.first()) {
+        Some(Value::Int(ends)) => Some(*ends),
+        _ => None,
+    })
+}
+
+/// Writes what was issued, for every name it is good for, if the lease is still the last one. The name that was `left_out` is not to be
+/// without a certificate for that.
+pub(super) async fn store(
+    shared: &Shared,
+    lease: &Lease,
+    directory: &str,
+    issued: &Issued,
+    left_out: Option<&str>,
+) -> Result<(), OrderError> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let certificate = Certificate::from_pem(issued.chain.as_bytes(), issued.key.as_bytes(), &provider)?;
     let names = certificate.printed_names();
@@ -37,22 +58,30 @@ pub(super) async fn store(shared: &Shared, lease: &Lease, directory: &str, issue
     }
     let (begins, expires) = certificate.validity();
     let now = shared.clock.now();
-    let renew_at = renewal::at(begins, expires, now, fastrand::f64());
+    let mut renew_at = renewal::at(begins, expires, now, fastrand::f64());
+    let mut ask_at = Value::Int(now);
+    if let Some(left_out) = left_out.filter(|name| names.iter().all(|other| other != name))
+        && let Some(again) = ends(shared, left_out).await?.map(|ends| renewal::again(ends, now))
+        && again < renew_at
+    {
+        // The CA knows nothing of that.
+        (renew_at, ask_at) = (again, Value::Null);
+    }
     let sql = insert(shared.session.dialect());
     let mut statements = Vec::new();
     for name in &names {
         let Sealed { key_id, text } = shared.keys.seal(issued.key.as_bytes(), name)?;
         // Those beside the one that it was ordered for are renewed with that.
-        let of_first = |time| if *name == lease.name { Value::Int(time) } else { Value::Null };
+        let of_first = |time: &Value| if *name == lease.name { time.clone() } else { Value::Null };
         let values = vec![
             Value::from(name.as_str()),
             Value::from(issued.chain.as_str()),
             Value::Text(key_id),
             Value::Text(text),
             Value::Int(expires),
-            of_first(renew_at),
+            of_first(&Value::Int(renew_at)),
             Value::from(directory),
-            of_first(now),
+            of_first(&ask_at),
             Value::from(lease.name.as_str()),
             Value::Int(lease.fence),
         ];

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 use super::{
+    arrival::Astray,
     authority::{self, Authority},
     budget::{Budget, registrable},
     failure::{OrderError, Reason},
@@ -18,6 +19,9 @@ use crate::telemetry::causes::one_line;
 
 /// For one order; less than a lease lasts.
 const WITHIN: Duration = Duration::from_mins(3);
+
+/// So often the visit of a name beside may fail before the other one is renewed without it: ten minutes.
+const VISITS_MAX: u32 = 10;
 
 /// A name that this instance works for, until it is dropped.
 pub(super) struct Work {
@@ -129,17 +133,22 @@ async fn work<'a>(shared: &'a Shared, lease: &Lease, chosen: &mut Option<&'a Aut
         return Ok(Done::Nobodys);
     }
     let authority = choose(shared, lease)?;
-    let names = names(shared, lease).await?;
+    let (names, left_out) = names(shared, lease, authority).await?;
     let replaced = store::issued_by(&shared.session, &lease.name, authority.directory()).await?;
-    if lease.order_url.is_none() || lease.directory.as_deref() != Some(authority.directory()) {
+    if !goes_on(lease, authority) {
         afford(shared, authority, &lease.name, replaced.is_some()).await?;
     }
     *chosen = Some(authority);
     let replaces = replaced.and_then(|chain| renewal::identifier(chain.as_bytes()));
     let wanted = Wanted { names: &names, replaces };
     let issued = shared.issue.issue(shared, lease, authority, wanted).await?;
-    store::store(shared, lease, authority.directory(), &issued).await?;
+    store::store(shared, lease, authority.directory(), &issued, left_out.as_deref()).await?;
     Ok(Done::Issued)
+}
+
+/// Whether the order of whoever had the lease before goes on.
+fn goes_on(lease: &Lease, authority: &Authority) -> bool {
+    lease.order_url.is_some() && lease.directory.as_deref() == Some(authority.directory())
 }
 
 async fn is_wanted(shared: &Shared, name: &str) -> Result<bool, OrderError> {
@@ -160,24 +169,35 @@ fn choose<'a>(shared: &'a Shared, lease: &Lease) -> Result<&'a Authority, OrderE
     })
 }
 
-/// The names of the certificate, all of which lead here.
-async fn names(shared: &Shared, lease: &Lease) -> Result<Vec<String>, OrderError> {
+/// The names of the certificate, all of which lead here, and the one that belongs to them and is left out this time.
+async fn names(
+    shared: &Shared,
+    lease: &Lease,
+    authority: &Authority,
+) -> Result<(Vec<String>, Option<String>), OrderError> {
     let name = lease.name.as_str();
     if let Some(domain) = name.strip_prefix("*.") {
-        return Ok(vec![name.to_owned(), domain.to_owned()]);
+        return Ok((vec![name.to_owned(), domain.to_owned()], None));
     }
-    let mut names = vec![name.to_owned()];
-    let Some(arrivals) = &shared.arrivals else { return Ok(names) };
+    let alone = vec![name.to_owned()];
+    let Some(arrivals) = &shared.arrivals else { return Ok((alone, None)) };
     arrivals.lead_here(name).await?;
-    // An order that was begun is for certain names, and one that was refused may have been for the sake of the other one.
-    let may_have_more = lease.order_url.is_none() && lease.reason != Some(Reason::Refused);
-    if may_have_more
-        && let Some(beside) = shared.names.beside(name).await?
-        && arrivals.lead_here(&beside).await.is_ok()
-    {
-        names.push(beside);
+    let Some(beside) = shared.names.beside(name).await? else { return Ok((alone, None)) };
+    // An order that goes on is for certain names, and one that was refused may have been for the sake of the other one.
+    if goes_on(lease, authority) || lease.reason == Some(Reason::Refused) {
+        return Ok((alone, Some(beside)));
     }
-    Ok(names)
+    match arrivals.lead_here(&beside).await {
+        Ok(()) => Ok((vec![name.to_owned(), beside], None)),
+        Err(Astray::Elsewhere(_)) => Ok((alone, None)),
+        // Whoever has a certificate would lose it for that.
+        Err(unknown)
+            if lease.failures(Reason::Astray) <= VISITS_MAX && store::ends(shared, &beside).await?.is_some() =>
+        {
+            Err(unknown.into())
+        }
+        Err(Astray::Unknown(_)) => Ok((alone, Some(beside))),
+    }
 }
 
 /// Whether the limits allow another order. Renewals do not count against a domain's.
