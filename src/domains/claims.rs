@@ -216,7 +216,8 @@ impl Claims {
     }
 
     /// Writes what a look has shown, and gives the lease back; nothing is written by whoever has lost it. `is_verified` is written
-    /// in the same transaction, so that no claim counts as proved whose row does not.
+    /// in the same transaction, so that no claim counts as proved whose row does not; and after the claim, which nobody can take until
+    /// the transaction ends.
     pub(super) async fn settle(&self, claim: &Claim, verdict: &Verdict<'_>) -> Result<(), Error> {
         let Self { table, now, .. } = self;
         let settle = format!(
@@ -234,7 +235,7 @@ impl Claims {
         ]);
         let Some(is_verified) = is_verified else { return self.session.query(&settle, &values).await.map(drop) };
         let mark = self.mark(*is_verified).await?;
-        self.session.transaction(&[(&mark, claim.fenced().to_vec()), (&settle, values)]).await.map(drop)
+        self.session.transaction(&[(&settle, values), (&mark, claim.fenced().to_vec())]).await.map(drop)
     }
 
     /// The statement that writes `is_verified`, and `verified_at` where there is such a column.
