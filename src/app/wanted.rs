@@ -48,7 +48,7 @@ impl CustomDomains {
         Ok(Page { names, next })
     }
 
-    /// Of `count` rows in this order those that lack a certificate and are not worked for, and the last one.
+    /// Of `count` rows in this order those that lack a certificate that lasts and are not worked for, and the last one.
     fn sql(&self, order: &str, filter: &str, count: usize) -> String {
         let (schema, now) = match self.session.dialect() {
             Dialect::Postgres => ("usher.", "CAST(extract(epoch FROM now()) AS bigint)"),
@@ -58,7 +58,7 @@ impl CustomDomains {
             "WITH page AS (SELECT lower(rtrim(d.domain, '.')) AS name, d.is_active AND d.is_verified AND s.is_active AS is_served \
              FROM store_domains d JOIN stores s ON s.id = d.store_id WHERE {filter} ORDER BY {order} LIMIT {count}), \
              found AS (SELECT p.name, p.is_served AND o.wanted_since IS NULL AND coalesce(o.due_at, 0) <= {now} \
-             AND (c.name IS NULL OR (c.renew_at IS NULL AND c.expires_at <= {now} + 86400)) AS is_lacking FROM page p \
+             AND (c.name IS NULL OR coalesce(c.renew_at, c.expires_at - 86400) <= {now}) AS is_lacking FROM page p \
              LEFT JOIN {schema}certificates c ON c.name = p.name LEFT JOIN {schema}acme_orders o ON o.name = p.name) \
              SELECT f.name, f.is_lacking, (SELECT count(*) FROM page) FROM found f \
              WHERE f.is_lacking OR f.name = (SELECT max(name) FROM page) ORDER BY f.name"
@@ -161,7 +161,10 @@ mod tests {
         found.names.dedup();
         assert_eq!(
             found,
-            Page { names: ["new.example", "old.example", "over.example"].map(str::to_owned).into(), next: None }
+            Page {
+                names: ["ending.example", "new.example", "old.example", "over.example"].map(str::to_owned).into(),
+                next: None
+            }
         );
     }
 

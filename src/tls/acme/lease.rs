@@ -16,8 +16,8 @@ use crate::{
 /// Longer than an order may take.
 const LEASE_SECONDS: u32 = 240;
 
-/// After so long a name that was nobody's is looked at again.
-const NOBODYS_SECONDS: u32 = 24 * 60 * 60;
+/// After so long a name that was nobody's is looked at again, where somebody is served under it by now.
+const NOBODYS_SECONDS: u32 = 15 * 60;
 
 /// The table of leases, which also says what is to be done.
 pub(super) struct Leases {

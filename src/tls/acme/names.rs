@@ -6,7 +6,7 @@ use crate::tls::BoxFuture;
 
 /// Where the names are that are to have a certificate.
 pub trait Names: Send + Sync {
-    /// Those of the next names behind `after` that are to have a certificate and have none. It reads a bounded number of names, in an
+    /// Those of the next names behind `after` that are to have a certificate and have none that lasts. It reads a bounded number of names, in an
     /// order of its own, so that all of them come by in time without ever being read at once.
     fn lacking<'a>(&'a self, after: &'a str) -> BoxFuture<'a, Result<Page, NamesError>>;
 

@@ -9,6 +9,9 @@ const NAMES_AT_ONCE: usize = 200;
 /// Certificates that are due, noted with one look: many times as many as can be ordered before the next one.
 const RENEWALS_AT_ONCE: usize = 500;
 
+/// After so long a name that was let go is looked at again because its certificate runs out: most of them stay nobody's.
+const LET_GO_SECONDS: u32 = 24 * 60 * 60;
+
 /// Notes who is wanted.
 pub(super) struct Queue {
     clock: Clock,
@@ -19,14 +22,14 @@ impl Queue {
         Self { clock }
     }
 
-    /// Notes that these are wanted, as far as they have no certificate; those that are already stay where they were.
+    /// Notes that these are wanted, as far as they have no certificate that lasts; those that are already stay where they were.
     pub(super) async fn want(&self, session: &Session, names: &[String]) -> Result<(), session::Error> {
         let (certificates, now) = (table(session.dialect(), "certificates"), self.clock.sql(session.dialect()));
         for names in names.chunks(NAMES_AT_ONCE) {
             let rows: Vec<_> = (1..=names.len()).map(|number| format!("(CAST(${number} AS text))")).collect();
             let select = format!(
                 "SELECT DISTINCT w.column1, 0, '', 0, 0, 0, {now} FROM (VALUES {}) AS w WHERE NOT EXISTS (SELECT 1 FROM {certificates} c \
-                 WHERE c.name = w.column1 AND (c.renew_at IS NOT NULL OR c.expires_at > {now} + {LAST_DAY_SECONDS}))",
+                 WHERE c.name = w.column1 AND coalesce(c.renew_at, c.expires_at - {LAST_DAY_SECONDS}) > {now})",
                 rows.join(", ")
             );
             let values: Vec<_> = names.iter().map(|name| Value::from(name.as_str())).collect();
@@ -41,7 +44,7 @@ impl Queue {
         let orders = table(session.dialect(), "acme_orders");
         let select = format!(
             "SELECT c.name, 0, '', 0, 0, 0, {now} FROM {certificates} c LEFT JOIN {orders} o ON o.name = c.name \
-             WHERE c.renew_at <= {now} AND (o.name IS NULL OR (o.wanted_since IS NULL AND o.due_at <= {now})) \
+             WHERE c.renew_at <= {now} AND (o.name IS NULL OR (o.wanted_since IS NULL AND o.due_at <= {now} - {LET_GO_SECONDS})) \
              ORDER BY c.renew_at LIMIT {RENEWALS_AT_ONCE}"
         );
         self.insert(session, &select, &[]).await

@@ -90,15 +90,27 @@ fn issued(names: &[String], at: i64) -> Issued {
     Issued { chain: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
 }
 
-struct Everybody(Vec<String>);
+struct Everybody {
+    names: Vec<String>,
+    now: Arc<AtomicI64>,
+    /// While nobody is served.
+    closed: Range<i64>,
+}
+
+impl Everybody {
+    fn is_open(&self) -> bool {
+        !self.closed.contains(&self.now.load(Relaxed))
+    }
+}
 
 impl Names for Everybody {
     fn lacking<'a>(&'a self, _after: &'a str) -> BoxFuture<'a, Result<Page, NamesError>> {
-        Box::pin(async { Ok(Page { names: self.0.clone(), next: None }) })
+        let names = if self.is_open() { self.names.clone() } else { Vec::new() };
+        Box::pin(async { Ok(Page { names, next: None }) })
     }
 
     fn is_served<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<bool, NamesError>> {
-        Box::pin(async { Ok(true) })
+        Box::pin(async { Ok(self.is_open()) })
     }
 
     fn beside<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>, NamesError>> {
@@ -136,35 +148,42 @@ impl Simulation {
         orders: Quota,
         rule: impl Fn(&Seen, &[Seen]) -> Result<(), OrderError> + Send + Sync + 'static,
     ) -> Self {
-        Self::over(names, directories, orders, rule, |_now| None).await
+        Self::with(names, settings(directories, orders), rule, |_names, _arrivals| {}).await
     }
 
     /// With one name, whose `www` is visited before it is ordered for.
     async fn visiting(www: impl Fn(i64) -> Result<(), Astray> + Send + Sync + 'static) -> Self {
-        let led = |now| Some(Arc::new(Led { now, www }) as Arc<dyn Arrivals>);
-        Self::over(1, &["ca"], GENEROUS, |_, _| Ok(()), led).await
+        Self::with(
+            1,
+            settings(&["ca"], GENEROUS),
+            |_, _| Ok(()),
+            |names, arrivals| {
+                *arrivals = Some(Arc::new(Led { now: Arc::clone(&names.now), www }));
+            },
+        )
+        .await
     }
 
-    async fn over(
+    /// With one name that is nobody's for a while.
+    async fn closed_during(closed: Range<i64>) -> Self {
+        Self::with(1, settings(&["ca"], GENEROUS), |_, _| Ok(()), |names, _arrivals| names.closed = closed).await
+    }
+
+    async fn with(
         names: usize,
-        directories: &[&str],
-        orders: Quota,
+        settings: Settings,
         rule: impl Fn(&Seen, &[Seen]) -> Result<(), OrderError> + Send + Sync + 'static,
-        arrivals: impl FnOnce(Arc<AtomicI64>) -> Option<Arc<dyn Arrivals>>,
+        change: impl FnOnce(&mut Everybody, &mut Option<Arc<dyn Arrivals>>),
     ) -> Self {
         let folder = folder();
         let database = Database::create(&folder.path().join("usher.db")).unwrap();
         migrations::run(&Session::sqlite(&database), &migrations::Plan::default()).await.unwrap();
-        let names = (0..names).map(|number| format!("shop{number:03}.example")).collect();
-        let keys = Arc::new(Keyring::parse(&format!("k:{}", STANDARD.encode([1; 32]))).unwrap());
         let (now, seen) = (Arc::new(AtomicI64::new(BEGIN)), Arc::<Mutex<Vec<Seen>>>::default());
-        let mut shared = Shared::new(
-            settings(directories, orders),
-            Session::sqlite(&database),
-            keys,
-            Arc::new(Everybody(names)),
-            arrivals(Arc::clone(&now)),
-        );
+        let names = (0..names).map(|number| format!("shop{number:03}.example")).collect();
+        let (mut names, mut arrivals) = (Everybody { names, now: Arc::clone(&now), closed: 0..0 }, None);
+        change(&mut names, &mut arrivals);
+        let keys = Arc::new(Keyring::parse(&format!("k:{}", STANDARD.encode([1; 32]))).unwrap());
+        let mut shared = Shared::new(settings, Session::sqlite(&database), keys, Arc::new(names), arrivals);
         let clock = Clock { set: Some(Arc::clone(&now)) };
         shared.leases = Leases::new(clock.clone());
         shared.queue = Queue::new(clock.clone());
@@ -371,6 +390,22 @@ async fn a_name_that_is_refused_is_tried_ever_more_rarely_and_costs_the_others_n
     let in_an_hour = |from: i64| tried.iter().filter(|at| (from..from + HOUR).contains(*at)).count();
     assert!(tried.iter().all(|at| in_an_hour(*at) <= 4));
     assert_eq!((seen.len() - tried.len(), all.expiries().await.len()), (4, 4));
+}
+
+#[tokio::test]
+async fn who_comes_back_is_worked_for_soon_and_who_stays_away_is_looked_at_rarely() {
+    // Away when the certificate is to be renewed, and back after it has ended.
+    let away = BEGIN + 50 * DAY..BEGIN + 95 * DAY;
+    let mut all = Simulation::closed_during(away.clone()).await;
+    all.run_until(BEGIN + HOUR, |_, _| {}).await;
+    for hour in away.clone().step_by(3600) {
+        all.now.store(hour, Relaxed);
+        all.work().await;
+    }
+    let rows = all.session.query("SELECT fence FROM usher_acme_orders", &[]).await.unwrap();
+    assert!((30..=45).contains(&int(&rows[0][0])), "once a day: {rows:?}");
+    all.run_until(away.end + HOUR / 2, |_, _| {}).await;
+    assert!(all.expiries().await.values().all(|expiry| *expiry > away.end + 80 * DAY));
 }
 
 fn unknown() -> Astray {
