@@ -123,17 +123,23 @@ impl Leases {
         directory: Option<&str>,
         error: &OrderError,
     ) -> Result<Duration, session::Error> {
-        let (reason, failures) = (error.reason(), lease.failures(error.reason()));
+        let reason = error.reason();
+        let failures = lease.failures(reason);
         let pause = error.wait().unwrap_or_else(|| reason.pause(failures));
         let jitter = pause.mul_f32(fastrand::f32() / 10.0);
         let seconds = (pause + jitter).as_secs();
         let forget = if error.keeps_order() { "" } else { "order_url = NULL, " };
+        // An order of no use says nothing new: what came before it goes on to be counted.
+        let count = match error {
+            OrderError::Lost => String::new(),
+            _ => format!("attempts = {failures}, reason = '{}', ", reason.as_str()),
+        };
         let set = format!(
-            "{forget}directory = $3, attempts = {failures}, reason = $4, problem = $5, due_at = {} + {seconds}",
+            "{forget}{count}directory = $3, problem = $4, due_at = {} + {seconds}",
             self.clock.sql(session.dialect())
         );
         let directory = directory.map_or(Value::Null, Value::from);
-        let told = [directory, Value::from(reason.as_str()), Value::Text(one_line(error))];
+        let told = [directory, Value::Text(one_line(error))];
         self.give_back(session, lease, &set, &told).await?;
         Ok(pause)
     }
@@ -236,6 +242,29 @@ mod tests {
             session.batch("UPDATE usher_acme_orders SET due_at = 0").await.unwrap();
             let rows = session.query("SELECT attempts FROM usher_acme_orders", &[]).await.unwrap();
             assert_eq!(rows, [[Value::Int(attempts)]], "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_ca_that_is_slow_is_met_with_patience_although_its_orders_are_lost() {
+        let (_folder, session) = session().await;
+        let leases = leases();
+        for (error, attempts, is_due) in [
+            (OrderError::Late, 1, false),
+            (OrderError::Lost, 1, true),
+            (OrderError::Late, 2, false),
+            (OrderError::Lost, 2, true),
+            (OrderError::Late, 3, false),
+        ] {
+            let lease = leases.take(&session, "a.example").await.unwrap().unwrap();
+            leases.remember(&session, &lease, "https://ca", "https://ca/order/1").await.unwrap();
+            leases.fail(&session, &lease, Some("https://ca"), &error).await.unwrap();
+            let sql =
+                "SELECT attempts, reason, order_url IS NULL, due_at <= strftime('%s', 'now') FROM usher_acme_orders";
+            let rows = session.query(sql, &[]).await.unwrap();
+            assert_eq!((&rows[0][0], rows[0][1].as_text()), (&Value::Int(attempts), Some("unreachable")), "{error}");
+            assert_eq!((rows[0][2].is_true(), rows[0][3].is_true()), (is_due, is_due), "{error}");
+            session.batch("UPDATE usher_acme_orders SET due_at = 0").await.unwrap();
         }
     }
 

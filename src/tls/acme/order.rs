@@ -17,11 +17,15 @@ use super::{
     lease::Lease,
     settings::Challenge,
     shared::Shared,
+    work::WITHIN,
 };
 use crate::tls::BoxFuture;
 
 /// How long the CA is waited for in each step.
 const RETRIES: RetryPolicy = RetryPolicy::new().timeout(Duration::from_secs(45)).backoff(1.5);
+
+/// The last step has all the time that is left: without its key, which nobody else has, the order is lost.
+const PATIENT: RetryPolicy = RETRIES.timeout(WITHIN);
 
 /// What is ordered.
 pub(super) struct Wanted<'a> {
@@ -68,7 +72,7 @@ impl Issue for Acme {
             };
             prove(shared, lease, &mut order).await?;
             let key = order.finalize().await?;
-            let chain = order.poll_certificate(&RETRIES).await?;
+            let chain = order.poll_certificate(&PATIENT).await?;
             Ok(Issued { chain, key })
         }))
     }

@@ -18,7 +18,7 @@ use super::{
 use crate::telemetry::causes::one_line;
 
 /// For one order; less than a lease lasts.
-const WITHIN: Duration = Duration::from_mins(3);
+pub(super) const WITHIN: Duration = Duration::from_mins(3);
 
 /// So often the visit of a name beside may fail before the other one is renewed without it: ten minutes.
 const VISITS_MAX: u32 = 10;
