@@ -24,6 +24,10 @@ const SPREAD_SECONDS: u32 = 24 * 60 * 60;
 /// After a look a change of `is_verified` brings no other one for so long: it may be our own.
 const REST_SECONDS: u32 = 10;
 
+/// Octets of the longest name (RFC 1035 §2.3.4), and of a token that nobody would choose to copy; an index takes no longer keys.
+const NAME_MAX: u32 = 253;
+const TOKEN_MAX: u32 = 1000;
+
 /// What a claim is called in the app's table.
 const NAME: &str = "lower(rtrim(d.domain, '.'))";
 const TOKEN: &str = "CAST(d.verification_token AS text)";
@@ -61,6 +65,24 @@ enum Rows<'a> {
     Between(&'a str, &'a str),
 }
 
+/// What is done with rows.
+#[derive(Clone, Copy)]
+enum Step {
+    /// Marks that nobody has proved are taken back.
+    Unmark,
+    /// Claims are made, replaced and hurried.
+    Claim,
+}
+
+/// What was taken note of.
+#[derive(Debug, Default)]
+pub(super) struct Noticed {
+    /// The names, canonical, that have lost their mark.
+    pub(super) unmarked: Vec<String>,
+    /// The id of a row that the database has refused to take note of, and why; the others were taken note of.
+    pub(super) refused: Option<(String, Error)>,
+}
+
 /// What a look has changed.
 pub(super) struct Verdict<'a> {
     pub(super) standing: Standing,
@@ -92,48 +114,87 @@ impl Claims {
         &self.session
     }
 
-    /// Takes note of the rows of `name`, canonical. Returns the names, likewise, that have lost their mark.
-    pub(super) async fn notice(&self, name: &str) -> Result<Vec<String>, Error> {
+    /// Takes note of the rows of `name`, canonical.
+    pub(super) async fn notice(&self, name: &str) -> Result<Noticed, Error> {
         self.notice_rows(&Rows::Of(name)).await
     }
 
     /// Takes note of what has become of the row of `claim`, where there is still one.
-    pub(super) async fn notice_row_of(&self, claim: &Claim) -> Result<Vec<String>, Error> {
+    pub(super) async fn notice_row_of(&self, claim: &Claim) -> Result<Noticed, Error> {
         self.notice_rows(&Rows::With(&claim.row)).await
     }
 
-    /// Takes note of all rows, page by page; each page comes under the deadline of a query.
-    pub(super) async fn notice_all(&self) -> Result<Vec<String>, Error> {
+    /// Takes note of all rows, page by page; each page comes under the deadline of a query. No mark waits for a claim.
+    pub(super) async fn notice_all(&self) -> Result<Noticed, Error> {
+        let mut noticed = Noticed::default();
+        for step in [Step::Unmark, Step::Claim] {
+            let mut after = String::new();
+            while let Some(last) = self.page(&after).await? {
+                self.go_through(step, &Rows::Between(&after, &last), &mut noticed).await?;
+                after = last;
+            }
+        }
+        Ok(noticed)
+    }
+
+    /// The last domain of the page behind `after`.
+    async fn page(&self, after: &str) -> Result<Option<String>, Error> {
         let sql = format!(
             "SELECT CAST(max(domain) AS text) FROM (SELECT domain FROM store_domains d WHERE d.domain > $1 \
              ORDER BY d.domain LIMIT {PAGE}) AS page"
         );
-        let (mut after, mut unmarked) = (String::new(), Vec::new());
-        loop {
-            let rows = self.session.query(&sql, &[Value::from(after.as_str())]).await?;
-            let Some(last) = rows.first().and_then(text) else { return Ok(unmarked) };
-            unmarked.extend(self.notice_rows(&Rows::Between(&after, last)).await?);
-            last.clone_into(&mut after);
-        }
+        let rows = self.session.query(&sql, &[Value::from(after)]).await?;
+        Ok(rows.first().and_then(text).map(str::to_owned))
     }
 
     /// Each statement can be the last one, and the next call goes on: a changed row loses its mark before its new claim is made, and
     /// its old claim, by which the change is known, goes last.
-    async fn notice_rows(&self, rows: &Rows<'_>) -> Result<Vec<String>, Error> {
-        let (condition, values) = rows.condition();
-        let unmarked = self.session.query(&self.unmark(&condition), &values).await?;
-        for sql in [self.make(&condition), self.replace(&condition), self.hurry(&condition)] {
-            self.session.query(&sql, &values).await?;
+    async fn notice_rows(&self, rows: &Rows<'_>) -> Result<Noticed, Error> {
+        let mut noticed = Noticed::default();
+        for step in [Step::Unmark, Step::Claim] {
+            self.go_through(step, rows, &mut noticed).await?;
         }
-        Ok(unmarked.iter().filter_map(text).map(str::to_owned).collect())
+        Ok(noticed)
+    }
+
+    /// Where the database refuses a row, the rows are taken one by one, and that one is passed over.
+    async fn go_through(&self, step: Step, rows: &Rows<'_>, noticed: &mut Noticed) -> Result<(), Error> {
+        match self.take_step(step, rows, noticed).await {
+            Err(error) if error.is_refused_row() => {}
+            done => return done,
+        }
+        let (condition, values) = rows.condition();
+        let sql = format!("SELECT {ID} FROM store_domains d WHERE {condition}");
+        let ids = self.session.query(&sql, &values).await?;
+        for id in ids.iter().filter_map(text) {
+            match self.take_step(step, &Rows::With(id), noticed).await {
+                Err(error) if error.is_refused_row() => noticed.refused = Some((id.to_owned(), error)),
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_step(&self, step: Step, rows: &Rows<'_>, noticed: &mut Noticed) -> Result<(), Error> {
+        let (condition, values) = rows.condition();
+        let statements = match step {
+            Step::Unmark => vec![self.unmark(&condition)],
+            Step::Claim => vec![self.make(&condition), self.replace(&condition), self.hurry(&condition)],
+        };
+        for sql in statements {
+            // Only the first step says anything.
+            let unmarked = self.session.query(&sql, &values).await?;
+            noticed.unmarked.extend(unmarked.iter().filter_map(text).map(str::to_owned));
+        }
+        Ok(())
     }
 
     /// A verified row that names another domain or another token than before: nobody has proved these.
     fn unmark(&self, condition: &str) -> String {
         let is_known = self.is_known();
         format!(
-            "UPDATE store_domains AS d SET is_verified = FALSE WHERE {condition} AND d.is_verified AND {TOKEN} <> '' \
-             AND {} AND NOT {is_known} RETURNING lower(rtrim(domain, '.'))",
+            "UPDATE store_domains AS d SET is_verified = FALSE WHERE {condition} AND d.is_verified AND {TOKEN} <> '' AND {} AND NOT {is_known} \
+             RETURNING lower(rtrim(domain, '.'))",
             self.is_changed()
         )
     }
@@ -146,7 +207,8 @@ impl Claims {
             "INSERT INTO {table} (name, token, row_id, state, since, looks, fence, holder, leased_until, looked_at, due_at) \
              SELECT {NAME}, {TOKEN}, {ID}, CASE WHEN d.is_verified THEN 'verified' ELSE 'pending' END, {now}, 0, 0, '', 0, 0, \
              CASE WHEN d.is_verified THEN {now} + {chance} ELSE {now} END FROM store_domains d \
-             WHERE {condition} AND {TOKEN} <> '' AND NOT {is_known} AND NOT (d.is_verified IS TRUE AND {is_changed}) \
+             WHERE {condition} AND {TOKEN} <> '' AND octet_length({NAME}) <= {NAME_MAX} AND octet_length({TOKEN}) <= {TOKEN_MAX} \
+             AND NOT {is_known} AND NOT (d.is_verified IS TRUE AND {is_changed}) \
              ON CONFLICT (name, token) DO NOTHING"
         )
     }
@@ -180,7 +242,9 @@ impl Claims {
     /// Whether the row has a claim for something else.
     fn is_changed(&self) -> String {
         let table = self.table;
-        format!("EXISTS (SELECT 1 FROM {table} o WHERE o.row_id = {ID} AND (o.name <> {NAME} OR o.token <> {TOKEN}))")
+        format!(
+            "EXISTS (SELECT 1 FROM {table} o WHERE o.row_id = {ID} AND (o.name <> {NAME} OR o.token <> {TOKEN}))"
+        )
     }
 
     /// Takes the leases of so many claims that are due, the newest first: their customers are waiting.
@@ -386,6 +450,35 @@ mod tests {
             assert_eq!(is_verified(&claims, 1).await, edit.starts_with("is_verified"), "{edit}");
             assert!(is_verified(&claims, 2).await);
         }
+    }
+
+    #[tokio::test]
+    async fn a_row_that_the_database_refuses_stands_in_nobodys_way() {
+        let (_folder, claims) =
+            claims("(1, 1, 'a.example', TRUE, 't'), (2, 1, 'b.example', TRUE, 'u'), (3, 1, 'c.example', FALSE, 'v')")
+                .await;
+        claims.notice_all().await.unwrap();
+        let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON store_domains WHEN NEW.id = 1 AND NOT NEW.is_verified
+            BEGIN SELECT RAISE(ABORT, 'ask the app'); END;
+            UPDATE store_domains SET domain = 'new-' || domain";
+        claims.session.batch(refuse).await.unwrap();
+        let noticed = claims.notice_all().await.unwrap();
+        assert_eq!(noticed.unmarked, ["new-b.example"]);
+        assert_eq!(noticed.refused.unwrap().0, "1");
+        // The claim by which its change is known stays.
+        assert_eq!(
+            known(&claims).await,
+            ["a.example t verified", "new-b.example u pending", "new-c.example v pending"]
+        );
+    }
+
+    #[tokio::test]
+    async fn what_no_index_takes_is_passed_over() {
+        let (name, token) = ("a".repeat(254), "t".repeat(1001));
+        let (_folder, claims) =
+            claims(&format!("(1, 1, '{name}', FALSE, 't'), (2, 1, 'b.example', FALSE, '{token}')")).await;
+        claims.notice_all().await.unwrap();
+        assert_eq!(known(&claims).await, Vec::<String>::new());
     }
 
     #[tokio::test]

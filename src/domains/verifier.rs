@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     Edits, Evidence, Ownership, Proof, Reach, SelfCheck, Settings, State,
-    claims::{Claim, Claims, Verdict},
+    claims::{Claim, Claims, Noticed, Verdict},
     dns::{self, Dns},
     edits::Told,
     next_check,
@@ -58,6 +58,8 @@ struct Shared {
     counts: Arc<Counts>,
     /// What the database said last, so that it is logged once.
     trouble: Mutex<String>,
+    /// The same of a row that it refused.
+    refused: Mutex<String>,
 }
 
 /// What the service needs of others.
@@ -114,6 +116,7 @@ impl Verifier {
             wake: Notify::new(),
             counts: Arc::default(),
             trouble: Mutex::default(),
+            refused: Mutex::default(),
             settings,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -176,7 +179,13 @@ impl Shared {
 
     async fn take_note(&self, told: &Told) -> Result<(), session::Error> {
         match told {
-            Told::Everything => self.tell_marks(&self.claims.notice_all().await?),
+            Told::Everything => {
+                let noticed = self.claims.notice_all().await?;
+                if noticed.refused.is_none() {
+                    self.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                }
+                self.tell_marks(&noticed);
+            }
             Told::Names(names) => {
                 for name in names {
                     self.tell_marks(&self.claims.notice(name).await?);
@@ -249,8 +258,13 @@ impl Shared {
         Ok(())
     }
 
-    fn tell_marks(&self, names: &[String]) {
-        names.iter().for_each(|name| (self.links.on_mark)(name));
+    fn tell_marks(&self, noticed: &Noticed) {
+        noticed.unmarked.iter().for_each(|name| (self.links.on_mark)(name));
+        let Some((row, error)) = &noticed.refused else { return };
+        let error = one_line(error);
+        if is_new(&self.refused, &error) {
+            tracing::warn!(row, error, "the database refuses to take note of a row in store_domains");
+        }
     }
 
     /// Both questions at once, since a customer waits for both answers.
@@ -302,12 +316,18 @@ impl Shared {
 
     fn complain(&self, error: &session::Error) {
         let error = one_line(error);
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        if *trouble != error {
+        if is_new(&self.trouble, &error) {
             tracing::warn!(error, "the database cannot be asked which domains are to be looked at");
-            *trouble = error;
         }
     }
+}
+
+/// Whether this is another error than the last one.
+fn is_new(last: &Mutex<String>, error: &str) -> bool {
+    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_new = *last != error;
+    error.clone_into(&mut last);
+    is_new
 }
 
 impl Counts {

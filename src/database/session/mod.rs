@@ -247,6 +247,19 @@ impl Error {
         }
     }
 
+    /// Whether it was for what stands in a row that a statement was refused: others may be taken.
+    pub fn is_refused_row(&self) -> bool {
+        // "Data Exception", "Integrity Constraint Violation", "Program Limit Exceeded", and what triggers raise.
+        const CLASSES: [&str; 4] = ["22", "23", "54", "P0"];
+        match self {
+            Self::Postgres(postgres::Error::Query(error)) => {
+                error.code().is_some_and(|state| CLASSES.iter().any(|class| state.code().starts_with(class)))
+            }
+            Self::Sqlite(sqlite::Error::Query(error)) => sqlite_value::is_refused_row(error),
+            _ => false,
+        }
+    }
+
     /// Whether the role of the connection may not do what was asked of it.
     pub fn is_lack_of_privilege(&self) -> bool {
         matches!(self, Self::Postgres(postgres::Error::Query(error)) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE))

@@ -54,6 +54,11 @@ pub(super) fn is_unique_violation(error: &Error) -> bool {
     })
 }
 
+pub(super) fn is_refused_row(error: &Error) -> bool {
+    const CODES: [ErrorCode; 3] = [ErrorCode::ConstraintViolation, ErrorCode::TooBig, ErrorCode::TypeMismatch];
+    error.sqlite_error().is_some_and(|error| CODES.contains(&error.code))
+}
+
 /// To SQLite `$1` is a name; its position is the order of appearance.
 fn bind(statement: &mut Statement<'_>, values: &[Value]) -> rusqlite::Result<()> {
     let mut bound = 0;
