@@ -189,11 +189,11 @@ impl Claims {
         Ok(())
     }
 
-    /// A verified row that names another domain or another token than before: nobody has proved these.
+    /// A verified row that names another domain or another token than before, or no token any more: nobody has proved these.
     fn unmark(&self, condition: &str) -> String {
         let is_known = self.is_known();
         format!(
-            "UPDATE store_domains AS d SET is_verified = FALSE WHERE {condition} AND d.is_verified AND {TOKEN} <> '' AND {} AND NOT {is_known} \
+            "UPDATE store_domains AS d SET is_verified = FALSE WHERE {condition} AND d.is_verified AND {} AND NOT {is_known} \
              RETURNING lower(rtrim(domain, '.'))",
             self.is_changed()
         )
@@ -243,7 +243,7 @@ impl Claims {
     fn is_changed(&self) -> String {
         let table = self.table;
         format!(
-            "EXISTS (SELECT 1 FROM {table} o WHERE o.row_id = {ID} AND (o.name <> {NAME} OR o.token <> {TOKEN}))"
+            "EXISTS (SELECT 1 FROM {table} o WHERE o.row_id = {ID} AND (o.name <> {NAME} OR o.token <> coalesce({TOKEN}, '')))"
         )
     }
 
@@ -449,6 +449,18 @@ mod tests {
             // People may vouch for the new name, once it is known that it is one.
             assert_eq!(is_verified(&claims, 1).await, edit.starts_with("is_verified"), "{edit}");
             assert!(is_verified(&claims, 2).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_row_that_names_another_domain_without_a_token_loses_its_mark() {
+        for token in ["NULL", "''"] {
+            let (_folder, claims) = claims("(1, 1, 'a.example', TRUE, 't')").await;
+            claims.notice_all().await.unwrap();
+            let edit = format!("UPDATE store_domains SET domain = 'victim.example', verification_token = {token}");
+            claims.session.batch(&edit).await.unwrap();
+            assert_eq!(claims.notice("victim.example").await.unwrap().unmarked, ["victim.example"]);
+            assert!(!is_verified(&claims, 1).await);
         }
     }
 
