@@ -11,8 +11,9 @@ impl Arrivals for Visits {
             let traffic = self.look(name).await;
             match traffic.reach() {
                 _ if leads_here(&traffic) => Ok(()),
+                Reach::Hidden if is_hidden(&traffic) => Err(Astray::Hidden(traffic.to_string())),
                 Reach::Unknown => Err(Astray::Unknown(traffic.to_string())),
-                Reach::Here | Reach::Elsewhere => Err(Astray::Elsewhere(traffic.to_string())),
+                Reach::Here | Reach::Hidden | Reach::Elsewhere => Err(Astray::Elsewhere(traffic.to_string())),
             }
         })
     }
@@ -22,6 +23,11 @@ impl Arrivals for Visits {
 fn leads_here(traffic: &Traffic) -> bool {
     let met = |is: fn(&Met) -> bool| traffic.visits.iter().any(|visit| is(&visit.met));
     met(|met| *met == Met::Us) && !met(|met| matches!(met, Met::Other { .. } | Met::NotPublic))
+}
+
+/// Whether what is met at every address sends visitors to https at the same name, where it may be us.
+fn is_hidden(traffic: &Traffic) -> bool {
+    !traffic.visits.is_empty() && traffic.visits.iter().all(|visit| matches!(visit.met, Met::Secure { .. }))
 }
 
 #[cfg(test)]

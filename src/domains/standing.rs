@@ -78,6 +78,8 @@ pub enum Reach {
     Here,
     /// Elsewhere, or the name has no address.
     Elsewhere,
+    /// At somebody who sends all to https at the same name: whether that is here is not to be seen.
+    Hidden,
     /// The question has failed.
     Unknown,
 }
@@ -182,7 +184,7 @@ fn pending(evidence: Evidence) -> State {
 fn proved(evidence: Evidence) -> State {
     match evidence.reach {
         Reach::Here => State::Live,
-        Reach::Elsewhere | Reach::Unknown => State::Verified,
+        Reach::Elsewhere | Reach::Hidden | Reach::Unknown => State::Verified,
     }
 }
 
@@ -190,14 +192,14 @@ fn verified(evidence: Evidence) -> State {
     match evidence.reach {
         Reach::Here => State::Live,
         _ if evidence.is_gone() => State::Drifting,
-        Reach::Elsewhere | Reach::Unknown => State::Verified,
+        Reach::Elsewhere | Reach::Hidden | Reach::Unknown => State::Verified,
     }
 }
 
 /// Customers tidy up their zones: while visitors still come here, a proof that is gone means nothing.
 fn live(evidence: Evidence) -> State {
     match (evidence.proof, evidence.reach) {
-        (_, Reach::Here | Reach::Unknown) | (Proof::Unknown, Reach::Elsewhere) => State::Live,
+        (_, Reach::Here | Reach::Hidden | Reach::Unknown) | (Proof::Unknown, Reach::Elsewhere) => State::Live,
         (Proof::Present, Reach::Elsewhere) => State::Verified,
         (Proof::Absent, Reach::Elsewhere) => State::Drifting,
     }
@@ -251,6 +253,14 @@ mod tests {
     #[test]
     fn a_live_domain_whose_token_was_tidied_away_stays_live() {
         assert_eq!(standing(State::Live).after(seen(Proof::Absent, Reach::Here), START).state, State::Live);
+    }
+
+    #[test]
+    fn a_live_domain_behind_a_cdn_that_forces_https_stays_live_and_is_looked_at_as_often_as_before() {
+        let hidden = seen(Proof::Absent, Reach::Hidden);
+        assert_eq!(standing(State::Live).after(hidden, START).state, State::Live);
+        assert_eq!(standing(State::Verified).after(hidden, START).state, State::Verified);
+        assert!(!hidden.is_partial());
     }
 
     #[test]
@@ -317,7 +327,7 @@ mod tests {
 
     fn evidence() -> impl Strategy<Value = Evidence> {
         let proof = prop_oneof![Just(Proof::Present), Just(Proof::Absent), Just(Proof::Unknown)];
-        let reach = prop_oneof![Just(Reach::Here), Just(Reach::Elsewhere), Just(Reach::Unknown)];
+        let reach = prop_oneof![Just(Reach::Here), Just(Reach::Elsewhere), Just(Reach::Hidden), Just(Reach::Unknown)];
         (proof, reach).prop_map(|(proof, reach)| Evidence { proof, reach })
     }
 

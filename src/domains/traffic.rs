@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, Request, Uri, header, response::Parts, uri::Scheme};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -51,6 +51,11 @@ pub struct Visit {
 pub enum Met {
     /// An instance of ours.
     Us,
+    /// Somebody who sends every visitor to https at the same name: what is met there is not known.
+    Secure {
+        /// With this status.
+        status: u16,
+    },
     /// Somebody else.
     Other {
         /// With this status.
@@ -102,6 +107,7 @@ impl Traffic {
             _ if met(|met| *met == Met::Us) => Reach::Here,
             Some(_) => Reach::Unknown,
             None if met(|met| matches!(met, Met::Nobody { .. })) => Reach::Unknown,
+            None if met(|met| matches!(met, Met::Secure { .. })) => Reach::Hidden,
             None => Reach::Elsewhere,
         }
     }
@@ -125,6 +131,7 @@ impl fmt::Display for Visit {
         let address = self.address;
         match &self.met {
             Met::Us => write!(f, "{address} leads here"),
+            Met::Secure { status } => write!(f, "{address} leads to https (answers {status})"),
             Met::Other { status } => write!(f, "{address} leads elsewhere (answers {status})"),
             Met::Nobody { reason } => write!(f, "nobody answers at {address} ({reason})"),
             Met::NotPublic => write!(f, "{address} is no public address"),
@@ -159,14 +166,31 @@ impl Visitor<'_> {
             Err(_) => Met::Nobody { reason: format!("no answer within {VISIT_WITHIN:?}") },
             Ok(Err(error)) => Met::Nobody { reason: crate::telemetry::causes::one_line(&error) },
             Ok(Ok((_, answer))) if self.self_check.is_answer(&answer, &question, name) => Met::Us,
-            Ok(Ok((status, _))) => Met::Other { status: status.as_u16() },
+            Ok(Ok((head, _))) if leads_to_https(&head, name, &question) => Met::Secure { status: head.status.as_u16() },
+            Ok(Ok((head, _))) => Met::Other { status: head.status.as_u16() },
         }
     }
 }
 
+/// Whether the answer to `question` sends whoever asks `name` to the same place under https, as CDNs do.
+fn leads_to_https(head: &Parts, name: &str, question: &str) -> bool {
+    let location = head.headers.get(header::LOCATION).and_then(|location| location.to_str().ok());
+    let Some(location) = location.and_then(|location| location.parse::<Uri>().ok()) else { return false };
+    head.status.is_redirection()
+        && location.scheme() == Some(&Scheme::HTTPS)
+        && location.host().is_some_and(|host| host.eq_ignore_ascii_case(name))
+        && matches!(location.port_u16(), None | Some(443))
+        && location.path() == path(question)
+}
+
+/// Where CAs ask.
+fn path(question: &str) -> String {
+    format!("/.well-known/acme-challenge/{question}")
+}
+
 /// One request; a redirect is an answer like any other, and is not followed.
-async fn ask(at: SocketAddr, name: &str, question: &str) -> Result<(StatusCode, Bytes), VisitError> {
-    let request = Request::get(format!("/.well-known/acme-challenge/{question}"))
+async fn ask(at: SocketAddr, name: &str, question: &str) -> Result<(Parts, Bytes), VisitError> {
+    let request = Request::get(path(question))
         .header(header::HOST, HeaderValue::try_from(name)?)
         .header(header::USER_AGENT, HeaderValue::from_static("usher self-check"))
         .header(header::CONNECTION, HeaderValue::from_static("close"))
@@ -177,7 +201,7 @@ async fn ask(at: SocketAddr, name: &str, question: &str) -> Result<(StatusCode, 
         let (head, body) = sender.send_request(request).await?.into_parts();
         // What is longer is not our answer, whatever it is.
         let body = Limited::new(body, ANSWER_MAX).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-        Ok((head.status, body))
+        Ok((head, body))
     };
     let mut exchange = std::pin::pin!(exchange);
     tokio::select! {
@@ -222,7 +246,29 @@ mod tests {
         assert_eq!(traffic(&[Met::Us, other.clone()]).reach(), Reach::Here);
         assert_eq!(traffic(&[nobody.clone(), Met::Us]).reach(), Reach::Here);
         assert_eq!(traffic(&[other.clone(), Met::NotPublic]).reach(), Reach::Elsewhere);
-        assert_eq!(traffic(&[other, nobody]).reach(), Reach::Unknown);
+        assert_eq!(traffic(&[other.clone(), nobody]).reach(), Reach::Unknown);
+        assert_eq!(traffic(&[other, Met::Secure { status: 301 }]).reach(), Reach::Hidden);
         assert_eq!(Traffic { failure: Some("SERVFAIL".into()), ..traffic(&[]) }.reach(), Reach::Unknown);
+    }
+
+    #[test]
+    fn only_the_same_place_under_https_is_no_other() {
+        let leads = |status: u16, location: &str| {
+            let answer = http::Response::builder().status(status).header(header::LOCATION, location).body(());
+            leads_to_https(&answer.unwrap().into_parts().0, "shop.example", "question")
+        };
+        let place = "/.well-known/acme-challenge/question";
+        for location in [format!("https://shop.example{place}"), format!("https://Shop.Example:443{place}?x=1")] {
+            assert!(leads(301, &location) && leads(308, &location) && !leads(200, &location), "{location}");
+        }
+        for location in [
+            format!("http://shop.example{place}"),
+            format!("https://www.shop.example{place}"),
+            format!("https://shop.example:8443{place}"),
+            "https://shop.example/".to_owned(),
+            place.to_owned(),
+        ] {
+            assert!(!leads(301, &location), "{location}");
+        }
     }
 }

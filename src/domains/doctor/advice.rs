@@ -233,6 +233,7 @@ impl Outlook<'_> {
 fn met(met: &Met) -> String {
     match met {
         Met::Us => "this edge answers".to_owned(),
+        Met::Secure { status } => format!("somebody answers who leads to https ({status})"),
         Met::Other { status } => format!("somebody else answers ({status})"),
         Met::Nobody { reason } => format!("nobody answers ({reason})"),
         Met::NotPublic => "nobody outside can arrive".to_owned(),

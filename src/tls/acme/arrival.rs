@@ -14,6 +14,9 @@ pub enum Astray {
     /// It leads elsewhere, or nowhere.
     #[error("{0}")]
     Elsewhere(String),
+    /// Whoever asks is sent to https at the same name, and who is there is not known. A CA follows, and may arrive here.
+    #[error("{0}")]
+    Hidden(String),
     /// Nobody who knows could be asked.
     #[error("{0}")]
     Unknown(String),

@@ -446,3 +446,14 @@ async fn www_that_leads_elsewhere_is_let_go() {
     all.run_until(BEGIN + 100 * DAY, |_, _| {}).await;
     assert_eq!(all.seen().iter().map(|order| order.names.len()).collect::<Vec<_>>(), [2, 1]);
 }
+
+#[tokio::test]
+async fn www_behind_somebody_who_forces_https_stays_in_the_certificate_that_it_is_in() {
+    let hidden = || Err(Astray::Hidden("192.0.2.1 leads to https (answers 301)".to_owned()));
+    let mut all = Simulation::visiting(move |now| if now > BEGIN + DAY { hidden() } else { Ok(()) }).await;
+    all.run_until(BEGIN + 80 * DAY, |_, _| {}).await;
+    assert_eq!(all.seen().iter().map(|order| order.names.len()).collect::<Vec<_>>(), [2, 2]);
+    let mut new = Simulation::visiting(move |_| hidden()).await;
+    new.run_until(BEGIN + DAY, |_, _| {}).await;
+    assert_eq!(new.seen().iter().map(|order| order.names.len()).collect::<Vec<_>>(), [1]);
+}

@@ -27,6 +27,15 @@ pub(super) async fn issued_by(session: &Session, name: &str, directory: &str) ->
     Ok(rows.first().and_then(|row| row.first()?.as_text().map(str::to_owned)))
 }
 
+/// Whether a CA has issued one for `name` before, for which it came here.
+pub(super) async fn was_issued(session: &Session, name: &str) -> Result<bool, OrderError> {
+    let sql = format!(
+        "SELECT name FROM {} WHERE name = $1 AND directory IS NOT NULL",
+        table(session.dialect(), "certificates")
+    );
+    Ok(!session.query(&sql, &[Value::from(name)]).await?.is_empty())
+}
+
 /// When the certificate ends that `name` has of an order for another one; nothing where it has none, or that has ended.
 pub(super) async fn ends(shared: &Shared, name: &str) -> Result<Option<i64>, OrderError> {
     let (table, now) = (table(shared.session.dialect(), "certificates"), shared.clock.sql(shared.session.dialect()));

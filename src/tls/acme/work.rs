@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 use super::{
-    arrival::Astray,
+    arrival::{Arrivals, Astray},
     authority::{self, Authority},
     budget::{Budget, registrable},
     failure::{OrderError, Reason},
@@ -181,13 +181,13 @@ async fn names(
     }
     let alone = vec![name.to_owned()];
     let Some(arrivals) = &shared.arrivals else { return Ok((alone, None)) };
-    arrivals.lead_here(name).await?;
+    lead_here(shared, &**arrivals, name).await?.map_err(OrderError::Astray)?;
     let Some(beside) = shared.names.beside(name).await? else { return Ok((alone, None)) };
     // An order that goes on is for certain names, and one that was refused may have been for the sake of the other one.
     if goes_on(lease, authority) || lease.reason == Some(Reason::Refused) {
         return Ok((alone, Some(beside)));
     }
-    match arrivals.lead_here(&beside).await {
+    match lead_here(shared, &**arrivals, &beside).await? {
         Ok(()) => Ok((vec![name.to_owned(), beside], None)),
         Err(Astray::Elsewhere(_)) => Ok((alone, None)),
         // Whoever has a certificate would lose it for that.
@@ -196,7 +196,16 @@ async fn names(
         {
             Err(unknown.into())
         }
-        Err(Astray::Unknown(_)) => Ok((alone, Some(beside))),
+        Err(Astray::Hidden(_) | Astray::Unknown(_)) => Ok((alone, Some(beside))),
+    }
+}
+
+/// Whether a CA that is asked for `name` arrives here. What is hidden is believed to lead where it led before: a customer's old shop
+/// sends its visitors to https as well as a CDN in front of ours.
+async fn lead_here(shared: &Shared, arrivals: &dyn Arrivals, name: &str) -> Result<Result<(), Astray>, OrderError> {
+    match arrivals.lead_here(name).await {
+        Err(Astray::Hidden(_)) if store::was_issued(&shared.session, name).await? => Ok(Ok(())),
+        led => Ok(led),
     }
 }
 
