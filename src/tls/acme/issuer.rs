@@ -1,10 +1,15 @@
 //! What handshakes, requests and metrics see of the services.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use rustls::sign::CertifiedKey;
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
     time::{Instant, sleep},
 };
 
@@ -23,8 +28,9 @@ use crate::{
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(15);
 const HANDSHAKE_LOOK: Duration = Duration::from_millis(500);
 
-/// Handshakes that wait for a certificate at once.
+/// Handshakes that wait for a certificate at once, and those of them that wait for the same name: browsers open six connections.
 const WAITING_MAX: usize = 256;
+const WAITING_EACH: usize = 8;
 
 /// What others see of the services; a cheap clone.
 #[derive(Clone)]
@@ -32,7 +38,7 @@ pub struct Issuer {
     counts: Arc<Counts>,
     standing: Arc<Counted>,
     demand: mpsc::Sender<String>,
-    waiting: Arc<Semaphore>,
+    waiting: Arc<Waiting>,
     challenges: Arc<Challenges>,
 }
 
@@ -42,7 +48,7 @@ impl Issuer {
             counts: Arc::clone(&shared.counts),
             standing,
             demand,
-            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            waiting: Arc::default(),
             challenges: Arc::clone(&shared.challenges),
         }
     }
@@ -76,8 +82,8 @@ impl Issuer {
 
     /// Asks for a certificate for `name`, and waits a while for it.
     pub async fn obtain(&self, name: &Hostname<'_>, vault: &Vault) -> Result<Option<Arc<Certificate>>, NotLoaded> {
-        let Ok(_waiting) = self.waiting.try_acquire() else { return Ok(None) };
         let _many_ask = self.demand.try_send(name.to_string());
+        let Some(_place) = self.waiting.enter(name.as_str()) else { return Ok(None) };
         let deadline = Instant::now() + HANDSHAKE_WAIT;
         while Instant::now() < deadline {
             sleep(HANDSHAKE_LOOK).await;
@@ -89,8 +95,65 @@ impl Issuer {
     }
 }
 
+/// How many handshakes wait for each name.
+#[derive(Default)]
+struct Waiting {
+    names: Mutex<HashMap<Box<str>, usize>>,
+}
+
+impl Waiting {
+    /// A place for one more, until it is dropped; none where too many wait.
+    fn enter(&self, name: &str) -> Option<Place<'_>> {
+        let mut names = self.names();
+        let (all, own) = (names.values().sum::<usize>(), names.get(name).copied().unwrap_or_default());
+        if all >= WAITING_MAX || own >= WAITING_EACH {
+            return None;
+        }
+        names.insert(name.into(), own + 1);
+        Some(Place { waiting: self, name: name.into() })
+    }
+
+    fn names(&self) -> MutexGuard<'_, HashMap<Box<str>, usize>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A handshake that waits.
+struct Place<'a> {
+    waiting: &'a Waiting,
+    name: Box<str>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut names = self.waiting.names();
+        match names.get_mut(&self.name) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(names.remove(&self.name)),
+        }
+    }
+}
+
 impl fmt::Debug for Issuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Issuer").field("challenges", &self.challenges).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_many_ask_for_leaves_room_for_others() {
+        let waiting = Waiting::default();
+        let places: Vec<_> = (0..WAITING_MAX).filter_map(|_| waiting.enter("failing.example")).collect();
+        assert_eq!(places.len(), WAITING_EACH);
+        let others: Vec<_> = (0..WAITING_MAX).filter_map(|number| waiting.enter(&format!("{number}.example"))).collect();
+        assert_eq!(others.len(), WAITING_MAX - WAITING_EACH);
+        drop(places);
+        assert!(waiting.enter("failing.example").is_some());
+        drop(others);
+        assert!(waiting.names().is_empty());
     }
 }
