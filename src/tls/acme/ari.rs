@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use instant_acme::{CertificateIdentifier, RenewalInfo};
 use tokio::time::{sleep, timeout};
 
 use super::{
+    authority::Authority,
     client::hearing,
     failure::OrderError,
     renewal::{self, ASK_AGAIN},
     service::tell,
     shared::Shared,
     table,
+    work::learn,
 };
 use crate::{
     database::session::{self, Dialect, Value},
@@ -39,7 +42,7 @@ pub(super) async fn watch(shared: &Shared) {
     loop {
         sleep(LOOK.mul_f32(fastrand::f32() + 0.5)).await;
         for asked in tell("which CA is to be asked when to renew", claim(shared).await).unwrap_or_default() {
-            let answer = timeout(WITHIN, hearing(ask(shared, &asked))).await.unwrap_or(Err(OrderError::Late));
+            let answer = ask(shared, &asked).await;
             let noted = note(shared, &asked, answer).await;
             tell("when to renew", noted);
         }
@@ -71,24 +74,45 @@ async fn claim(shared: &Shared) -> Result<Vec<Asked>, session::Error> {
     Ok(rows.iter().filter_map(asked).collect())
 }
 
-/// What the CA suggests; `None` where it suggests nothing.
+/// What the CA suggests, unless it wants to be left alone; `None` where it suggests nothing.
 async fn ask(shared: &Shared, asked: &Asked) -> Result<Option<Suggestion>, OrderError> {
     let authority = shared.authorities.iter().find(|authority| authority.directory() == asked.directory);
     let (Some(authority), Some(identifier)) = (authority, renewal::identifier(asked.chain.as_bytes())) else {
         return Ok(None);
     };
-    let account = authority.account(&shared.session, &shared.keys).await?;
-    let (info, told) = match account.renewal_info(&identifier).await {
-        Err(instant_acme::Error::Unsupported(_)) => return Ok(None),
-        told => told?,
-    };
+    let now = shared.clock.now();
+    let left = authority.rest(|rest| rest.left(now));
+    if left > 0 {
+        return Err(OrderError::Resting(Duration::from_secs(left.unsigned_abs())));
+    }
+    let answer = timeout(WITHIN, hearing(suggested(shared, authority, &identifier))).await;
+    let answer = answer.unwrap_or(Err(OrderError::Late));
+    match &answer {
+        // It has answered, if not as it should.
+        Err(OrderError::Ca { cause: instant_acme::Error::Str(_), retry_after: None }) => {}
+        answer => learn(shared, authority, &asked.name, answer.as_ref().err()),
+    }
+    let Some((info, told)) = answer? else { return Ok(None) };
     let [start, end] = [info.suggested_window.start, info.suggested_window.end].map(|time| time.unix_timestamp());
-    let renew_at = renewal::within(start, end, asked.renew_at, fastrand::f64());
+    let latest = renewal::latest(asked.chain.as_bytes()).unwrap_or(i64::MAX);
+    let renew_at = renewal::within(start, end, asked.renew_at, fastrand::f64()).min(latest);
     if renew_at != asked.renew_at {
         let (name, because) = (&asked.name, info.explanation_url);
         tracing::info!(name, renew_at, because, "the CA suggests another time of renewal");
     }
     Ok(Some(Suggestion { renew_at, ask_again: renewal::ask_again(told) }))
+}
+
+async fn suggested(
+    shared: &Shared,
+    authority: &Authority,
+    identifier: &CertificateIdentifier<'_>,
+) -> Result<Option<(RenewalInfo, Duration)>, OrderError> {
+    let account = authority.account(&shared.session, &shared.keys).await?;
+    match account.renewal_info(identifier).await {
+        Err(instant_acme::Error::Unsupported(_)) => Ok(None),
+        told => Ok(Some(told?)),
+    }
 }
 
 /// Writes it down, unless the certificate was replaced meanwhile.
@@ -106,7 +130,7 @@ async fn note(
         Ok(None) => (asked.renew_at, Value::Null),
         Err(error) => {
             tracing::debug!(name = asked.name, error = one_line(&error), "the CA does not say when to renew");
-            (asked.renew_at, again(ASK_AGAIN))
+            (asked.renew_at, again(renewal::ask_again(error.wait().unwrap_or(ASK_AGAIN))))
         }
     };
     let sql = format!(

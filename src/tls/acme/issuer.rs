@@ -149,7 +149,8 @@ mod tests {
         let waiting = Waiting::default();
         let places: Vec<_> = (0..WAITING_MAX).filter_map(|_| waiting.enter("failing.example")).collect();
         assert_eq!(places.len(), WAITING_EACH);
-        let others: Vec<_> = (0..WAITING_MAX).filter_map(|number| waiting.enter(&format!("{number}.example"))).collect();
+        let others: Vec<_> =
+            (0..WAITING_MAX).filter_map(|number| waiting.enter(&format!("{number}.example"))).collect();
         assert_eq!(others.len(), WAITING_MAX - WAITING_EACH);
         drop(places);
         assert!(waiting.enter("failing.example").is_some());

@@ -48,6 +48,14 @@ pub(super) fn within(start: i64, end: i64, chosen: i64, chance: f64) -> i64 {
     start.saturating_add(whole(seconds(end.saturating_sub(start).max(0)) * chance))
 }
 
+/// The last moment at which to renew what `chain` begins with, whatever the CA suggests: with a tenth of its time left.
+pub(super) fn latest(chain: &[u8]) -> Option<i64> {
+    let validity = leaf(chain)?.tbs_certificate.validity;
+    let [begins, expires] = [validity.not_before, validity.not_after]
+        .map(|time| i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX));
+    Some(expires.saturating_sub(expires.saturating_sub(begins) / 10))
+}
+
 /// When to ask again, after the CA has named a time.
 pub(super) fn ask_again(told: Duration) -> Duration {
     told.clamp(ASK_AGAIN_MIN, ASK_AGAIN_MAX)
@@ -55,14 +63,17 @@ pub(super) fn ask_again(told: Duration) -> Duration {
 
 /// What a CA knows the first certificate of `chain` by (RFC 9773 §4.1); nothing where it has no such name.
 pub(super) fn identifier(chain: &[u8]) -> Option<CertificateIdentifier<'static>> {
-    let leaf = CertificateDer::from_pem_slice(chain).ok()?;
-    let parsed = x509_cert::Certificate::from_der(&leaf).ok()?;
+    let parsed = leaf(chain)?;
     let (_critical, issuer) = parsed.tbs_certificate.get::<AuthorityKeyIdentifier>().ok()??;
     let serial = parsed.tbs_certificate.serial_number.to_der().ok()?;
     // Behind the tag and a length of one octet (RFC 5280 §4.1.2.2: 20 octets at most).
     let serial = serial.get(2..)?;
     let key = issuer.key_identifier?;
     Some(CertificateIdentifier::new(Der::from_slice(key.as_bytes()), Der::from_slice(serial)).into_owned())
+}
+
+fn leaf(chain: &[u8]) -> Option<x509_cert::Certificate> {
+    x509_cert::Certificate::from_der(&CertificateDer::from_pem_slice(chain).ok()?).ok()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a second more or less in thousands of years")]
@@ -104,6 +115,14 @@ mod tests {
         assert_eq!(within(10, 20, 250, 0.99), 19);
         assert_eq!(within(20, 10, 250, 0.5), 20);
         assert_eq!([0, 2, 48].map(|hours| ask_again(Duration::from_hours(hours)).as_secs() / 3600), [1, 2, 24]);
+    }
+
+    #[test]
+    fn no_certificate_is_kept_for_the_last_tenth_of_its_time() {
+        let mut params = rcgen::CertificateParams::new(["shop.example".to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(1970, 1, 1), rcgen::date_time_ymd(1970, 4, 11));
+        let pem = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
+        assert_eq!((latest(pem.as_bytes()), latest(b"nothing")), (Some(90 * DAY), None));
     }
 
     #[test]

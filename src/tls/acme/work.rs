@@ -59,7 +59,7 @@ impl Work {
         let outcome = timeout(WITHIN, work(&self.shared, &lease, &mut chosen)).await.unwrap_or(Err(OrderError::Late));
         let (name, leases, session) = (self.name.as_str(), &self.shared.leases, &self.shared.session);
         if let Some(authority) = chosen {
-            learn(&self.shared, authority, name, &outcome);
+            learn(&self.shared, authority, name, outcome.as_ref().err());
         }
         let ended = match outcome {
             Ok(done) => {
@@ -107,13 +107,13 @@ impl Drop for Work {
     }
 }
 
-/// What an outcome says about the CA.
-fn learn(shared: &Shared, authority: &Authority, name: &str, outcome: &Result<Done, OrderError>) {
+/// What a failure, or success, says about the CA.
+pub(super) fn learn(shared: &Shared, authority: &Authority, name: &str, error: Option<&OrderError>) {
     let now = shared.clock.now();
-    authority.rest(|rest| match outcome {
-        Ok(_) => rest.answered(),
-        Err(error) if !error.concerns_all(registrable(name)) => {}
-        Err(error) => match (error.reason(), error.wait()) {
+    authority.rest(|rest| match error {
+        None => rest.answered(),
+        Some(error) if !error.concerns_all(registrable(name)) => {}
+        Some(error) => match (error.reason(), error.wait()) {
             (Reason::RateLimited, wait) => {
                 let wait = wait.unwrap_or_else(|| Reason::RateLimited.pause(1));
                 rest.told(now, i64::try_from(wait.as_secs()).unwrap_or(i64::MAX));
