@@ -224,9 +224,12 @@ impl Simulation {
 
     /// The next moment at which anything is due; a minute later at least, as if nobody looked more often.
     async fn next(&self, now: i64) -> i64 {
-        let sql = "SELECT min(due) FROM (SELECT due_at AS due FROM usher_acme_orders WHERE wanted_since IS NOT NULL \
-                   UNION ALL SELECT renew_at FROM usher_certificates)";
-        let rows = self.session.query(sql, &[]).await.unwrap();
+        // What is to be renewed by now is wanted, and due when it is tried again.
+        let sql = format!(
+            "SELECT min(due) FROM (SELECT due_at AS due FROM usher_acme_orders WHERE wanted_since IS NOT NULL \
+             UNION ALL SELECT renew_at FROM usher_certificates WHERE renew_at > {now})"
+        );
+        let rows = self.session.query(&sql, &[]).await.unwrap();
         int(&rows[0][0]).max(now + 60)
     }
 
