@@ -76,6 +76,8 @@ struct Pair {
     files: CertificateFiles,
     /// Of both files when they were last tried.
     tried: [Option<Stamp>; 2],
+    /// One of them could not be read then, which says nothing of what stands in it.
+    is_unread: bool,
     certificate: Arc<Certificate>,
 }
 
@@ -83,22 +85,27 @@ impl Pair {
     fn load(files: CertificateFiles) -> Result<Self, FileError> {
         // Before they are read: a file that changes meanwhile is read again.
         let tried = stamps(&files);
-        Ok(Self { certificate: Arc::new(files.read()?), files, tried })
+        Ok(Self { certificate: Arc::new(files.read()?), files, tried, is_unread: false })
     }
 
     /// Whether there is another certificate than before.
     fn look(&mut self, certificates: &Certificates) -> bool {
         let now = stamps(&self.files);
-        if now == self.tried {
+        let is_changed = now != self.tried;
+        if !is_changed && !self.is_unread {
             return false;
         }
         self.tried = now;
-        match self.files.read() {
+        let read = self.files.read();
+        self.is_unread = matches!(read, Err(FileError::Unreadable { .. }));
+        match read {
             Ok(certificate) => {
                 tracing::info!(file = %self.files.certificate.display(), "certificate replaced");
                 self.certificate = Arc::new(certificate);
                 true
             }
+            // It has been told.
+            Err(_) if !is_changed => false,
             Err(error) => {
                 certificates.count_failure();
                 let error = one_line(&error);
@@ -216,6 +223,26 @@ mod tests {
         fs::remove_file(folder.path().join("c.pem")).unwrap();
         files.look(&certificates);
         assert!(is_found(&certificates, "a.example"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_for_a_moment_is_read_when_it_can() {
+        let folder = TempDir::new().unwrap();
+        write(&folder, "old.example");
+        let mut files = Files::load(&settings(&folder)).unwrap();
+        let certificates = files.certificates();
+        let [away, place] = ["away", "c.pem"].map(|name| folder.path().join(name));
+        write(&folder, "new.example");
+        fs::rename(&place, &away).unwrap();
+        for _ in 0..3 {
+            files.look(&certificates);
+        }
+        assert_eq!(certificates.counts().failures, 1, "told more than once");
+        fs::rename(&away, &place).unwrap();
+        // As if its stamp had been the same all the time: descriptors ran out, or the disk did not answer.
+        files.pairs[0].tried = stamps(&files.pairs[0].files);
+        files.look(&certificates);
+        assert!(is_found(&certificates, "new.example"));
     }
 
     #[test]
