@@ -86,7 +86,7 @@ struct Table {
 }
 
 impl Table {
-    /// The keys, once those that are needed have been made and those that are not have been removed.
+    /// The keys, once those that are needed have been made and those that are not have been removed. What does not open is left out.
     async fn keys(&self) -> Result<Keys, TicketError> {
         let now = self.now().await?;
         let number = now / PERIOD_SECONDS;
@@ -95,7 +95,11 @@ impl Table {
             self.make(number).await?;
         }
         let rows = self.session.query(&self.sql("SELECT number, key_id, sealed_key FROM {}"), &[]).await?;
-        let all = rows.iter().map(|row| self.open(row).map(Arc::new)).collect::<Result<_, _>>()?;
+        let (opened, closed): (Vec<_>, Vec<_>) = rows.iter().map(|row| self.open(row)).partition(Result::is_ok);
+        if let Some(error) = closed.into_iter().find_map(Result::err) {
+            tracing::warn!(error = one_line(&error), "tickets of another instance cannot be read");
+        }
+        let all = opened.into_iter().flatten().map(Arc::new).collect();
         Ok(Keys { all, read: now, read_at: Some(Instant::now()) })
     }
 
@@ -287,7 +291,17 @@ mod tests {
         assert!(!tickets.enabled() && tickets.encrypt(b"session").is_none());
         let fixture = Fixture::new().await;
         fixture.instance().await;
-        assert!(matches!(fixture.table(2).keys().await, Err(TicketError::Sealed(_))));
+        assert_eq!(fixture.table(2).keys().await.unwrap().all.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_does_not_open_costs_its_own_tickets_and_no_others() {
+        let fixture = Fixture::new().await;
+        let session = Session::sqlite(&fixture.database);
+        fixture.instance().await;
+        session.batch("UPDATE usher_ticket_keys SET sealed_key = 'damaged' WHERE number = (SELECT max(number) FROM usher_ticket_keys)").await.unwrap();
+        let tickets = fixture.instance().await;
+        assert!(tickets.decrypt(&tickets.encrypt(b"session").unwrap()).is_some());
     }
 
     #[tokio::test]
