@@ -69,7 +69,8 @@ struct Shared {
 /// What is known of a name.
 #[derive(Clone)]
 struct Held {
-    certificate: Option<Arc<Certificate>>,
+    /// An error where there is a certificate that cannot be used.
+    answer: Answer,
     fresh_until: Instant,
 }
 
@@ -98,13 +99,13 @@ impl Vault {
     pub async fn find(&self, name: &Hostname<'_>) -> Answer {
         let name = name.as_str();
         match self.shared.held.get(name) {
-            Some(held) if held.is_fresh() => Ok(held.certificate),
-            Some(Held { certificate: Some(certificate), .. }) if !certificate.has_ended(SystemTime::now()) => {
+            Some(held) if held.is_fresh() => held.answer,
+            Some(Held { answer: Ok(Some(certificate)), .. }) if !certificate.has_ended(SystemTime::now()) => {
                 let _already_enough = self.board(name);
                 Ok(Some(certificate))
             }
             // What has ended is better than nothing where nothing else can be had.
-            Some(Held { certificate: Some(certificate), .. }) => self.wait_for(name).await.or(Ok(Some(certificate))),
+            Some(Held { answer: Ok(Some(certificate)), .. }) => self.wait_for(name).await.or(Ok(Some(certificate))),
             _ => self.wait_for(name).await,
         }
     }
@@ -112,7 +113,7 @@ impl Vault {
     /// The same, even where there was none a moment ago.
     pub async fn find_anew(&self, name: &Hostname<'_>) -> Answer {
         match self.shared.held.get(name.as_str()) {
-            Some(Held { certificate: Some(certificate), .. }) if !certificate.has_ended(SystemTime::now()) => {
+            Some(Held { answer: Ok(Some(certificate)), .. }) if !certificate.has_ended(SystemTime::now()) => {
                 Ok(Some(certificate))
             }
             _ => self.wait_for(name.as_str()).await,
@@ -125,7 +126,7 @@ impl Vault {
         if !held.as_ref().is_some_and(Held::is_fresh) {
             let _already_enough = self.board(name.as_str());
         }
-        held.and_then(|held| held.certificate).is_some_and(|certificate| !certificate.has_ended(SystemTime::now()))
+        held.and_then(Held::certificate).is_some_and(|certificate| !certificate.has_ended(SystemTime::now()))
     }
 
     /// Loads that ended, and those of them that failed.
@@ -183,18 +184,19 @@ impl Shared {
     }
 
     /// Keeps what was loaded; where nothing could be, what was there before.
-    fn keep(&self, name: &str, loaded: Answer) -> Answer {
-        let before = || self.held.get(name).and_then(|held| held.certificate);
+    fn keep(&self, name: &str, loaded: Result<Option<Arc<Certificate>>, LoadError>) -> Answer {
+        let before = || self.held.get(name).and_then(Held::certificate);
+        let is_known = !matches!(loaded, Err(LoadError::Database(_)));
         let (answer, fresh) = match loaded {
             Ok(Some(certificate)) => match certificate.remaining(SystemTime::now()) {
                 Duration::ZERO => (Ok(Some(certificate)), FRESH_ABSENT),
                 remaining => (Ok(Some(certificate)), FRESH.min(remaining)),
             },
             Ok(None) => (Ok(None), FRESH_ABSENT),
-            Err(NotLoaded) => (before().map(Some).ok_or(NotLoaded), FRESH_ABSENT),
+            Err(_) => (before().map(Some).ok_or(NotLoaded), FRESH_ABSENT),
         };
-        if let Ok(certificate) = &answer {
-            let held = Held { certificate: certificate.clone(), fresh_until: Instant::now() + fresh };
+        if answer.is_ok() || is_known {
+            let held = Held { answer: answer.clone(), fresh_until: Instant::now() + fresh };
             self.held.insert(name.into(), held);
         }
         answer
@@ -204,6 +206,10 @@ impl Shared {
 impl Held {
     fn is_fresh(&self) -> bool {
         Instant::now() < self.fresh_until
+    }
+
+    fn certificate(self) -> Option<Arc<Certificate>> {
+        self.answer.ok().flatten()
     }
 }
 
@@ -217,11 +223,10 @@ impl Landing {
     async fn fly(self, sender: &watch::Sender<Option<Answer>>) {
         let loaded = self.shared.load(&self.name).await;
         self.shared.loads.fetch_add(1, Relaxed);
-        let loaded = loaded.map_err(|error| {
+        if let Err(error) = &loaded {
             self.shared.failures.fetch_add(1, Relaxed);
-            tracing::warn!(name = %self.name, error = one_line(&error), "a certificate cannot be loaded");
-            NotLoaded
-        });
+            tracing::warn!(name = %self.name, error = one_line(error), "a certificate cannot be loaded");
+        }
         sender.send_replace(Some(self.shared.keep(&self.name, loaded)));
     }
 }
