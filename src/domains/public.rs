@@ -22,11 +22,12 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 /// What is global unicast, except for what carries an IPv4 address that is not public, and documentation.
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, c, .., y, z] = address.segments();
+    let [a, b, c, d, e, f, y, z] = address.segments();
     let embedded = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match (a, b) {
-        // NAT64 (RFC 6052) and 6to4 (RFC 3056).
-        (0x64, 0xff9b) => is_public_v4(embedded(y, z)),
+        // The well-known prefix of NAT64, all 96 bits of it (RFC 6052 §2.1; 64:ff9b:1::/48 is a network's own, RFC 8215), and 6to4
+        // (RFC 3056).
+        (0x64, 0xff9b) if [c, d, e, f] == [0; 4] => is_public_v4(embedded(y, z)),
         (0x2002, _) => is_public_v4(embedded(b, c)),
         (0x2001, 0xdb8 | 0..=0x1ff) | (0x3fff, 0..=0xfff) => false,
         (0x2000..=0x3fff, _) => true,
@@ -65,6 +66,8 @@ mod tests {
             "::ffff:10.0.0.1",
             "::ffff:1.1.1.1",
             "64:ff9b::a00:1",
+            "64:ff9b:1::101:101",
+            "64:ff9b:1:a00:1::101:101",
             "2002:a00:1::1",
             "fc00::1",
             "fe80::1",
