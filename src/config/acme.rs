@@ -210,6 +210,7 @@ fn hook(
     domains: &[Hostname<'static>],
     report: &mut Report<'_>,
 ) -> Option<HookSettings> {
+    let slow = [("acme.dns_hook_wait", wait.span()), ("acme.dns_hook_timeout", timeout.span())];
     let command = command.given()?;
     let span = command.span();
     let command = plain(command.into_inner().0);
@@ -217,12 +218,19 @@ fn hook(
         let accepted = "a program and its words: [\"/usr/local/bin/dns-record\", \"platform\"]";
         report.refuse("acme.dns_hook", span, Refusal::new("names no program", accepted, "write its path first"));
     }
-    Some(HookSettings {
+    let settings = HookSettings {
         command,
         timeout: timeout.or(Duration::from_mins(1)),
         wait: wait.or(Duration::from_secs(30)),
         domains: domains.to_vec(),
-    })
+    };
+    let written = slow.into_iter().find_map(|(path, span)| Some((path, span?)));
+    if let Some((path, span)) = written.filter(|_| settings.time() > HookSettings::TIME_MAX) {
+        let cause = "leaves a CA no time before an order is given up";
+        let accepted = "dns_hook_wait and twice dns_hook_timeout within 150s together";
+        report.refuse(path, span, Refusal::new(cause, accepted, "lower one of the two"));
+    }
+    Some(settings)
 }
 
 fn directory(text: &str) -> Result<String, Refusal> {

@@ -78,4 +78,7 @@ fn what_lacks_something_is_refused() {
     let unset = one("acme.external_account_key_env", "is not set in the environment");
     assert_eq!(refused("external_account_id = \"kid\"\nexternal_account_key_env = \"NONE\""), unset);
     assert_eq!(refused("dns_hook = []"), one("acme.dns_hook", "names no program"));
+    let late = "leaves a CA no time before an order is given up";
+    assert_eq!(refused("dns_hook = ['x']\ndns_hook_wait = '5m'"), one("acme.dns_hook_wait", late));
+    assert_eq!(refused("dns_hook = ['x']\ndns_hook_timeout = '70s'"), one("acme.dns_hook_timeout", late));
 }

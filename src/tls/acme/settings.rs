@@ -89,3 +89,13 @@ pub struct HookSettings {
     /// The domains that get a certificate for themselves and one label in front of them.
     pub domains: Vec<Hostname<'static>>,
 }
+
+impl HookSettings {
+    /// What [`HookSettings::time`] may come to: the rest of the three minutes that an order has is the CA's.
+    pub const TIME_MAX: Duration = Duration::from_secs(150);
+
+    /// How long it takes until a CA may look: a record for the domain itself, one for those below it, and the wait for both.
+    pub fn time(&self) -> Duration {
+        self.timeout.saturating_mul(2).saturating_add(self.wait)
+    }
+}
