@@ -19,6 +19,10 @@ const LEASE_SECONDS: u32 = 240;
 /// After so long a name that was nobody's is looked at again, where somebody is served under it by now.
 const NOBODYS_SECONDS: u32 = 15 * 60;
 
+/// Who has led elsewhere so often in a row, or has had no certificate that holds for so long, comes last: most of them have left.
+const ASTRAY_OFTEN: u32 = 10;
+const ENDED_SECONDS: u32 = 7 * 24 * 60 * 60;
+
 /// The table of leases, which also says what is to be done.
 pub(super) struct Leases {
     clock: Clock,
@@ -61,7 +65,7 @@ impl Leases {
     }
 
     /// Takes up to `count` leases of those that are due: certificates that run out first, then names without one, those that came last
-    /// in front, since somebody is waiting for them; then what is renewed in time.
+    /// in front, since somebody is waiting for them; then what is renewed in time; and then those who seem to have left.
     pub(super) async fn take_due(&self, session: &Session, count: usize) -> Result<Vec<Lease>, session::Error> {
         let (table, now) = self.place(session);
         let certificates = super::table(session.dialect(), "certificates");
@@ -71,7 +75,8 @@ impl Leases {
         let sql = format!(
             "WITH due AS MATERIALIZED (SELECT o.name FROM {table} o LEFT JOIN {certificates} c ON c.name = o.name \
              WHERE o.wanted_since IS NOT NULL AND o.due_at <= {now} AND o.leased_until < {now} \
-             ORDER BY CASE WHEN c.renew_at IS NULL THEN 1 WHEN c.expires_at - {now} < {now} - c.renew_at THEN 0 ELSE 2 END, \
+             ORDER BY CASE WHEN (o.reason = 'astray' AND o.attempts > {ASTRAY_OFTEN}) OR c.expires_at < {now} - {ENDED_SECONDS} THEN 3 \
+             WHEN c.renew_at IS NULL THEN 1 WHEN c.expires_at - {now} < {now} - c.renew_at THEN 0 ELSE 2 END, \
              o.wanted_since DESC, o.name LIMIT {count} {skip}) \
              UPDATE {table} SET fence = fence + 1, holder = $1, leased_until = {now} + {LEASE_SECONDS} \
              WHERE name IN (SELECT name FROM due) RETURNING {COLUMNS}"
@@ -275,17 +280,18 @@ mod tests {
             "INSERT INTO usher_acme_orders (name, fence, holder, leased_until, due_at, attempts, wanted_since) VALUES
                 ('older', 0, '', 0, 0, 0, 10), ('newer', 0, '', 0, 0, 0, 20), ('later', 0, '', 0, 99999999999, 0, 30),
                 ('taken', 0, '', 99999999999, 0, 0, 30), ('renewed', 0, '', 0, 0, 0, 40), ('ending', 0, '', 0, 0, 0, 1),
-                ('done', 0, '', 0, 0, 0, NULL);
+                ('done', 0, '', 0, 0, 0, NULL), ('ended', 0, '', 0, 0, 0, 50), ('left', 0, '', 0, 0, 11, 60);
+            UPDATE usher_acme_orders SET reason = 'astray' WHERE name = 'left';
             INSERT INTO usher_certificates (name, certificate, key_id, sealed_key, expires_at, renew_at) VALUES
-                ('renewed', '', '', '', 99999999999, strftime('%s', 'now') - 10),
+                ('renewed', '', '', '', 99999999999, strftime('%s', 'now') - 10), ('ended', '', '', '', 2, 1),
                 ('ending', '', '', '', strftime('%s', 'now') + 10, strftime('%s', 'now') - 100)";
         session.batch(rows).await.unwrap();
         let leases = leases();
         let mut taken = Vec::new();
-        for _ in 0..5 {
+        for _ in 0..7 {
             let due = leases.take_due(&session, 1).await.unwrap();
             taken.extend(due.into_iter().map(|lease| lease.name));
         }
-        assert_eq!(taken, ["ending", "newer", "older", "renewed"]);
+        assert_eq!(taken, ["ending", "newer", "older", "renewed", "left", "ended"]);
     }
 }
