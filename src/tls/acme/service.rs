@@ -9,7 +9,7 @@ use tokio::{
 
 use super::{
     ari, arrival::Arrivals, budget::Budget, challenges, issuer::Issuer, names::Names, settings::Settings,
-    shared::Shared, standing, work::Work,
+    shared::Shared, standing, store, work::Work,
 };
 use crate::{database::session::Session, telemetry::causes::one_line, tls::Keyring};
 
@@ -55,6 +55,12 @@ impl Acme {
     pub(super) fn over(shared: Arc<Shared>, demand: mpsc::Receiver<String>, standing: Arc<standing::Counted>) -> Self {
         let permits = Arc::new(Semaphore::new(ORDERS_MAX));
         Self { shared, demand, standing, permits, cursor: String::new() }
+    }
+
+    /// Removes certificates that nobody needs any more.
+    #[cfg(test)]
+    pub(super) async fn sweep(&self) {
+        store::sweep(&self.shared).await.unwrap();
     }
 
     /// Whether nothing is under way.
@@ -154,6 +160,7 @@ async fn sweep(shared: &Shared) {
     loop {
         sleep(SWEEP.mul_f32(fastrand::f32() + 0.5)).await;
         tell("old budgets", shared.budgets.sweep(&shared.session).await);
+        tell("old certificates", store::sweep(shared).await);
         tell("old challenges", challenges::sweep(&shared.session, &shared.clock).await);
     }
 }

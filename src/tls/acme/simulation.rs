@@ -411,6 +411,19 @@ async fn who_comes_back_is_worked_for_soon_and_who_stays_away_is_looked_at_rarel
     assert!(all.expiries().await.values().all(|expiry| *expiry > away.end + 80 * DAY));
 }
 
+#[tokio::test]
+async fn a_certificate_that_nobody_comes_back_to_is_removed() {
+    for (left, kept) in [(BEGIN + 50 * DAY..BEGIN + 400 * DAY, 0), (0..0, 1)] {
+        let mut all = Simulation::closed_during(left).await;
+        all.run_until(BEGIN + DAY, |_, _| {}).await;
+        for (day, kept) in [(179, 1), (181, kept)] {
+            all.now.store(BEGIN + day * DAY, Relaxed);
+            all.acme.sweep().await;
+            assert_eq!(all.expiries().await.len(), kept, "after {day} days");
+        }
+    }
+}
+
 fn unknown() -> Astray {
     Astray::Unknown("SERVFAIL".to_owned())
 }

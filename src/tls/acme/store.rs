@@ -1,6 +1,6 @@
 //! Certificates of usher's own in the database: whether there is one, and writing what was issued.
 
-use super::{failure::OrderError, lease::Lease, order::Issued, renewal, shared::Shared, table};
+use super::{failure::OrderError, lease::Lease, order::Issued, renewal, shared::Shared, table, work::is_wanted};
 use crate::{
     database::session::{Dialect, Session, Value},
     tls::{Certificate, CertificateError, Sealed},
@@ -8,6 +8,34 @@ use crate::{
 
 /// A certificate that somebody has imported is theirs to renew, until there is so little time left that nobody will.
 pub(super) const LAST_DAY_SECONDS: u32 = 24 * 60 * 60;
+
+/// So long after its end a certificate of ours is removed whose name is nobody's; and how many are looked at together.
+const KEPT_SECONDS: u32 = 90 * 24 * 60 * 60;
+const PAGE: u32 = 200;
+
+/// Removes what ended long ago and nobody will renew.
+pub(super) async fn sweep(shared: &Shared) -> Result<(), OrderError> {
+    let (table, now) = (table(shared.session.dialect(), "certificates"), shared.clock.sql(shared.session.dialect()));
+    let ended = format!("expires_at < {now} - {KEPT_SECONDS}");
+    // What somebody has imported is theirs.
+    let page = format!(
+        "SELECT name FROM {table} WHERE {ended} AND (directory IS NOT NULL OR renew_at IS NOT NULL) AND name > $1 \
+         ORDER BY name LIMIT {PAGE}"
+    );
+    let remove = format!("DELETE FROM {table} WHERE name = $1 AND {ended}");
+    let mut after = String::new();
+    loop {
+        let rows = shared.session.query(&page, &[Value::from(after.as_str())]).await?;
+        let names: Vec<_> = rows.iter().filter_map(|row| row.first()?.as_text()).collect();
+        for name in &names {
+            if !is_wanted(shared, name).await? {
+                shared.session.query(&remove, &[Value::from(*name)]).await?;
+            }
+        }
+        let Some(last) = names.last() else { return Ok(()) };
+        (*last).clone_into(&mut after);
+    }
+}
 
 /// Whether there is a certificate for `name` that nobody has to renew. Between plan and lease another instance may have been faster.
 pub(super) async fn has_certificate(shared: &Shared, name: &str) -> Result<bool, OrderError> {

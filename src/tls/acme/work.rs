@@ -151,7 +151,8 @@ fn goes_on(lease: &Lease, authority: &Authority) -> bool {
     lease.order_url.is_some() && lease.directory.as_deref() == Some(authority.directory())
 }
 
-async fn is_wanted(shared: &Shared, name: &str) -> Result<bool, OrderError> {
+/// Whether `name` is somebody's who is served under it, or a wildcard of the platform's.
+pub(super) async fn is_wanted(shared: &Shared, name: &str) -> Result<bool, OrderError> {
     match name.strip_prefix("*.") {
         Some(_) => Ok(shared.wildcards().iter().any(|wildcard| wildcard == name)),
         None => Ok(shared.names.is_served(name).await?),
