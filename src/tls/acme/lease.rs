@@ -104,6 +104,12 @@ impl Leases {
         }
     }
 
+    /// Gives it back as it was taken.
+    pub(super) async fn leave(&self, session: &Session, lease: &Lease) -> Result<(), session::Error> {
+        let set = format!("due_at = {}", self.clock.sql(session.dialect()));
+        self.give_back(session, lease, &set, &[]).await
+    }
+
     /// Gives it back with the work done.
     pub(super) async fn finish(&self, session: &Session, lease: &Lease) -> Result<(), session::Error> {
         let set = "order_url = NULL, directory = NULL, attempts = 0, reason = NULL, problem = NULL, due_at = 0, wanted_since = NULL";
@@ -229,6 +235,16 @@ mod tests {
         two.finish(&session, &second).await.unwrap();
         let third = one.take(&session, "a.example").await.unwrap().unwrap();
         assert_eq!((third.fence, third.order_url), (3, None));
+    }
+
+    #[tokio::test]
+    async fn what_is_given_back_can_be_taken_at_once() {
+        let (_folder, session) = session().await;
+        let leases = leases();
+        let lease = leases.take(&session, "a.example").await.unwrap().unwrap();
+        assert!(leases.take_due(&session, 1).await.unwrap().is_empty());
+        leases.leave(&session, &lease).await.unwrap();
+        assert_eq!(leases.take_due(&session, 1).await.unwrap().len(), 1);
     }
 
     #[tokio::test]

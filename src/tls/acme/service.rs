@@ -109,6 +109,8 @@ impl Acme {
             let (Some(work), Ok(permit)) =
                 (Work::begin(&self.shared, &lease.name), Arc::clone(&self.permits).try_acquire_owned())
             else {
+                // A handshake has asked for it meanwhile.
+                tell("a lease", self.shared.leases.leave(&self.shared.session, &lease).await);
                 continue;
             };
             tokio::spawn(async move {
