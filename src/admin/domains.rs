@@ -43,6 +43,6 @@ pub(super) async fn show(State(parts): State<Parts>, Query(wanted): Query<Wanted
         tracing::warn!(error = one_line(&error), "the database cannot be asked for domains");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the database cannot be asked; the log says why")
     })?;
-    let next = domains.last().filter(|_| domains.len() == count).map(|last| last.name.clone());
+    let next = domains.last().filter(|_| domains.len() >= count).map(|last| last.name.clone());
     Ok(Json(Page { domains, next }))
 }
