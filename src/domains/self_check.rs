@@ -85,10 +85,9 @@ impl SelfCheck {
             session.query(&make, &[Value::Text(secret()?)]).await?;
             rows = session.query(&read, &[]).await?;
         }
-        if let Some(secret) = rows.first().and_then(|row| row.first()).and_then(Value::as_text) {
-            // A second one would be the same.
-            let _known = self.key.set(Key::new(HMAC_SHA256, secret.as_bytes()));
-        }
+        let secret = rows.first().and_then(|row| row.first()).and_then(Value::as_text).ok_or(SelfCheckError::Absent)?;
+        // A second one would be the same.
+        let _known = self.key.set(Key::new(HMAC_SHA256, secret.as_bytes()));
         Ok(())
     }
 }
@@ -106,6 +105,9 @@ pub enum SelfCheckError {
     /// The database.
     #[error("the secret of the self-check cannot be read")]
     Database(#[from] session::Error),
+    /// It was written, and is not there: a replica that lags, or rows that the role may not see.
+    #[error("the secret of the self-check was made and cannot be seen")]
+    Absent,
     /// The system has no random numbers.
     #[error("the system has no random numbers")]
     Randomness(#[from] getrandom::Error),
@@ -136,6 +138,16 @@ mod tests {
         assert!(!asking.is_answer(answer.as_bytes(), &question, "b.example"));
         assert!(!asking.is_answer(answer.as_bytes(), &SelfCheck::question(), "a.example"));
         assert!(!asking.is_answer(b"", &question, "a.example"));
+    }
+
+    #[tokio::test]
+    async fn without_a_secret_nobody_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let session = Session::sqlite(&Database::create(&folder.path().join("usher.db")).unwrap());
+        migrations::run(&session, &migrations::Plan::default()).await.unwrap();
+        let hide = "CREATE TRIGGER hide AFTER INSERT ON usher_self_check BEGIN DELETE FROM usher_self_check; END";
+        session.batch(hide).await.unwrap();
+        assert!(matches!(SelfCheck::default().load(&session).await, Err(SelfCheckError::Absent)));
     }
 
     #[tokio::test]
