@@ -116,7 +116,9 @@ impl Claims {
 
     /// Takes note of the rows of `name`, canonical.
     pub(super) async fn notice(&self, name: &str) -> Result<Noticed, Error> {
-        self.notice_rows(&Rows::Of(name)).await
+        let noticed = self.notice_rows(&Rows::Of(name)).await?;
+        self.session.query(&self.hurry_abandoned("c.name = $1"), &[Value::from(name)]).await?;
+        Ok(noticed)
     }
 
     /// Takes note of what has become of the row of `claim`, where there is still one.
@@ -134,7 +136,23 @@ impl Claims {
                 after = last;
             }
         }
+        self.notice_abandoned().await?;
         Ok(noticed)
+    }
+
+    async fn notice_abandoned(&self) -> Result<(), Error> {
+        let page = format!(
+            "SELECT max(name) FROM (SELECT name FROM {} WHERE name > $1 ORDER BY name LIMIT {PAGE}) AS page",
+            self.table
+        );
+        let hurry = self.hurry_abandoned("c.name > $1 AND c.name <= $2");
+        let mut after = String::new();
+        loop {
+            let rows = self.session.query(&page, &[Value::from(after.as_str())]).await?;
+            let Some(last) = rows.first().and_then(text) else { return Ok(()) };
+            self.session.query(&hurry, &[after.as_str(), last].map(Value::from)).await?;
+            last.clone_into(&mut after);
+        }
     }
 
     /// The last domain of the page behind `after`.
@@ -231,6 +249,16 @@ impl Claims {
              WHERE c.name = {NAME} AND c.token = {TOKEN} AND {condition} AND c.due_at > {now} \
              AND c.looked_at < {now} - {REST_SECONDS} AND CASE WHEN d.is_verified THEN c.state = 'pending' \
              ELSE c.state IN ('verified', 'live', 'drifting') END"
+        )
+    }
+
+    /// Claims that no row makes any more are looked at now, and forgotten: SQLite gives the id of the newest row, once that is removed,
+    /// to the next one, which would pass for the same row with another domain.
+    fn hurry_abandoned(&self, condition: &str) -> String {
+        let Self { table, now, .. } = self;
+        format!(
+            "UPDATE {table} AS c SET due_at = {now} WHERE {condition} AND c.due_at > {now} \
+             AND NOT EXISTS (SELECT 1 FROM store_domains d WHERE {NAME} = c.name AND {TOKEN} = c.token)"
         )
     }
 
@@ -491,6 +519,28 @@ mod tests {
             claims(&format!("(1, 1, '{name}', FALSE, 't'), (2, 1, 'b.example', FALSE, '{token}')")).await;
         claims.notice_all().await.unwrap();
         assert_eq!(known(&claims).await, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_new_row_with_the_id_of_a_removed_one_keeps_its_mark() {
+        for by_name in [true, false] {
+            let (_folder, claims) = claims("(1, 1, 'a.example', TRUE, 't')").await;
+            claims.notice_all().await.unwrap();
+            claims.session.batch("DELETE FROM store_domains").await.unwrap();
+            if by_name {
+                claims.notice("a.example").await.unwrap()
+            } else {
+                claims.notice_all().await.unwrap()
+            };
+            let claim = claims.take(1).await.unwrap().pop().unwrap();
+            assert_eq!(claims.told(&claim).await.unwrap(), None);
+            claims.forget(&claim).await.unwrap();
+            let columns = "store_id, domain, is_verified, verification_token";
+            let insert = format!("INSERT INTO store_domains ({columns}) VALUES (1, 'b.example', TRUE, 'u')");
+            claims.session.batch(&insert).await.unwrap();
+            claims.notice("b.example").await.unwrap();
+            assert!(is_verified(&claims, 1).await);
+        }
     }
 
     #[tokio::test]
