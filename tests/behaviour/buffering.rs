@@ -313,6 +313,49 @@ fn a_stream_of_http_2_without_a_window_holds_no_app_server_either() {
     assert_eq!(held(&stage.usher), 0.0);
 }
 
+/// The answer with a pause could be read ahead, and is not to be taken for that of the stream which has no room.
+#[test]
+fn an_answer_goes_on_beside_one_that_nobody_takes() {
+    const HALF: usize = 10_000;
+    let (go_on, told) = channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let stage = Fixture::configured(
+        App::scripted(move |mut conversation| {
+            while let Some(request) = conversation.request() {
+                let is_paused = request.target() == "/paused";
+                let length = if is_paused { 2 * HALF } else { LARGE };
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+                let mut written = conversation.write(head);
+                if is_paused {
+                    written = written.and_then(|()| conversation.write(pattern(HALF)));
+                    let _ = told.lock().unwrap().recv_timeout(SOON);
+                }
+                if written.and_then(|()| conversation.write(pattern(if is_paused { HALF } else { LARGE }))).is_err() {
+                    return;
+                }
+            }
+        }),
+        ROOMY,
+    );
+    let mut client = H2Client::with(stage.usher.http(), Builder::new().initial_connection_window_size(1 << 24));
+    let untaken = client.ask(h2_get(HOST, "/large")).unwrap();
+    let mut untaken = client.wait(untaken.answer).unwrap().into_body();
+    eventually("it is read ahead", || (held(&stage.usher) > 0.0).then_some(()));
+    let paused = client.ask(h2_get(HOST, "/paused")).unwrap();
+    let mut body = client.wait(paused.answer).unwrap().into_body();
+    let mut received = client.wait(body.data()).unwrap().unwrap().len();
+    while received < HALF {
+        received += client.wait(body.data()).unwrap().unwrap().len();
+    }
+    // Room for a little more, so that usher turns to it once again.
+    let piece = client.wait(untaken.data()).unwrap().unwrap();
+    untaken.flow_control().release_capacity(piece.len()).unwrap();
+    let _none = client.wait(async { tokio::time::timeout(A_MOMENT, body.data()).await });
+    go_on.send(()).unwrap();
+    received += client.read(&mut body).unwrap().len();
+    assert_eq!(received, 2 * HALF);
+}
+
 #[test]
 fn an_answer_that_breaks_off_after_it_was_read_ahead_breaks_off_for_its_client() {
     let (written, all_written) = channel();
