@@ -68,6 +68,44 @@ fn there_are_never_more_connections_than_may_be_in_the_whole_process() {
     assert_eq!(stage.app.requests().len(), 240);
 }
 
+/// Four workers race for three connections, which the app closes when it likes, and some clients do not wait for their answer.
+#[test]
+fn whoever_races_for_connections_gets_their_own_answer() {
+    let answered = AtomicUsize::new(0);
+    let app = App::scripted(move |mut conversation| {
+        while let Some(request) = conversation.request() {
+            let target = request.target();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{target}", target.len());
+            let is_last = answered.fetch_add(1, SeqCst) % 7 == 6;
+            if conversation.write(answer).is_err() || is_last {
+                return;
+            }
+        }
+    });
+    let config = "[listen]\nworkers = 4\n[upstreams.default]\nconnections_max = 3\nqueue_timeout = '20s'";
+    let stage = Fixture::configured(app, config);
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
+    thread::scope(|scope| {
+        for number in 0..16 {
+            let (stage, get) = (&stage, &get);
+            scope.spawn(move || {
+                let leaves = number % 4 == 3;
+                let mut client = stage.usher.connect();
+                for asked in 0..100 {
+                    let target = format!("/{number}/{asked}");
+                    client.send(get(&target));
+                    if leaves {
+                        client = stage.usher.connect();
+                        continue;
+                    }
+                    assert_eq!(client.response().text(), target);
+                }
+            });
+        }
+    });
+    eventually("nothing runs any more", || (stage.usher.metric("usher_endpoint_in_flight", &[]) == 0.0).then_some(()));
+}
+
 #[test]
 fn a_worker_takes_over_a_connection_that_another_one_does_not_use() {
     let config = "[listen]\nworkers = 4\n[upstreams.default]\nconnections_max = 1";
