@@ -124,7 +124,7 @@ where
     ) -> Result<Connection<B>, ConnectError> {
         let deadline = Deadline::now() + settings.connect_timeout;
         match timeout_at(deadline, self.start(client, settings, deadline)).await {
-            Ok(started) => started.map(|held| Connection::new(held, false)),
+            Ok(started) => started.map(|(held, is_lent)| Connection::new(held, is_lent)),
             Err(_elapsed) => Err(self.overdue()),
         }
     }
@@ -140,17 +140,22 @@ where
         }
     }
 
+    /// A connection, and whether it has served before: one that is lent may be too old, as one of our own may.
     async fn start(
         &self,
         client: &ClientAddresses,
         settings: &Settings,
         deadline: Deadline,
-    ) -> Result<Held<B>, ConnectError> {
-        match &self.way {
-            Way::Idle(pool) => Ok(Held::Own(self.line(settings, deadline).await?, Some(Arc::clone(pool)))),
+    ) -> Result<(Held<B>, bool), ConnectError> {
+        let held = match &self.way {
+            Way::Idle(pool) => {
+                let (line, is_lent) = self.line(settings, deadline).await?;
+                return Ok((Held::Own(line, Some(Arc::clone(pool))), is_lent));
+            }
             Way::Shared(trunk) => trunk.open(self.shared(trunk, settings, deadline)).await.map(Held::share),
             Way::Single => self.start_single(client, settings, deadline).await,
-        }
+        };
+        Ok((held?, false))
     }
 
     async fn start_single(
@@ -170,16 +175,17 @@ where
         }
     }
 
-    /// A connection of HTTP/1.1: a new one, or one that another worker does not use where there may be no more.
-    async fn line(&self, settings: &Settings, deadline: Deadline) -> Result<Box<Line<B>>, ConnectError> {
+    /// A connection of HTTP/1.1: a new one, or one that another worker does not use where there may be no more; and whether it is
+    /// that.
+    async fn line(&self, settings: &Settings, deadline: Deadline) -> Result<(Box<Line<B>>, bool), ConnectError> {
         match self.admit(deadline).await? {
             Admission::New(permit) => {
                 let stream = dial(&self.endpoint, b"", deadline).await?;
-                Ok(Line::new(stream, self.life(permit, settings)))
+                Ok((Line::new(stream, self.life(permit, settings)), false))
             }
             Admission::Lent(socket, life) => {
                 let stream = socket.unpark().map_err(ConnectError::Refused)?;
-                Ok(Line::new(stream, life))
+                Ok((Line::new(stream, life), true))
             }
         }
     }

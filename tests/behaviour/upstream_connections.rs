@@ -82,7 +82,8 @@ fn whoever_races_for_connections_gets_their_own_answer() {
             }
         }
     });
-    let config = "[listen]\nworkers = 4\n[upstreams.default]\nconnections_max = 3\nqueue_timeout = '20s'";
+    let config =
+        "[listen]\nworkers = 4\n[upstreams.default]\nconnections_max = 3\nqueue_timeout = '20s'\nqueue_max = 1000";
     let stage = Fixture::configured(app, config);
     let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
     thread::scope(|scope| {
