@@ -223,7 +223,7 @@ pub enum CouldNotAsk {
 }
 
 #[cfg(test)]
-mod redirects;
+mod redirects_end;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
