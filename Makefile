@@ -16,9 +16,9 @@ test: ## Check formatting, lints, documentation and dependencies, then run all t
 	@echo "== formatting"
 	@cargo fmt --check
 	@echo "== lints"
-	@cargo clippy --locked --all-targets -- -D warnings
+	@cargo clippy --locked --profile test --all-targets -- -D warnings
 	@echo "== documentation"
-	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --profile test --no-deps
 	@echo "== dependencies"
 	@cargo deny --log-level error --locked check bans licenses sources
 	@echo "== tests"
