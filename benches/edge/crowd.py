@@ -20,9 +20,13 @@ REQUEST = "".join([f"GET / HTTP/1.1\r\nHost: {HOST}\r\n", *(f"{n}: {v}\r\n" for 
 BODY = SMALL_BODY.encode()
 
 
+class Outpaced(Failed):
+    """The proxy, or the load generator beside it, did not keep up with a request a second from everybody."""
+
+
 @dataclass(frozen=True)
 class CrowdFigure:
-    """One peer, one round."""
+    """One peer, one round; without a figure for requests where somebody did not keep up."""
 
     kind: str
     peer: str
@@ -31,8 +35,8 @@ class CrowdFigure:
     bytes_per_idle_connection: int
     rss_bytes_before: int
     rss_bytes_idle: int
-    cpu_us_per_request: float
-    requests: int
+    cpu_us_per_request: float | None
+    requests: int | None
 
     def raw(self):
         return asdict(self)
@@ -76,7 +80,7 @@ class Crowd:
 
     def ask(self, member):
         if member.fileno() in self.received:
-            raise Failed("a connection was still waiting for an answer when its next request was due")
+            raise Outpaced("a connection was still waiting for an answer when its next request was due")
         self.received[member.fileno()] = b""
         if member.send(REQUEST) != len(REQUEST):
             raise Failed("a connection did not take a whole request")
@@ -115,7 +119,7 @@ class Crowd:
         self.listen(lambda: not self.received)
         took = time.monotonic() - began
         if took > seconds * 1.1:
-            raise Failed(f"the load generator needed {took:.1f} s for the requests of {seconds} s")
+            raise Outpaced(f"the load generator needed {took:.1f} s for the requests of {seconds} s")
         return self.answered - before
 
     def leave(self):
@@ -140,11 +144,20 @@ def measure_crowd(peer, count, seconds, round_number, tls=False):
     try:
         time.sleep(IDLE_SECONDS)
         idle = rss_bytes(peer.process.pid)
-        spent = cpu_seconds(peer.process.pid)
-        requests = crowd.ask_each_second(seconds)
-        spent = cpu_seconds(peer.process.pid) - spent
+        cost, requests = cost_of_asking(peer, crowd, seconds)
     finally:
         crowd.leave()
     return CrowdFigure(
-        "tls" if tls else "plain", peer.name, round_number, count, (idle - before) // count, before, idle, spent / requests * 1e6, requests
+        "tls" if tls else "plain", peer.name, round_number, count, (idle - before) // count, before, idle, cost, requests
     )
+
+
+def cost_of_asking(peer, crowd, seconds):
+    """CPU time per request in microseconds, and the requests; the memory of a crowd counts without them too."""
+    spent = cpu_seconds(peer.process.pid)
+    try:
+        requests = crowd.ask_each_second(seconds)
+    except Outpaced as problem:
+        print(f"{peer.title}: {problem}", flush=True)
+        return None, None
+    return (cpu_seconds(peer.process.pid) - spent) / requests * 1e6, requests

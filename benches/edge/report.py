@@ -92,7 +92,7 @@ class Report:
         return [
             peer.title, f"**{median(f.bytes_per_idle_connection for f in mine) / 1000:.2f}**",
             f"{median(f.rss_bytes_idle for f in mine) / 2**20:.1f}",
-            f"**{median(f.cpu_us_per_request for f in mine):.1f}**",
+            cost(mine),
             *[ratios(peer.name, name, mine, self.crowds_of(kind, name)) for name in references],
         ]
 
@@ -102,7 +102,7 @@ class Report:
     def row(self, work, peer, references):
         mine = self.of(work, peer.name)
         return [
-            work.title, peer.title, f"**{median(f.cpu_us_per_request for f in mine):.1f}**",
+            work.title, peer.title, cost(mine),
             *[ratios(peer.name, name, mine, self.of(work, name)) for name in references],
             f"{median(f.requests_per_second for f in mine):,.0f}",
             "" if work.http2 else f"{median(f.p99_us for f in mine) / 1000:.1f}",
@@ -117,11 +117,18 @@ class Report:
         return sorted((f for f in self.figures if (f.work, f.peer) == (work.name, name)), key=lambda f: f.round)
 
 
+def cost(figures):
+    """The median of the rounds in which the peer kept up."""
+    each = [f.cpu_us_per_request for f in figures if f.cpu_us_per_request is not None]
+    return f"**{median(each):.1f}**" if each else "did not keep up"
+
+
 def ratios(name, reference, mine, theirs):
     if name == reference:
         return "1"
-    each = [a.cpu_us_per_request / b.cpu_us_per_request for a, b in zip(mine, theirs, strict=True)]
-    return " ".join(f"{ratio:.2f}" for ratio in each) + f" → **{median(each):.2f}**"
+    pairs = [(a.cpu_us_per_request, b.cpu_us_per_request) for a, b in zip(mine, theirs, strict=True)]
+    each = [a / b for a, b in pairs if a is not None and b is not None]
+    return " ".join(f"{ratio:.2f}" for ratio in each) + f" → **{median(each):.2f}**" if each else "–"
 
 
 def line(cells):
