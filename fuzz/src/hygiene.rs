@@ -92,9 +92,9 @@ fn nominated(headers: &HeaderMap) -> BTreeSet<String> {
     names.filter(|name| !matches!(name.as_str(), "host" | "content-length")).collect()
 }
 
-/// As servers read it that make variables of names (WSGI, CGI).
+/// As servers read it that make variables of names (WSGI, CGI): to one or another of them, nothing but letters and digits counts.
 fn folded(name: &str) -> String {
-    name.replace('_', "-")
+    name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
 }
 
 fn is_owned(name: &str) -> bool {
