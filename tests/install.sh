@@ -10,6 +10,7 @@ has() { command -v "$1" >/dev/null; }
 [ -n "${PGBIN:-}" ] || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
 has curl || packages+=(curl)
 has h2load || packages+=(nghttp2-client)
+has chromium || packages+=(chromium)
 [ -x /usr/sbin/unbound ] || packages+=(unbound)
 [ -x /usr/sbin/pgbouncer ] || packages+=(pgbouncer)
 has pebble || packages+=(pebble)
