@@ -99,6 +99,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        admin::Token,
         database::{session::Session, sqlite::Database},
         directory::{self, Answer, BoxFuture, Directory, TenantSource},
         lifecycle::{Drain, Drained, Readiness},
@@ -167,14 +168,29 @@ mod tests {
     async fn start(allow: &str, readiness: Readiness, drain: &Drain) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, parts(allow, readiness), drain.watch()));
+        address
+    }
+
+    fn parts(allow: &str, readiness: Readiness) -> Parts {
         let (allow, metrics) = (vec![allow.parse().unwrap()], Metrics::new(vec![]));
         let directory = Directory::new(directory::Settings::default(), Arc::new(OneDomain), Handle::current());
         let (rules, directory) = (Arc::new(rules()), Arc::new(directory.reader()));
         let (upstreams, certificates) = (Vec::new(), Arc::new(nothing()));
-        let parts =
-            Parts { allow, readiness, metrics, token: None, upstreams, rules, directory, domains: None, certificates };
-        tokio::spawn(serve(listener, parts, drain.watch()));
-        address
+        Parts { allow, readiness, metrics, token: None, upstreams, rules, directory, domains: None, certificates }
+    }
+
+    /// The answer to one request that a peer far away makes, where the API has a token.
+    async fn answer_to_a_stranger(readiness: Readiness, header: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let parts = Parts { token: Token::new("0123456789abcdef"), ..parts("127.0.0.0/8", readiness) };
+        let drain = Drain::new().watch();
+        tokio::spawn(async move {
+            let (stream, _here) = listener.accept().await.unwrap();
+            serve_connection(stream, ([203, 0, 113, 7], 4321).into(), router(parts), drain).await;
+        });
+        ask(address, "GET /ready", &format!("127.0.0.1\r\n{header}X-Odd: 1")).await
     }
 
     /// Sends `request`, which asks for the end of the connection, and returns the whole answer.
@@ -205,6 +221,21 @@ mod tests {
         assert!(answer.contains(r#""reasons":["database"]"#), "{answer}");
         drop(guard);
         assert_status(&ask(address, "GET /ready", "localhost").await, 200);
+    }
+
+    #[tokio::test]
+    async fn a_stranger_is_told_the_reasons_for_the_token_only() {
+        for (header, is_told) in [
+            ("", false),
+            ("Authorization: Bearer 0123456789abcdeF\r\n", false),
+            ("Authorization: Bearer 0123456789abcdef\r\n", true),
+        ] {
+            let readiness = Readiness::default();
+            let _guard = readiness.hold("database");
+            let answer = answer_to_a_stranger(readiness, header).await;
+            assert_status(&answer, 503);
+            assert_eq!(answer.contains(r#""reasons":["database"]"#), is_told, "{answer}");
+        }
     }
 
     #[tokio::test]
