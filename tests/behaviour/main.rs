@@ -12,6 +12,7 @@ mod app_answers;
 mod balancing;
 mod buffering;
 mod changes;
+mod check;
 mod client_address;
 mod commands;
 mod connections;
