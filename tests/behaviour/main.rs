@@ -16,6 +16,7 @@ mod check;
 mod client_address;
 mod commands;
 mod connections;
+mod database_tls;
 mod decision_table;
 mod demo;
 mod directory;
