@@ -38,6 +38,7 @@ mod named_upstreams;
 mod polling;
 mod primary;
 mod proxy_protocol_out;
+mod query_plans;
 mod queueing;
 mod rights;
 mod smuggling;
