@@ -26,6 +26,7 @@ use super::{
 use crate::{
     routing::{Host, Match, TenantId},
     telemetry::{
+        self,
         access_log::{Line, Try},
         causes,
         outcome::{AttemptOutcome, Limit, Outcome},
@@ -236,6 +237,7 @@ impl Exchange {
             attempts: self.attempts,
             tries: &self.tries,
             outcome: self.outcome.as_str(),
+            fault: self.outcome.fault().map_or("", telemetry::Fault::as_str),
             reason: self.reason.as_deref().unwrap_or(""),
         }
     }
