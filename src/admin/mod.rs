@@ -4,11 +4,15 @@
 //! and `host` refuses names that only DNS leads here.
 
 mod ask;
+mod cache;
 mod certificates;
 mod domains;
 mod host;
 mod listener;
+mod listeners;
+mod openapi;
 mod problem;
+mod resolve;
 mod token;
 mod upstreams;
 
@@ -20,21 +24,23 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
 use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::{
     database::session::Session,
-    directory::Reader,
+    directory::{Directory, Reader},
     lifecycle::Readiness,
+    proxy::explain::Explainer,
     routing::Rules,
     telemetry::metrics::{self, Metrics},
     tls::Archive,
     upstream::Upstream,
 };
 pub use listener::serve;
+pub use listeners::Addresses;
 use problem::Problem;
 pub use token::Token;
 
@@ -70,27 +76,58 @@ pub struct Parts {
     pub domains: Option<Arc<Session>>,
     /// Certificates in the database, which the API shows.
     pub certificates: Arc<Archive>,
+    /// What the API explains requests by.
+    pub explainer: Arc<Explainer>,
+    /// What the API tells of it: how much is remembered.
+    pub cache: Directory,
+    /// Where usher listens.
+    pub addresses: Addresses,
 }
 
 /// The pages of the admin listener. They need the peer's address as an `axum` `ConnectInfo<SocketAddr>`.
 pub fn router(parts: Parts) -> Router {
-    let api = Router::new()
-        .route("/certificates", get(certificates::show))
-        .route("/upstreams", get(upstreams::show))
-        .route("/upstreams/{upstream}/endpoints/{endpoint}/drain", post(upstreams::drain))
-        .route("/upstreams/{upstream}/endpoints/{endpoint}/resume", post(upstreams::resume))
-        .route("/domains", get(domains::show))
-        .layer(middleware::from_fn_with_state(parts.clone(), token::require));
-    Router::new()
-        .nest("/api/v1", api)
-        .route("/live", get(live))
-        .route("/ready", get(ready))
-        .route("/metrics", get(show_metrics))
-        .route("/ask", get(ask::answer))
+    let api = with(api_routes()).layer(middleware::from_fn_with_state(parts.clone(), token::require));
+    with(routes())
+        .nest(API, api)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(host::refuse_foreign_names))
         .with_state(parts)
+}
+
+/// A path, the method that it is asked by, and who answers.
+type Route = (&'static str, Method, MethodRouter<Parts>);
+
+/// Where the API stands.
+const API: &str = "/api/v1";
+
+/// Below [`API`]; each needs the token, or a peer on this machine that reads.
+fn api_routes() -> Vec<Route> {
+    vec![
+        ("/openapi.json", Method::GET, get(openapi::show)),
+        ("/resolve", Method::GET, get(resolve::show)),
+        ("/cache", Method::GET, get(cache::show)),
+        ("/listeners", Method::GET, get(listeners::show)),
+        ("/upstreams", Method::GET, get(upstreams::show)),
+        ("/upstreams/{upstream}/endpoints/{endpoint}/drain", Method::POST, post(upstreams::drain)),
+        ("/upstreams/{upstream}/endpoints/{endpoint}/resume", Method::POST, post(upstreams::resume)),
+        ("/domains", Method::GET, get(domains::show)),
+        ("/certificates", Method::GET, get(certificates::show)),
+    ]
+}
+
+/// Beside it; each decides for itself who may read it.
+fn routes() -> Vec<Route> {
+    vec![
+        ("/live", Method::GET, get(live)),
+        ("/ready", Method::GET, get(ready)),
+        ("/metrics", Method::GET, get(show_metrics)),
+        ("/ask", Method::GET, get(ask::answer)),
+    ]
+}
+
+fn with(routes: Vec<Route>) -> Router<Parts> {
+    routes.into_iter().fold(Router::new(), |router, (path, _, answer)| router.route(path, answer))
 }
 
 /// The process runs and its control runtime answers; nothing else, so that no outage elsewhere gets it restarted.
@@ -98,11 +135,7 @@ async fn live() -> &'static str {
     "live\n"
 }
 
-async fn ready(
-    State(parts): State<Parts>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-) -> Response {
+async fn ready(State(parts): State<Parts>, ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap) -> Response {
     let is_told = peer.ip().to_canonical().is_loopback() || token::holds(&headers, parts.token.as_ref());
     readiness(&parts.readiness.reasons(), &parts.readiness.degradations(), is_told)
 }
@@ -153,8 +186,7 @@ async fn not_found(uri: Uri) -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         format!(
-            "there is no {}; there are /live, /ready, /metrics, /ask, /api/v1/upstreams, /api/v1/domains and \
-             /api/v1/certificates",
+            "there is no {}; there are /live, /ready, /metrics, /ask, and what /api/v1/openapi.json describes",
             uri.path()
         ),
     )
@@ -171,6 +203,32 @@ mod tests {
     async fn text(response: Response) -> String {
         let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
         String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn the_description_has_every_route_and_no_other() {
+        let described: serde_json::Value = serde_json::from_str(openapi::TEXT).unwrap();
+        let methods = |of: &serde_json::Value| of.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let paths = described["paths"].as_object().unwrap().iter();
+        let mut found: Vec<_> = paths.map(|(path, of)| (path.clone(), methods(of))).collect();
+        let below = api_routes().into_iter().map(|(path, method, _)| (format!("{API}{path}"), method));
+        let beside = routes().into_iter().map(|(path, method, _)| (path.to_owned(), method));
+        let mut there: Vec<_> =
+            below.chain(beside).map(|(path, method)| (path, vec![method.as_str().to_lowercase()])).collect();
+        found.sort();
+        there.sort();
+        assert_eq!(found, there);
+    }
+
+    #[test]
+    fn every_reference_of_the_description_leads_somewhere() {
+        let described: serde_json::Value = serde_json::from_str(openapi::TEXT).unwrap();
+        let references: Vec<_> =
+            openapi::TEXT.split("\"$ref\": \"#").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert!(references.len() > 20, "{references:?}");
+        for reference in references {
+            assert!(described.pointer(reference).is_some(), "{reference}");
+        }
     }
 
     #[tokio::test]

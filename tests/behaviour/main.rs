@@ -7,6 +7,7 @@ mod support;
 
 mod access_log;
 mod acme;
+mod admin_api;
 mod answers;
 mod app_answers;
 mod balancing;
