@@ -33,6 +33,7 @@ fn line(target: &str, time_ms: u64) -> Line<'_> {
         attempts: 1,
         tries: &[],
         outcome: "ok",
+        fault: "",
         reason: "",
     }
 }

@@ -99,15 +99,18 @@ mod tests {
 
     use super::*;
     use crate::{
+        admin::{Addresses, Token},
         database::{session::Session, sqlite::Database},
         directory::{self, Answer, BoxFuture, Directory, TenantSource},
         lifecycle::{Drain, Drained, Readiness},
+        proxy::{Roles, UnknownUpstream, explain::Explainer},
         routing::{
             Hostname, InactiveStore, KeyRef, PathHosts, Redirects, Rules, Settings, Status, Tenant, TenantId,
             TenantKey, UnknownHost, WwwPolicy,
         },
         telemetry::metrics::Metrics,
         tls::Archive,
+        upstream,
     };
 
     /// Knows one domain.
@@ -157,6 +160,32 @@ mod tests {
         assert_status(&ask(address, "GET /api/v1/domains", "localhost").await, 404);
     }
 
+    /// The body of the answer to a GET, as JSON.
+    async fn json(address: SocketAddr, target: &str) -> serde_json::Value {
+        let answer = ask(address, &format!("GET {target}"), "localhost").await;
+        assert_status(&answer, 200);
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_api_explains_a_request_and_tells_what_is_remembered() {
+        let drain = Drain::new();
+        let address = start("127.0.0.0/8", Readiness::default(), &drain).await;
+        let told = json(address, "/api/v1/resolve?url=http://www.shop.example/p?q=1").await;
+        assert_eq!((&told["decision"], &told["location"]), (&"redirect".into(), &"http://shop.example/p?q=1".into()));
+        let told = json(address, "/api/v1/resolve?url=shop.example").await;
+        assert_eq!((&told["store_id"], &told["upstream"]), (&"1".into(), &"default".into()), "{told}");
+        assert_status(&ask(address, "GET /api/v1/resolve?url=a%20b", "localhost").await, 400);
+        assert_status(&ask(address, "GET /api/v1/resolve", "localhost").await, 400);
+
+        let cache = json(address, "/api/v1/cache").await;
+        let count = |name: &str| cache["lookups"][name].as_u64().unwrap();
+        assert_eq!((count("loaded"), count("absent")), (1, 1), "{cache}");
+        assert_eq!((&cache["queries"], &cache["database_away"]), (&2.into(), &false.into()));
+        assert_eq!(json(address, "/api/v1/listeners").await["http"], serde_json::json!(["127.0.0.1:8080"]));
+        assert_eq!(json(address, "/api/v1/openapi.json").await["openapi"], "3.1.0");
+    }
+
     /// A database without any tables.
     fn nothing() -> Archive {
         let folder = tempfile::tempdir().unwrap();
@@ -167,14 +196,55 @@ mod tests {
     async fn start(allow: &str, readiness: Readiness, drain: &Drain) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, parts(allow, readiness), drain.watch()));
+        address
+    }
+
+    fn parts(allow: &str, readiness: Readiness) -> Parts {
         let (allow, metrics) = (vec![allow.parse().unwrap()], Metrics::new(vec![]));
         let directory = Directory::new(directory::Settings::default(), Arc::new(OneDomain), Handle::current());
-        let (rules, directory) = (Arc::new(rules()), Arc::new(directory.reader()));
+        let (rules, cache, directory) = (Arc::new(rules()), directory.clone(), Arc::new(directory.reader()));
         let (upstreams, certificates) = (Vec::new(), Arc::new(nothing()));
-        let parts =
-            Parts { allow, readiness, metrics, token: None, upstreams, rules, directory, domains: None, certificates };
-        tokio::spawn(serve(listener, parts, drain.watch()));
-        address
+        let explainer = Arc::new(Explainer {
+            rules: Arc::clone(&rules),
+            directory: Arc::clone(&directory),
+            has_own_queries: false,
+            upstreams: vec![upstream::Settings { name: "default".into(), ..upstream::Settings::default() }],
+            roles: Roles { tenant: 0, admin: 0, homepage: 0, unknown: UnknownUpstream::Default },
+            tls: None,
+        });
+        let addresses = Addresses {
+            http: vec![([127, 0, 0, 1], 8080).into()],
+            https: vec![],
+            admin: ([127, 0, 0, 1], 9900).into(),
+        };
+        Parts {
+            allow,
+            readiness,
+            metrics,
+            token: None,
+            upstreams,
+            rules,
+            directory,
+            domains: None,
+            certificates,
+            explainer,
+            cache,
+            addresses,
+        }
+    }
+
+    /// The answer to one request that a peer far away makes, where the API has a token.
+    async fn answer_to_a_stranger(readiness: Readiness, header: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let parts = Parts { token: Token::new("0123456789abcdef"), ..parts("127.0.0.0/8", readiness) };
+        let drain = Drain::new().watch();
+        tokio::spawn(async move {
+            let (stream, _here) = listener.accept().await.unwrap();
+            serve_connection(stream, ([203, 0, 113, 7], 4321).into(), router(parts), drain).await;
+        });
+        ask(address, "GET /ready", &format!("127.0.0.1\r\n{header}X-Odd: 1")).await
     }
 
     /// Sends `request`, which asks for the end of the connection, and returns the whole answer.
@@ -205,6 +275,21 @@ mod tests {
         assert!(answer.contains(r#""reasons":["database"]"#), "{answer}");
         drop(guard);
         assert_status(&ask(address, "GET /ready", "localhost").await, 200);
+    }
+
+    #[tokio::test]
+    async fn a_stranger_is_told_the_reasons_for_the_token_only() {
+        for (header, is_told) in [
+            ("", false),
+            ("Authorization: Bearer 0123456789abcdeF\r\n", false),
+            ("Authorization: Bearer 0123456789abcdef\r\n", true),
+        ] {
+            let readiness = Readiness::default();
+            let _guard = readiness.hold("database");
+            let answer = answer_to_a_stranger(readiness, header).await;
+            assert_status(&answer, 503);
+            assert_eq!(answer.contains(r#""reasons":["database"]"#), is_told, "{answer}");
+        }
     }
 
     #[tokio::test]

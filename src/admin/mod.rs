@@ -4,39 +4,43 @@
 //! and `host` refuses names that only DNS leads here.
 
 mod ask;
+mod cache;
 mod certificates;
 mod domains;
 mod host;
 mod listener;
+mod listeners;
+mod openapi;
 mod problem;
+mod resolve;
 mod token;
 mod upstreams;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Json, Router,
     extract::{ConnectInfo, State},
-    http::{Method, StatusCode, Uri, header},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
 use ipnet::IpNet;
+use serde::Serialize;
 
 use crate::{
     database::session::Session,
-    directory::Reader,
+    directory::{Directory, Reader},
     lifecycle::Readiness,
+    proxy::explain::Explainer,
     routing::Rules,
     telemetry::metrics::{self, Metrics},
     tls::Archive,
     upstream::Upstream,
 };
 pub use listener::serve;
+pub use listeners::Addresses;
 use problem::Problem;
 pub use token::Token;
 
@@ -72,27 +76,58 @@ pub struct Parts {
     pub domains: Option<Arc<Session>>,
     /// Certificates in the database, which the API shows.
     pub certificates: Arc<Archive>,
+    /// What the API explains requests by.
+    pub explainer: Arc<Explainer>,
+    /// What the API tells of it: how much is remembered.
+    pub cache: Directory,
+    /// Where usher listens.
+    pub addresses: Addresses,
 }
 
 /// The pages of the admin listener. They need the peer's address as an `axum` `ConnectInfo<SocketAddr>`.
 pub fn router(parts: Parts) -> Router {
-    let api = Router::new()
-        .route("/certificates", get(certificates::show))
-        .route("/upstreams", get(upstreams::show))
-        .route("/upstreams/{upstream}/endpoints/{endpoint}/drain", post(upstreams::drain))
-        .route("/upstreams/{upstream}/endpoints/{endpoint}/resume", post(upstreams::resume))
-        .route("/domains", get(domains::show))
-        .layer(middleware::from_fn_with_state(parts.clone(), token::require));
-    Router::new()
-        .nest("/api/v1", api)
-        .route("/live", get(live))
-        .route("/ready", get(ready))
-        .route("/metrics", get(show_metrics))
-        .route("/ask", get(ask::answer))
+    let api = with(api_routes()).layer(middleware::from_fn_with_state(parts.clone(), token::require));
+    with(routes())
+        .nest(API, api)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(host::refuse_foreign_names))
         .with_state(parts)
+}
+
+/// A path, the method that it is asked by, and who answers.
+type Route = (&'static str, Method, MethodRouter<Parts>);
+
+/// Where the API stands.
+const API: &str = "/api/v1";
+
+/// Below [`API`]; each needs the token, or a peer on this machine that reads.
+fn api_routes() -> Vec<Route> {
+    vec![
+        ("/openapi.json", Method::GET, get(openapi::show)),
+        ("/resolve", Method::GET, get(resolve::show)),
+        ("/cache", Method::GET, get(cache::show)),
+        ("/listeners", Method::GET, get(listeners::show)),
+        ("/upstreams", Method::GET, get(upstreams::show)),
+        ("/upstreams/{upstream}/endpoints/{endpoint}/drain", Method::POST, post(upstreams::drain)),
+        ("/upstreams/{upstream}/endpoints/{endpoint}/resume", Method::POST, post(upstreams::resume)),
+        ("/domains", Method::GET, get(domains::show)),
+        ("/certificates", Method::GET, get(certificates::show)),
+    ]
+}
+
+/// Beside it; each decides for itself who may read it.
+fn routes() -> Vec<Route> {
+    vec![
+        ("/live", Method::GET, get(live)),
+        ("/ready", Method::GET, get(ready)),
+        ("/metrics", Method::GET, get(show_metrics)),
+        ("/ask", Method::GET, get(ask::answer)),
+    ]
+}
+
+fn with(routes: Vec<Route>) -> Router<Parts> {
+    routes.into_iter().fold(Router::new(), |router, (path, _, answer)| router.route(path, answer))
 }
 
 /// The process runs and its control runtime answers; nothing else, so that no outage elsewhere gets it restarted.
@@ -100,25 +135,28 @@ async fn live() -> &'static str {
     "live\n"
 }
 
-async fn ready(State(parts): State<Parts>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
-    readiness(&parts.readiness.reasons(), &parts.readiness.degradations(), peer.ip())
+async fn ready(State(parts): State<Parts>, ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap) -> Response {
+    let is_told = peer.ip().to_canonical().is_loopback() || token::holds(&headers, parts.token.as_ref());
+    readiness(&parts.readiness.reasons(), &parts.readiness.degradations(), is_told)
 }
 
-/// What takes no instance out of service is told with 200: an outage of the database concerns all of them at once.
-fn readiness(reasons: &[&'static str], degradations: &[&'static str], peer: IpAddr) -> Response {
-    match (reasons, degradations) {
-        ([], []) => "ready\n".into_response(),
-        ([], amiss) => (StatusCode::OK, Json(status("degraded", amiss, peer))).into_response(),
-        (left, _) => (StatusCode::SERVICE_UNAVAILABLE, Json(status("not ready", left, peer))).into_response(),
-    }
+/// What takes no instance out of service is told with 200: an outage of the database concerns all of them at once. The reasons
+/// name parts of the installation: they are for those who are on the machine or hold the token.
+fn readiness(reasons: &[&'static str], degradations: &[&'static str], is_told: bool) -> Response {
+    let (code, status, why) = match (reasons, degradations) {
+        ([], []) => (StatusCode::OK, "ready", reasons),
+        ([], amiss) => (StatusCode::OK, "degraded", amiss),
+        (left, _) => (StatusCode::SERVICE_UNAVAILABLE, "not ready", left),
+    };
+    let told = Some(why).filter(|why| is_told && !why.is_empty());
+    (code, Json(ReadinessShown { status, reasons: told })).into_response()
 }
 
-/// The reasons name parts of the installation: they are for those who are on the machine.
-fn status(status: &str, reasons: &[&'static str], peer: IpAddr) -> serde_json::Value {
-    match peer.to_canonical().is_loopback() {
-        true => serde_json::json!({ "status": status, "reasons": reasons }),
-        false => serde_json::json!({ "status": status }),
-    }
+#[derive(Serialize)]
+struct ReadinessShown<'a> {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasons: Option<&'a [&'static str]>,
 }
 
 /// Lets only those through who are listed.
@@ -148,8 +186,7 @@ async fn not_found(uri: Uri) -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         format!(
-            "there is no {}; there are /live, /ready, /metrics, /ask, /api/v1/upstreams, /api/v1/domains and \
-             /api/v1/certificates",
+            "there is no {}; there are /live, /ready, /metrics, /ask, and what /api/v1/openapi.json describes",
             uri.path()
         ),
     )
@@ -168,31 +205,57 @@ mod tests {
         String::from_utf8(body.to_vec()).unwrap()
     }
 
+    #[test]
+    fn the_description_has_every_route_and_no_other() {
+        let described: serde_json::Value = serde_json::from_str(openapi::TEXT).unwrap();
+        let methods = |of: &serde_json::Value| of.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let paths = described["paths"].as_object().unwrap().iter();
+        let mut found: Vec<_> = paths.map(|(path, of)| (path.clone(), methods(of))).collect();
+        let below = api_routes().into_iter().map(|(path, method, _)| (format!("{API}{path}"), method));
+        let beside = routes().into_iter().map(|(path, method, _)| (path.to_owned(), method));
+        let mut there: Vec<_> =
+            below.chain(beside).map(|(path, method)| (path, vec![method.as_str().to_lowercase()])).collect();
+        found.sort();
+        there.sort();
+        assert_eq!(found, there);
+    }
+
+    #[test]
+    fn every_reference_of_the_description_leads_somewhere() {
+        let described: serde_json::Value = serde_json::from_str(openapi::TEXT).unwrap();
+        let references: Vec<_> =
+            openapi::TEXT.split("\"$ref\": \"#").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert!(references.len() > 20, "{references:?}");
+        for reference in references {
+            assert!(described.pointer(reference).is_some(), "{reference}");
+        }
+    }
+
     #[tokio::test]
-    async fn reasons_are_told_to_peers_on_the_machine_only() {
-        for (peer, shown) in [("127.0.0.1", true), ("::1", true), ("::ffff:127.0.0.9", true), ("203.0.113.7", false)] {
-            let response = readiness(&["database"], &["feed"], peer.parse().unwrap());
+    async fn reasons_are_told_to_those_who_may_know_them_only() {
+        for (is_told, expected) in
+            [(true, r#"{"status":"not ready","reasons":["database"]}"#), (false, r#"{"status":"not ready"}"#)]
+        {
+            let response = readiness(&["database"], &["feed"], is_told);
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-            let body: serde_json::Value = serde_json::from_str(&text(response).await).unwrap();
-            assert_eq!(body["status"], "not ready");
-            assert_eq!(body.get("reasons").is_some_and(|reasons| reasons[0] == "database"), shown, "{peer}");
-            assert_eq!(body.as_object().unwrap().len(), 1 + usize::from(shown), "{peer}");
+            assert_eq!(text(response).await, expected);
         }
     }
 
     #[tokio::test]
     async fn ready_is_the_same_for_all() {
-        for peer in ["127.0.0.1", "203.0.113.7"] {
-            let response = readiness(&[], &[], peer.parse().unwrap());
+        for is_told in [true, false] {
+            let response = readiness(&[], &[], is_told);
             assert_eq!(response.status(), StatusCode::OK);
-            assert_eq!(text(response).await, "ready\n");
+            assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+            assert_eq!(text(response).await, r#"{"status":"ready"}"#);
         }
     }
 
     #[tokio::test]
     async fn what_is_amiss_takes_nobody_out_of_service() {
-        let response = readiness(&[], &["feed"], "127.0.0.1".parse().unwrap());
+        let response = readiness(&[], &["feed"], true);
         assert_eq!(response.status(), StatusCode::OK);
-        assert_eq!(text(response).await, r#"{"reasons":["feed"],"status":"degraded"}"#);
+        assert_eq!(text(response).await, r#"{"status":"degraded","reasons":["feed"]}"#);
     }
 }

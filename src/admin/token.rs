@@ -59,7 +59,8 @@ pub(super) async fn require(
     refusal(parts.token.is_some()).into_response()
 }
 
-fn holds(headers: &HeaderMap, token: Option<&Token>) -> bool {
+/// Whether the token stands in `headers`, as RFC 6750 §2.1 has it.
+pub(super) fn holds(headers: &HeaderMap, token: Option<&Token>) -> bool {
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     token.zip(given).is_some_and(|(token, given)| token.is(given))
 }

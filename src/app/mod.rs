@@ -6,6 +6,7 @@
 mod arrivals;
 mod counts;
 mod domains;
+mod operator;
 mod rows;
 mod snapshot;
 mod threads;
@@ -14,6 +15,8 @@ mod wanted;
 use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore, task::spawn_blocking};
+
+pub use crate::admin::Addresses;
 
 use self::{rows::Rows, threads::Threads, wanted::CustomDomains};
 use crate::{
@@ -29,7 +32,7 @@ use crate::{
         access_log::{AccessLog, Target},
         metrics::Metrics,
     },
-    tls::{self, Acceptor, Acme, Archive, Arrivals, Certificates, FileError, Files, Issuer, Keyring, Tickets, Vault},
+    tls::{self, Acceptor, Acme, Arrivals, Certificates, FileError, Files, Issuer, Keyring, Tickets, Vault},
     upstream::{self, Upstream},
 };
 
@@ -43,17 +46,6 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub async fn serve(config: Config) -> Result<(), Error> {
     let termination = Termination::listen()?;
     App::bind(config).await?.run(termination.wait()).await
-}
-
-/// Where usher listens.
-#[derive(Clone, Debug)]
-pub struct Addresses {
-    /// Plain HTTP, in the order of the configuration.
-    pub http: Vec<SocketAddr>,
-    /// TLS, in the order of the configuration.
-    pub https: Vec<SocketAddr>,
-    /// The admin listener.
-    pub admin: SocketAddr,
 }
 
 /// All parts, bound and connected with each other, not yet running.
@@ -107,6 +99,7 @@ impl App {
         counts::register_endpoints(&metrics, &upstreams);
         let access_log = start_access_log(&config)?;
         let buffers = Buffers::new(config.proxy.buffers_max);
+        let tls = operator::tls(&config, &addresses, &certificates, vault.clone());
         counts::register(&metrics, &directory, &access_log, &buffers, &certificates, vault, issuer);
         let readiness = Readiness::default();
         let mut feed = Feed::new(directory.clone(), readiness.clone(), &config.plan.watched);
@@ -114,7 +107,6 @@ impl App {
         let verifier = domains::verifier(&config, &rows, &self_check, &directory, &mut feed)?;
         counts::register_domains(&metrics, verifier.as_ref());
         Ok(Self {
-            addresses,
             sockets: listeners.into_workers(),
             workers: workers(
                 &config,
@@ -130,7 +122,11 @@ impl App {
             acme,
             self_check,
             verifier,
-            admin: (admin_listener, admin_parts(&config, &readiness, metrics, &upstreams, &directory, &rows)),
+            admin: (
+                admin_listener,
+                operator::parts(&config, (&readiness, metrics), &upstreams, &directory, &rows, (&addresses, tls)),
+            ),
+            addresses,
             upstreams,
             rows,
             own_queries: config.own_queries,
@@ -255,28 +251,6 @@ fn https(
 
 async fn bind_admin(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|cause| BindError { address, cause }.into())
-}
-
-fn admin_parts(
-    config: &Config,
-    readiness: &Readiness,
-    metrics: Metrics,
-    upstreams: &[Arc<Upstream>],
-    directory: &Directory,
-    rows: &Rows,
-) -> admin::Parts {
-    let admin::Settings { allow, token, .. } = config.admin.clone();
-    admin::Parts {
-        allow,
-        readiness: readiness.clone(),
-        metrics,
-        token,
-        upstreams: upstreams.to_vec(),
-        rules: Arc::new(Rules::new(config.routing.clone())),
-        directory: Arc::new(directory.reader()),
-        domains: config.domains.are_verified.then(|| Arc::new(rows.session())),
-        certificates: Arc::new(Archive::new(rows.session())),
-    }
 }
 
 /// One line per listener; with port 0 in the configuration this is where the port is told.

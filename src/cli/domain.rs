@@ -122,7 +122,7 @@ impl Domain {
                 list(&catalog.domains(store.as_deref()).await?, &common)
             }
             Action::Verify(one) => edit(one, async |catalog, name| catalog.verify_domain(name).await).await,
-            Action::Primary(one) => edit(one, async |catalog, name| catalog.make_primary(name).await).await,
+            Action::Primary(one) => make_primary(one).await,
             Action::Enable(one) => edit(one, async |catalog, name| catalog.set_domain_active(name, true).await).await,
             Action::Disable(one) => edit(one, async |catalog, name| catalog.set_domain_active(name, false).await).await,
             Action::Remove(one) => edit(one, async |catalog, name| catalog.remove_domain(name).await).await,
@@ -135,8 +135,38 @@ where
     F: AsyncFnOnce(&Catalog, &str) -> Result<catalog::Domain, catalog::Error>,
 {
     let catalog = database::catalog(&common.file.load()?).await?;
-    let domain = work(&catalog, &domain).await?;
-    if common.json { Outcome::json(&domain) } else { Ok(Outcome::answer(text(slice::from_ref(&domain)))) }
+    shown(&work(&catalog, &domain).await?, &common)
+}
+
+/// Who makes a domain the primary one means visitors to come to it.
+async fn make_primary(One { domain, common }: One) -> Result<Outcome, Failure> {
+    let catalog = database::catalog(&common.file.load()?).await?;
+    let domain = catalog.make_primary(&domain).await?;
+    let store_is_active = catalog.store(&format!("id:{}", domain.store_id)).await.is_ok_and(|store| store.is_active);
+    let outcome = shown(&domain, &common)?;
+    Ok(Outcome { complaints: unserved(&domain, store_is_active), ..outcome })
+}
+
+/// A warning, where `domain` is not served.
+fn unserved(domain: &catalog::Domain, store_is_active: bool) -> String {
+    let lacks = [
+        (!domain.is_verified, "it is not verified"),
+        (!domain.is_active, "it is switched off"),
+        (!store_is_active, "its store is switched off"),
+    ];
+    let lacks: Vec<_> = lacks.into_iter().filter_map(|(is_so, lack)| is_so.then_some(lack)).collect();
+    match lacks.as_slice() {
+        [] => String::new(),
+        lacks => format!(
+            "warning: {} is not served, since {}; until it is, the store's other hosts do not stand back for it\n",
+            domain.domain,
+            lacks.join(" and ")
+        ),
+    }
+}
+
+fn shown(domain: &catalog::Domain, common: &Common) -> Result<Outcome, Failure> {
+    if common.json { Outcome::json(domain) } else { Ok(Outcome::answer(text(slice::from_ref(domain)))) }
 }
 
 fn list(domains: &[catalog::Domain], common: &Common) -> Result<Outcome, Failure> {
@@ -148,7 +178,8 @@ fn with_records(domain: &catalog::Domain, config: &Config, common: &Common) -> R
     if common.json {
         return Outcome::json(&WithRecords { domain, dns_records: records });
     }
-    Ok(Outcome::answer(format!("{}\n{}", text(slice::from_ref(domain)), records_text(&records))))
+    let cname = config.domains.cname.as_ref().map(|name| name.as_str());
+    Ok(Outcome::answer(format!("{}\n{}", text(slice::from_ref(domain)), records_text(&records, cname))))
 }
 
 /// What the customer has to set.
@@ -177,17 +208,30 @@ fn text(domains: &[catalog::Domain]) -> String {
     table(["DOMAIN", "STORE", "ACTIVE", "VERIFIED", "PRIMARY"], domains.iter().map(row))
 }
 
-fn records_text(records: &[DnsRecord]) -> String {
+fn records_text(records: &[DnsRecord], cname: Option<&str>) -> String {
     let row = |record: &DnsRecord| {
         [record.name.clone(), record.kind.to_owned(), record.value.clone(), purpose(record.purpose).to_owned()]
     };
     let mut text = String::from("DNS records for the customer to set:\n");
     text += &table(["NAME", "TYPE", "VALUE", "PURPOSE"], records.iter().map(row));
     if !records.iter().any(|record| record.purpose == Purpose::Traffic) {
-        text +=
-            "\nand one that leads visitors here; to have it shown, set addresses or cname in the [domains] section\n";
+        text += &unknown_way(cname);
     }
     text
+}
+
+/// Why no record is shown that leads visitors here.
+fn unknown_way(cname: Option<&str>) -> String {
+    match cname {
+        None => {
+            "\nand one that leads visitors here; to have it shown, set addresses or cname in the [domains] section\n"
+                .into()
+        }
+        Some(cname) => format!(
+            "\nand address records (A, AAAA) that lead visitors here, since the top of a DNS zone can have no CNAME; to have them \
+             shown, set addresses in the [domains] section. Where the customer's DNS has ALIAS or ANAME records, one to {cname} does\n"
+        ),
+    }
 }
 
 fn purpose(purpose: Purpose) -> &'static str {

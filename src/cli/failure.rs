@@ -66,7 +66,7 @@ pub(crate) enum Failure {
     },
     /// A look-up in the directory's tables.
     #[error("the tenant could not be looked up")]
-    Lookup(#[source] directory::SourceError),
+    Lookup(#[source] directory::CouldNotAsk),
     /// Nobody answers as the admin listener.
     #[error("no router answers at {address}")]
     NoAdmin {

@@ -167,9 +167,8 @@ fn paths(admin: Written<List<String>>, prefix: Written<String>, report: &mut Rep
 }
 
 fn label(text: &str) -> Result<String, Refusal> {
-    let lower = text.to_ascii_lowercase();
     let refused = |error| refused_by(error, "one label of a host name, such as \"www\"", "correct the label");
-    Label::parse(&lower).map(|label| label.as_str().to_owned()).map_err(refused)
+    Label::parse_human(text).map(|label| label.as_str().to_owned()).map_err(refused)
 }
 
 fn path_hosts(written: Written<List<String>>, report: &mut Report<'_>) -> PathHosts {

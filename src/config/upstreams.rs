@@ -1,6 +1,7 @@
 //! `[upstreams.NAME]`.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     mem::take,
     net::{IpAddr, SocketAddr},
@@ -272,6 +273,7 @@ fn server(text: &str) -> Result<(Speech, ServerAddress), Refusal> {
     }
     let refusal = |cause: &str, remedy: &str| Refusal::new(cause, SERVER, remedy);
     let (text, is_service) = text.strip_prefix("srv+").map_or((text, false), |rest| (rest, true));
+    let text = &*with_ascii_host(text)?;
     let url: Uri = text.parse().map_err(|_| refusal("is no URL", "write scheme, host and port"))?;
     let (protocol, is_tls) = match url.scheme_str() {
         Some("http") => (Protocol::Http1, false),
@@ -301,6 +303,13 @@ fn server(text: &str) -> Result<(Speech, ServerAddress), Refusal> {
         return Err(refusal("has no port from 1 to 65535", "add the port of the app server, such as :8000"));
     };
     Ok((speech, ServerAddress::Tcp { host: server_host(authority.host())?, port }))
+}
+
+/// The URL with A-labels, where its host is written in Unicode: no URL can hold that as it is.
+fn with_ascii_host(text: &str) -> Result<Cow<'_, str>, Refusal> {
+    let Some((scheme, rest)) = text.split_once("://").filter(|_| !text.is_ascii()) else { return Ok(text.into()) };
+    let (host, behind) = rest.split_at(rest.find([':', '/', '?', '#', '@']).unwrap_or(rest.len()));
+    Ok(format!("{scheme}://{}{behind}", server_host(host)?).into())
 }
 
 /// A name with SRV records.

@@ -203,6 +203,11 @@ impl Failure {
         )
     }
 
+    /// Whether it passes once somebody has done something: edited a row, or the configuration.
+    pub(super) fn waits_for_somebody(&self) -> bool {
+        matches!(self, Self::Closed(Closed::Unavailable) | Self::UnknownUpstream)
+    }
+
     /// Whether there is no server to ask, however few visitors there are.
     fn leads_nowhere(&self) -> bool {
         use ConnectError::{Draining, NoAddress};

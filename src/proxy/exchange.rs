@@ -5,6 +5,7 @@ use std::{
     error::Error,
     net::IpAddr,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -25,6 +26,7 @@ use super::{
 use crate::{
     routing::{Host, Match, TenantId},
     telemetry::{
+        self,
         access_log::{Line, Try},
         causes,
         outcome::{AttemptOutcome, Limit, Outcome},
@@ -235,6 +237,7 @@ impl Exchange {
             attempts: self.attempts,
             tries: &self.tries,
             outcome: self.outcome.as_str(),
+            fault: self.outcome.fault().map_or("", telemetry::Fault::as_str),
             reason: self.reason.as_deref().unwrap_or(""),
         }
     }
@@ -242,9 +245,9 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if self.outcome == Outcome::ClientGone && self.pulse().is_cutting_off() {
-            self.outcome = Outcome::Limited;
-            self.reason = Some("client takes too little of the answer".to_owned());
+        if let Some((outcome, reason)) = cut_short(self.outcome, self.pulse().is_cutting_off()) {
+            self.outcome = outcome;
+            self.reason = Some(reason.to_owned());
         }
         let duration = self.finished.unwrap_or_else(Instant::now).saturating_duration_since(self.started);
         let bytes_in = self.tunnelled_in + self.request_tally.as_ref().map_or(0, |tally| tally.bytes());
@@ -255,6 +258,16 @@ impl Drop for Exchange {
             pulse.reset();
         }
         pulse.end(worker.clock.now_ms());
+    }
+}
+
+/// What really ended a record that is dropped before its end, and why: a panic in the body of an answer unwinds through it, past
+/// whoever would have told of it.
+fn cut_short(outcome: Outcome, is_cutting_off: bool) -> Option<(Outcome, &'static str)> {
+    match outcome {
+        _ if thread::panicking() => Some((Outcome::Panicked, "the exchange panicked")),
+        Outcome::ClientGone if is_cutting_off => Some((Outcome::Limited, "client takes too little of the answer")),
+        _ => None,
     }
 }
 
@@ -301,7 +314,33 @@ fn micros(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::catch_unwind;
+
     use super::*;
+
+    /// Ends as the record does, and tells its outcome.
+    struct Dropped<'a>(&'a std::sync::OnceLock<Option<Outcome>>);
+
+    impl Drop for Dropped<'_> {
+        fn drop(&mut self) {
+            let _first = self.0.set(cut_short(Outcome::ClientGone, true).map(|(outcome, _)| outcome));
+        }
+    }
+
+    #[test]
+    fn a_record_through_which_a_panic_unwinds_says_so() {
+        let (in_peace, in_a_panic) = (std::sync::OnceLock::new(), std::sync::OnceLock::new());
+        drop(Dropped(&in_peace));
+        #[allow(clippy::panic, reason = "the panic is what is tested")]
+        let caught = catch_unwind(|| {
+            let _record = Dropped(&in_a_panic);
+            panic!("a bug in the body of an answer");
+        });
+        assert!(caught.is_err());
+        assert_eq!((in_peace.get(), in_a_panic.get()), (Some(&Some(Outcome::Limited)), Some(&Some(Outcome::Panicked))));
+        assert_eq!(cut_short(Outcome::ClientGone, false), None);
+        assert_eq!(cut_short(Outcome::Ok, true), None);
+    }
 
     #[test]
     fn the_logged_host_is_the_canonical_one_however_it_was_written() {

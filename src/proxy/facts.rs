@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, Request, Uri, header};
 
-use super::{Scheme, connection::Client, error::Failure, requester::Requester};
+use super::{Scheme, connection::Client, error::Failure, https::CHALLENGES, requester::Requester};
 use crate::routing::{Authority, Path, RequestFacts};
 
 /// What was read from a request; borrows from it.
@@ -44,7 +44,7 @@ impl<'a> Facts<'a> {
 
     /// The token, where it may be a CA's question (RFC 8555 §8.3).
     pub(super) fn challenge(&self) -> Option<&'a str> {
-        self.path.raw().strip_prefix("/.well-known/acme-challenge/")
+        self.path.raw().strip_prefix(CHALLENGES)
     }
 
     /// The same for the decision.

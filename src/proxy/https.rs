@@ -14,6 +14,9 @@ use crate::{
     tls::Acceptor,
 };
 
+/// Below this a CA asks for its tokens (RFC 8555 §8.3).
+pub(super) const CHALLENGES: &str = "/.well-known/acme-challenge/";
+
 /// What of it is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpsPolicy {
@@ -53,10 +56,7 @@ impl Https {
 
     /// The port beside a host, where a client that came by http wrote `port`.
     fn port_beside(&self, port: Option<u16>) -> Option<u16> {
-        match port {
-            None | Some(80) => None,
-            Some(_) => Some(self.port).filter(|port| *port != 443),
-        }
+        port_beside(self.port, port)
     }
 
     fn hsts(&self, host: HostOwner) -> Option<&HeaderValue> {
@@ -64,6 +64,14 @@ impl Https {
             HostOwner::Customer => self.hsts_custom.as_ref(),
             HostOwner::Platform => self.hsts_platform.as_ref(),
         }
+    }
+}
+
+/// The same, where TLS is reached at port `own`.
+pub(super) fn port_beside(own: u16, port: Option<u16>) -> Option<u16> {
+    match port {
+        None | Some(80) => None,
+        Some(_) => Some(own).filter(|port| *port != 443),
     }
 }
 
@@ -112,7 +120,7 @@ pub(super) fn prefer<'a>(worker: &Worker, facts: &'a Facts<'_>, decision: Decisi
 }
 
 /// Whether the host is somebody's, and not one that is shown the homepage since nobody has it.
-fn is_known(to: &Destination) -> bool {
+pub(super) fn is_known(to: &Destination) -> bool {
     !(to.matched == Match::Homepage && to.is_foreign_host)
 }
 

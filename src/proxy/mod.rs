@@ -14,6 +14,7 @@ mod dialect;
 mod error;
 mod exchange;
 mod expectation;
+pub mod explain;
 mod facts;
 mod forward;
 mod forwarded;

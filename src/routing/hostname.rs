@@ -44,8 +44,7 @@ impl<'a> Hostname<'a> {
     /// Reads a name as a person writes it (configuration, command line): Unicode is converted to A-labels (UTS #46,
     /// non-transitional), and A-labels must be genuine ones.
     pub fn parse_human(written: &str) -> Result<Hostname<'static>, HostnameError> {
-        let ascii = idna::domain_to_ascii_cow(written.as_bytes(), idna::AsciiDenyList::EMPTY)
-            .map_err(|_| HostnameError::Internationalised)?;
+        let ascii = in_ascii(written)?;
         Hostname::parse(&ascii).map(Hostname::into_owned)
     }
 
@@ -99,10 +98,23 @@ impl<'a> Label<'a> {
         Ok(Self(lower_case(wire)))
     }
 
+    /// Reads one as a person writes it, as [`Hostname::parse_human`] does.
+    pub fn parse_human(written: &str) -> Result<Label<'static>, HostnameError> {
+        let ascii = in_ascii(written)?;
+        check_label(ascii.as_bytes())?;
+        Ok(Label(Cow::Owned(ascii.to_ascii_lowercase())))
+    }
+
     /// The canonical text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// A-labels for Unicode (UTS #46, non-transitional).
+fn in_ascii(written: &str) -> Result<Cow<'_, str>, HostnameError> {
+    idna::domain_to_ascii_cow(written.as_bytes(), idna::AsciiDenyList::EMPTY)
+        .map_err(|_| HostnameError::Internationalised)
 }
 
 impl fmt::Display for Label<'_> {
@@ -280,6 +292,22 @@ mod tests {
             ("_x.a-b.com", "_x.a-b.com"),
         ] {
             assert_eq!(Hostname::parse_human(written).unwrap().as_str(), canonical, "{written}");
+        }
+    }
+
+    #[test]
+    fn a_label_may_be_written_in_unicode_too() {
+        for (written, canonical) in [("Bücher", "xn--bcher-kva"), ("WWW", "www"), ("_x-1", "_x-1")] {
+            assert_eq!(Label::parse_human(written).unwrap().as_str(), canonical, "{written}");
+        }
+        for (written, why) in [
+            ("", HostnameError::EmptyLabel),
+            ("a.b", HostnameError::InvalidCharacter),
+            ("bü。cher", HostnameError::InvalidCharacter),
+            ("xn--a", HostnameError::Internationalised),
+            ("ü".repeat(63).as_str(), HostnameError::LabelTooLong),
+        ] {
+            assert_eq!(Label::parse_human(written), Err(why), "{written}");
         }
     }
 

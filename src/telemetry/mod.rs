@@ -2,6 +2,9 @@
 
 pub mod access_log;
 pub mod causes;
+mod fault;
 pub mod logging;
 pub mod metrics;
 pub mod outcome;
+
+pub use fault::Fault;

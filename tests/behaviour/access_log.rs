@@ -47,6 +47,26 @@ fn refusals_are_lines_with_their_reason() {
 }
 
 #[test]
+fn the_line_says_whose_fault_it_was() {
+    let stage = Fixture::new();
+    for (host, target) in [("customdomain1.com", "/"), ("unknown.com", "/"), ("customdomain1.com", "//admin")] {
+        stage.get(host, target);
+    }
+    let lines = stage.usher.access_log(3);
+    let fault = |status: u16| lines.iter().find(|line| line["status"] == status).unwrap()["fault"].clone();
+    assert_eq!((fault(200), fault(404), fault(400)), (Value::Null, "client".into(), "client".into()));
+}
+
+#[test]
+fn a_database_that_cannot_be_asked_is_to_blame() {
+    let url = "[directory]\nurl = 'postgres://usher@127.0.0.1:1/nothing'";
+    let usher = Binary::new().config(url).start_unready();
+    assert_eq!(usher.get("customdomain1.com", "/").status, 503);
+    let line = &usher.access_log(1)[0];
+    assert_eq!((&line["outcome"], &line["fault"]), (&"directory_unavailable".into(), &"database".into()), "{line}");
+}
+
+#[test]
 fn a_failing_app_is_a_line_that_names_the_phase() {
     let tables = Tables::example(Backend::Sqlite);
     let usher =
@@ -54,6 +74,7 @@ fn a_failing_app_is_a_line_that_names_the_phase() {
     assert_eq!(usher.get("customdomain1.com", "/").status, 502);
     let line = &usher.access_log(1)[0];
     assert_eq!((line["outcome"].as_str(), line["status"].as_u64()), (Some("connect_failed"), Some(502)), "{line}");
+    assert_eq!(line["fault"], "app", "{line}");
 }
 
 #[test]

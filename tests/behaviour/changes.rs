@@ -327,7 +327,7 @@ fn without_triggers_usher_serves_and_says_that_it_is_degraded_until_they_are_the
     let tables = stage.tables.migrated();
     wait_until_following(&stage.usher);
     wait_for(&stage.usher, &[("store1.platform.com", None)]);
-    assert_eq!(stage.usher.admin_get("/ready").text(), "ready\n");
+    assert_eq!(stage.usher.admin_get("/ready").json()["status"], "ready");
     tables.execute("UPDATE stores SET is_active = true WHERE id = 1");
     wait_for(&stage.usher, &[("store1.platform.com", Some("1"))]);
 }

@@ -201,6 +201,42 @@ fn domains_are_written_canonically_and_one_is_primary() {
 }
 
 #[test]
+fn a_zone_top_needs_addresses_and_is_not_told_to_set_a_cname() {
+    let tables = Tables::example(Backend::Sqlite);
+    let add = |domain: &str, domains: &str| {
+        let binary = Binary::over(&tables).config(&format!("[domains]\n{domains}"));
+        succeeds(binary.run(&["domain", "add", domain, "--store", "store1"]))
+    };
+    let cname = "cname = 'edge.platform.com'";
+    let top = add("brand.com", cname);
+    assert!(top.contains("set addresses in the [domains] section") && !top.contains("or cname"), "{top}");
+    assert!(top.contains("ALIAS or ANAME records, one to edge.platform.com"), "{top}");
+    let below = add("shop.brand.com", cname);
+    assert!(below.contains("edge.platform.com") && !below.contains("[domains]"), "{below}");
+    let with_addresses = add("other.com", &format!("{cname}\naddresses = ['192.0.2.7']"));
+    assert!(with_addresses.contains("192.0.2.7") && !with_addresses.contains("[domains]"), "{with_addresses}");
+    assert!(add("third.com", "").contains("set addresses or cname in the [domains] section"));
+}
+
+#[test]
+fn a_primary_domain_that_is_not_served_is_a_warning() {
+    for backend in BOTH {
+        let tables = Tables::example(backend);
+        let primary = |domain: &str| {
+            let output = Binary::over(&tables).run(&["domain", "primary", domain]);
+            assert_eq!(output.code, 0, "{}", output.stderr);
+            output.stderr
+        };
+        assert_eq!(primary("shop.alpha.com"), "");
+        tables.execute("UPDATE store_domains SET is_verified = false WHERE domain = 'shop.alpha.com'");
+        let unverified = primary("shop.alpha.com");
+        assert!(unverified.contains("warning: shop.alpha.com is not served, since it is not verified"), "{unverified}");
+        tables.execute("UPDATE stores SET is_active = false WHERE id = 1");
+        assert!(primary("customdomain1.com").contains("its store is switched off"));
+    }
+}
+
+#[test]
 fn resolve_explains_where_a_request_would_go() {
     for backend in BOTH {
         let tables = Tables::example(backend);

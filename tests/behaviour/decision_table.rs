@@ -278,6 +278,8 @@ fn the_hosts_of_a_store_that_is_switched_off_can_be_told_apart_from_unknown_ones
         ]);
         let page = stage.usher.get_with("closed.com", "/p", "Accept: text/html\r\n").text();
         assert_eq!(page.contains("This shop"), status != 404, "{page}");
+        let again = stage.usher.get("closed.com", "/p");
+        assert_eq!(again.header("retry-after"), (status == 503).then_some("120"), "{word}");
     }
 }
 

@@ -22,9 +22,14 @@ struct Demo {
 
 impl Demo {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(arguments: &[&str]) -> Self {
         let temporary = TempDir::with_prefix("usher-test-").unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_usher"))
             .args(["demo", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(arguments)
             .env("TMPDIR", temporary.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -70,9 +75,20 @@ impl Demo {
     }
 
     fn get(&self, host: &str) -> Response {
+        self.get_page(host, "/")
+    }
+
+    fn get_page(&self, host: &str, path: &str) -> Response {
         let address = self.address();
-        let request = format!("GET / HTTP/1.1\r\nHost: {host}:{}\r\nAccept: text/html\r\n\r\n", address.port());
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}:{}\r\nAccept: text/html\r\n\r\n", address.port());
         Client::connect(address).send(request).response()
+    }
+
+    /// A page as soon as there are pages.
+    fn page(&self, host: &str, path: &str) -> String {
+        let page = eventually("the demo answers", || Some(self.get_page(host, path)).filter(|page| page.status != 503));
+        assert_eq!(page.status, 200, "{host}{path}: {}", page.text());
+        page.text()
     }
 }
 
@@ -106,6 +122,74 @@ fn its_pages_show_the_store_of_their_host() {
     }
     assert_eq!(demo.get("platform.localhost").status, 200);
     assert_eq!(demo.get("unknown.example").status, 404);
+}
+
+/// A row of the tables that a page shows.
+fn row(name: &str, value: &str) -> String {
+    format!("<tr><th scope=\"row\">{name}</th><td>{value}</td></tr>")
+}
+
+#[test]
+fn a_path_names_a_store_and_the_app_sees_what_lies_behind_it() {
+    let demo = Demo::start();
+    let page = demo.page("localhost", "/store/store2/products/x?q=1");
+    for part in [
+        row("X-Store-Id", "2"),
+        row("X-Store-Match", "path"),
+        row("X-Forwarded-Prefix", "/store/store2"),
+        row("Request", "GET /products/x?q=1"),
+    ] {
+        assert!(page.contains(&part), "{part} is not in {page}");
+    }
+    assert!(page.contains("Shop Beta") && page.contains("href=\"/store/store2/products/"), "{page}");
+}
+
+#[test]
+fn the_administration_is_reached_by_its_host_and_by_its_path_without_a_store() {
+    let demo = Demo::start();
+    for (host, path) in [("admin.platform.localhost", "/"), ("store1.platform.localhost", "/admin")] {
+        let page = demo.page(host, path);
+        assert!(page.contains("<h1>Administration</h1>"), "{host}{path}: {page}");
+        assert!(page.contains(&row("X-Store-Id", "none")), "{host}{path}: {page}");
+    }
+}
+
+#[test]
+fn a_page_says_which_app_server_it_is_from_and_which_headers_that_received() {
+    let demo = Demo::start();
+    let port = demo.address().port();
+    let page = demo.page("shop.alpha.com", "/");
+    assert!(["app-1", "app-2"].iter().any(|app| page.contains(&row("App server", app))), "{page}");
+    let headers = page.split("Every header the app received").nth(1).expect("a table of headers");
+    for part in [
+        row("host", &format!("shop.alpha.com:{port}")),
+        row("x-store-id", "1"),
+        row("x-store-match", "custom_domain"),
+        row("accept", "text/html"),
+        row("x-forwarded-for", "127.0.0.1"),
+    ] {
+        assert!(headers.contains(&part), "{part} is not in {headers}");
+    }
+    eventually("both app servers have answered", || {
+        let page = demo.page("shop.alpha.com", "/");
+        page.contains(&row("App server", "app-2")).then_some(())
+    });
+}
+
+#[test]
+fn a_folder_that_is_given_keeps_the_rows_for_the_next_time() {
+    let parent = TempDir::with_prefix("usher-test-").unwrap();
+    let folder = parent.path().join("made/by/the/demo");
+    let file = folder.join("usher-demo.db");
+    let mut demo = Demo::start_with(&["--folder", folder.to_str().unwrap()]);
+    assert!(demo.page("store1.platform.localhost", "/").contains("Shop Alpha"));
+    assert_eq!(demo.left_behind(), 0, "no temporary folder is made");
+    assert_eq!(demo.end_with("TERM").code(), Some(0));
+    let rows = rusqlite::Connection::open(&file).unwrap();
+    rows.execute("UPDATE store_domains SET store_id = 2 WHERE domain = 'shop.alpha.com'", []).unwrap();
+    drop(rows);
+    let again = Demo::start_with(&["--folder", folder.to_str().unwrap()]);
+    assert!(again.page("shop.alpha.com", "/").contains("Shop Beta"), "the row is as it was left");
 }
 
 #[test]

@@ -103,6 +103,7 @@ fn it_is_served_by_nobody_where_that_is_asked_for() {
     let stage = Stage::new(Backend::Sqlite, UNKNOWN, "[routing]\nunknown_upstream = 'unavailable'");
     let response = stage.usher.get("customdomain2.com", "/");
     assert_eq!((response.status, stage.served()), (503, (0, 0)));
+    assert_eq!(response.header("retry-after"), Some("120"), "it passes when somebody has corrected the row");
     assert!(!response.text().contains("nosuch"), "{}", response.text());
     assert_eq!(stage.usher.get("customdomain1.com", "/").status, 200);
     assert_eq!(stage.usher.metric("usher_requests_total", &["outcome=\"unknown_upstream\""]), 1.0);

@@ -128,7 +128,7 @@ fn edits_need_not_be_followed() {
     let config = "[directory]\nfollow = 'off'\nabsent_for = '100ms'";
     let usher = Binary::over(&tables).apps(&[&app]).config(config).start();
     assert_eq!(usher.get("new.example", "/").status, 404);
-    assert_eq!(usher.admin_get("/ready").text(), "ready\n");
+    assert_eq!(usher.admin_get("/ready").json()["status"], "ready");
     tables.execute(&adding("new.example"));
     eventually("the domain is found", || (usher.get("new.example", "/").status == 200).then_some(()));
     assert_eq!(usher.metric("usher_directory_following", &[]), 0.0);

@@ -112,7 +112,7 @@ fn a_server_that_was_away_is_followed_again_and_the_first_edit_shows() {
     let reconnected = Instant::now();
     stage.wait_for_edit();
     assert!(reconnected.elapsed() < Duration::from_secs(1), "{:?}", reconnected.elapsed());
-    assert_eq!(stage.usher.admin_get("/ready").text(), "ready\n");
+    assert_eq!(stage.usher.admin_get("/ready").json()["status"], "ready");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::eventually;
+use super::{Pair, eventually};
 
 /// One server on 127.0.0.1, with its data in a temporary directory.
 pub(crate) struct Cluster {
@@ -40,12 +40,29 @@ impl Cluster {
 
     /// A server for one test that stops it, starts it or makes it hang.
     pub(crate) fn start() -> Self {
-        let directory = private_directory();
+        Self::launched(initialised())
+    }
+
+    /// A server that shows this certificate to those who want TLS.
+    pub(crate) fn with_tls(pair: &Pair) -> Self {
+        let directory = initialised();
         let data = directory.join("data");
-        run(server_program("initdb")
-            .args(["--auth=trust", "--username=usher", "--no-sync", "--encoding=UTF8", "--locale=C", "-D"])
-            .arg(&data));
+        for (name, text) in [("server.crt", &pair.certificate), ("server.key", &pair.key)] {
+            let path = data.join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            give_to_owner(&path);
+        }
+        let mut settings = File::options().append(true).open(data.join("postgresql.auto.conf")).unwrap();
+        writeln!(settings, "ssl = on").unwrap();
         Self::launched(directory)
+    }
+
+    /// Lets `role` in under TLS only, from the next connection on.
+    pub(crate) fn demand_tls(&self, role: &str) {
+        self.put_first_in_hba(&format!(
+            "hostssl all {role} 127.0.0.1/32 trust\nhostnossl all {role} 127.0.0.1/32 reject\n"
+        ));
     }
 
     /// A replica that replays so much later what the server has done.
@@ -118,9 +135,13 @@ impl Cluster {
 
     /// Lets `role` in with its password only, from the next connection on.
     pub(crate) fn demand_passwords(&self, role: &str) {
+        self.put_first_in_hba(&format!("host all {role} 127.0.0.1/32 scram-sha-256\n"));
+    }
+
+    fn put_first_in_hba(&self, lines: &str) {
         let path = self.directory.join("data/pg_hba.conf");
         let rules = fs::read_to_string(&path).unwrap();
-        fs::write(&path, format!("host all {role} 127.0.0.1/32 scram-sha-256\n{rules}")).unwrap();
+        fs::write(&path, format!("{lines}{rules}")).unwrap();
         execute(&self.url("postgres"), "SELECT pg_reload_conf()");
     }
 
@@ -134,6 +155,23 @@ impl Cluster {
         let log = fs::read_to_string(self.directory.join("log")).unwrap();
         let prefix = format!("[{database}] DETAIL:  parameters: ");
         log.lines().filter(|line| line.starts_with(&prefix) && line.contains(&format!("'{parameter}'"))).count()
+    }
+
+    /// Writes down, from the next connection to this database on, how the server goes about each statement.
+    pub(crate) fn note_plans(&self, database_url: &str) {
+        let database = database_url.rsplit('/').next().unwrap();
+        let set = |setting: &str| execute(&self.url("postgres"), &format!("ALTER DATABASE {database} SET {setting}"));
+        ["session_preload_libraries = 'auto_explain'", "auto_explain.log_min_duration = 0"].into_iter().for_each(set);
+    }
+
+    /// The plans of the statements that contain `text`, as noted so far.
+    pub(crate) fn plans(&self, database_url: &str, text: &str) -> Vec<String> {
+        let database = database_url.rsplit('/').next().unwrap();
+        let log = fs::read_to_string(self.directory.join("log")).unwrap();
+        let prefix = format!("[{database}] ");
+        let entries = log.split(&prefix).map(|rest| rest.split("\n[").next().unwrap_or_default());
+        let plans = entries.filter(|entry| entry.starts_with("LOG:  duration: ") && entry.contains("Query Text: "));
+        plans.filter(|plan| plan.contains(text)).map(str::to_owned).collect()
     }
 
     fn wait_until_it_answers(&self) {
@@ -232,14 +270,27 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// A directory with the data of a new server.
+fn initialised() -> PathBuf {
+    let directory = private_directory();
+    run(server_program("initdb")
+        .args(["--auth=trust", "--username=usher", "--no-sync", "--encoding=UTF8", "--locale=C", "-D"])
+        .arg(directory.join("data")));
+    directory
+}
+
 /// A directory of the server's own user, removed by the watchdog.
 fn private_directory() -> PathBuf {
     let directory = TempDir::with_prefix("usher-postgres-").unwrap().keep();
-    if we_are_root() {
-        run(Command::new("chown").arg("postgres:postgres").arg(&directory));
-    }
+    give_to_owner(&directory);
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
     directory
+}
+
+fn give_to_owner(path: &Path) {
+    if we_are_root() {
+        run(Command::new("chown").arg("postgres:postgres").arg(path));
+    }
 }
 
 fn launch(directory: &Path, port: u16) -> Running {

@@ -1,6 +1,8 @@
 //! `usher check`: everything that can be found out before traffic comes.
 
 mod certificates;
+mod files;
+mod notices;
 mod rights;
 mod rows;
 mod tables;
@@ -27,8 +29,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Validate the configuration, then connect to everything it names
 ///
 /// Reports every problem at once, with its place, the value, what is accepted and what to do. Looks at the file; at the
-/// certificates of [tls]; at the database: connection, tables, columns, rights, triggers, indexes, rows that could never be found,
-/// name an upstream that does not exist or are spelled oddly; and connects to every app server. Changes nothing.
+/// certificates of [tls]; at the files that usher writes; at the database: connection, notices of edits (also where
+/// directory.listen_url leads), tables, columns, rights, triggers, indexes, rows that could never be found, name an upstream that
+/// does not exist or are spelled oddly; and connects to every app server. Changes nothing.
 ///
 /// Ends with 1 where there is an error. Warnings are told, and do not count.
 #[derive(Debug, Args)]
@@ -59,6 +62,7 @@ impl Check {
         let mut report = Report { warnings: config.warnings.clone(), ..Report::default() };
         report.good.push(format!("{place} is valid"));
         let (database, servers) = tokio::join!(tables::check(&config), check_servers(&config, &place));
+        report.add(files::check(&config, &place));
         report.add(certificates::check(&config.tls.certificates, &place, SystemTime::now()));
         report.add(database);
         report.add(servers);

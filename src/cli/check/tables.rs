@@ -13,7 +13,7 @@ use usher::{
     telemetry::causes::one_line,
 };
 
-use super::{Report, rights, rows, upstreams};
+use super::{Report, notices, rights, rows, upstreams};
 use crate::cli::{Failure, database};
 
 const NEEDED: &str = "the tables and columns that `usher migrate --print` shows";
@@ -24,7 +24,13 @@ const OPTIONAL: [(&str, &str); 3] =
 
 pub(super) async fn check(config: &Config) -> Report {
     let mut report = Report::default();
-    if let Err(failure) = look(config, &mut report).await {
+    let session = database::session(config).await;
+    notices::look(config, session.is_ok(), &mut report).await;
+    let looked = match session {
+        Ok(session) => look(config, session, &mut report).await,
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = looked {
         report.errors.push(problem(
             &config.database_origin,
             one_line(&failure),
@@ -35,8 +41,7 @@ pub(super) async fn check(config: &Config) -> Report {
     report
 }
 
-async fn look(config: &Config, report: &mut Report) -> Result<(), Failure> {
-    let session = database::session(config).await?;
+async fn look(config: &Config, session: Session, report: &mut Report) -> Result<(), Failure> {
     report.good.push(format!("the database named by {} answers", config.database_origin));
     rights::look(config, &session, report).await.map_err(usher::catalog::Error::from)?;
     if let Some(own) = &config.own_queries {

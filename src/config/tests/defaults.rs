@@ -2,33 +2,108 @@
 
 use serde_json::Value;
 
-use super::{MINIMAL, parse};
+use toml::Table;
+
+use super::{Config, MINIMAL, parse};
 use crate::config::{default_text, schema};
 
 #[test]
 fn the_shown_defaults_are_the_built_in_ones() {
-    let [shown, built_in] =
-        [default_text(), MINIMAL].map(|text| parse(text).unwrap_or_else(|problems| panic!("{problems}")));
-    let sections = |config: &crate::config::Config| {
-        [
-            format!("{:#?}", config.proxy),
-            format!("{:#?}", config.tls),
-            format!("{:#?}", config.https),
-            format!("{:#?}", config.acme),
-            format!("{:#?}", config.admin),
-            format!("{:#?}", config.routing),
-            format!("{:#?}", config.directory),
-            format!("{:#?}", config.database),
-            format!("{:#?}", config.upstreams),
-            format!("{:#?}", config.log),
-            format!("{:#?}", config.access_log),
-            format!("{:#?}", config.domains),
-        ]
-    };
-    for (shown, built_in) in sections(&shown).iter().zip(sections(&built_in)) {
-        assert_eq!(*shown, built_in);
+    for beside in ["", BESIDE] {
+        let [shown, built_in] = [default_text(), MINIMAL].map(|text| meaning(table(text, beside)));
+        assert_eq!(shown, built_in);
     }
-    assert_eq!(shown.warnings, []);
+    assert_eq!(parse(default_text()).unwrap().warnings, []);
+}
+
+/// With these keys all others have a meaning: some count beside another one only.
+const BESIDE: &str = r#"
+    [listen]
+    https = ["127.0.0.1:8443"]
+    [tls]
+    encryption_keys_env = "USHER_KEYS"
+    [acme]
+    directory = "letsencrypt"
+    terms_agreed = true
+    dns_hook = ["/bin/hook"]
+    [directory]
+    url = "postgres://usher@db/shops"
+    follow = "poll"
+    [upstreams.another]
+    servers = ["http://127.0.0.1:1"]
+    [upstreams.default]
+    probe_path = "/health"
+"#;
+
+/// `text` with the keys of `beside` in it.
+fn table(text: &str, beside: &str) -> Table {
+    let mut table: Table = text.parse().unwrap();
+    for (section, keys) in beside.parse::<Table>().unwrap() {
+        let section = table.entry(section).or_insert_with(|| Table::new().into());
+        lay_over(section.as_table_mut().unwrap(), keys.as_table().unwrap());
+    }
+    table
+}
+
+fn lay_over(table: &mut Table, keys: &Table) {
+    for (key, value) in keys {
+        match (table.get_mut(key), value) {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(keys)) => lay_over(inner, keys),
+            _ => drop(table.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
+/// All that a file means, each setting of every module.
+fn meaning(table: Table) -> Result<String, String> {
+    let keys = "2026:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let env = |name: &str| (name == "USHER_KEYS").then(|| keys.to_owned());
+    let config = Config::parse(&table.to_string(), "usher.toml", &env).map_err(|problems| problems.to_string())?;
+    Ok(format!("{:#?}", Config { warnings: Vec::new(), ..config }))
+}
+
+/// Were a key compared with nothing, its shown default could be any.
+#[test]
+fn another_value_of_a_shown_key_means_something_else() {
+    let shown = table(default_text(), BESIDE);
+    let default = meaning(shown.clone()).unwrap();
+    let mut changed = 0;
+    for (section, key, value) in others(&shown) {
+        let mut table = shown.clone();
+        let target = match section.strip_prefix("upstreams.") {
+            Some(name) => &mut table["upstreams"][name],
+            None => &mut table[section.as_str()],
+        };
+        target[key.as_str()] = value.clone();
+        assert_ne!(meaning(table).as_ref(), Ok(&default), "{section}.{key} = {value}");
+        changed += 1;
+    }
+    assert!(changed > 80, "only {changed} keys have another value to try");
+}
+
+/// Each key of the file that is a number, a truth value or a number with its unit, with another value.
+fn others(shown: &Table) -> Vec<(String, String, toml::Value)> {
+    let sections = shown.iter().filter(|(name, _)| *name != "upstreams").map(|(name, table)| (name.clone(), table));
+    let upstream = ("upstreams.default".to_owned(), &shown["upstreams"]["default"]);
+    let keys = sections.chain([upstream]).flat_map(|(section, table)| {
+        let keys = table.as_table().unwrap().iter();
+        keys.map(move |(key, value)| (section.clone(), key.clone(), value)).collect::<Vec<_>>()
+    });
+    keys.filter_map(|(section, key, value)| Some((section, key, other(value)?))).collect()
+}
+
+fn other(value: &toml::Value) -> Option<toml::Value> {
+    match value {
+        toml::Value::Boolean(value) => Some((!value).into()),
+        // Far enough from "one per core", however many these are.
+        toml::Value::Integer(number) => Some((number + 1009).into()),
+        toml::Value::String(text) => {
+            let (number, unit) = text.split_at(text.find(|char: char| !char.is_ascii_digit())?);
+            let is_unit = unit.bytes().all(|byte| byte.is_ascii_alphabetic());
+            Some(format!("{}{unit}", number.parse::<u64>().ok().filter(|_| is_unit)? + 1).into())
+        }
+        _ => None,
+    }
 }
 
 /// The keys without a default, which the file shows commented out.

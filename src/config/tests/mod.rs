@@ -5,6 +5,7 @@ mod database;
 mod defaults;
 mod refusals;
 mod rendering;
+mod unicode;
 
 use super::{Config, Problem, Problems};
 

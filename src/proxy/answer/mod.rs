@@ -15,6 +15,9 @@ const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PAT
 /// Seconds after which a client may ask again for a host that could not be looked up.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
+/// The same where people have to act first, who are slower than servers: crawlers come back, and not every few seconds.
+const RETRY_LATER: HeaderValue = HeaderValue::from_static("120");
+
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -35,6 +38,8 @@ pub(super) fn to_failure(failure: Failure, exchange: &mut Exchange) -> Response<
     }
     if failure.passes() {
         headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+    } else if failure.waits_for_somebody() {
+        headers.insert(header::RETRY_AFTER, RETRY_LATER);
     }
     response
 }

@@ -48,6 +48,8 @@ pub struct Line<'a> {
     pub tries: &'a [Try],
     /// How it ended: `ok`, or the phase that failed.
     pub outcome: &'static str,
+    /// Whose fault that was: `client`, `app`, `database` or `usher`; empty where it was nobody's.
+    pub fault: &'static str,
     /// The reason in words, for a refusal or failure; empty without one.
     pub reason: &'a str,
 }
@@ -64,8 +66,8 @@ pub struct Try {
 }
 
 impl Line<'_> {
-    /// Appends the line with its line feed to `out`. Without TLS, a store, match, endpoint, upstream time, failed attempt or
-    /// reason the field is left out.
+    /// Appends the line with its line feed to `out`. Without TLS, a store, match, endpoint, upstream time, failed attempt,
+    /// fault or reason the field is left out.
     pub(super) fn append_to(&self, out: &mut Vec<u8>, clock: &mut Clock) {
         clock.append(out, self.time_ms);
         string(out, r#"","request_id":""#, self.request_id);
@@ -88,6 +90,7 @@ impl Line<'_> {
         number(out, r#","attempts":"#, self.attempts);
         tries(out, self.tries);
         string(out, r#","outcome":""#, self.outcome);
+        optional(out, r#"","fault":""#, self.fault);
         optional(out, r#"","endpoint":""#, self.endpoint);
         optional(out, r#"","reason":""#, self.reason);
         out.extend_from_slice(b"\"}\n");
@@ -226,6 +229,7 @@ mod tests {
         attempts: 1,
         tries: &[],
         outcome: "ok",
+        fault: "",
         reason: "",
     };
 
@@ -255,9 +259,10 @@ mod tests {
         let line =
             Line { tls: "", store: "", matched: "", upstream_us: 0, endpoint: "", reason: "no such host", ..LINE };
         let parsed = parse(&line);
-        for absent in ["tls", "store", "match", "upstream_us", "endpoint"] {
+        for absent in ["tls", "store", "match", "upstream_us", "fault", "endpoint"] {
             assert_eq!(parsed.get(absent), None, "{absent}");
         }
+        assert_eq!(parse(&Line { fault: "app", ..LINE })["fault"], "app");
         assert_eq!(parsed["reason"], "no such host");
     }
 

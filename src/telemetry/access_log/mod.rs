@@ -258,6 +258,7 @@ mod tests {
             attempts,
             tries: &[],
             outcome: "ok",
+            fault: "",
             reason: "",
         });
     }

@@ -1,0 +1,98 @@
+//! The files that `usher serve` writes: whether it could. Nothing is left behind.
+
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    path::Path,
+};
+
+use usher::{
+    config::{Config, Problem},
+    telemetry::access_log::Target,
+};
+
+use super::Report;
+
+/// `place` is the file of the configuration.
+pub(super) fn check(config: &Config, place: &str) -> Report {
+    let mut report = Report::default();
+    if let Target::File(path) = &config.access_log.target {
+        let remedy = "create the folder and let usher write there, or correct log.access";
+        report.tell("log.access", path, can_append(path), remedy, place);
+    }
+    if let Some(path) = &config.snapshot {
+        let remedy = "create the folder and let usher write there, or correct directory.snapshot";
+        report.tell("directory.snapshot", path, can_create_beside(path), remedy, place);
+    }
+    report
+}
+
+impl Report {
+    fn tell(&mut self, key: &str, path: &Path, result: io::Result<()>, remedy: &str, place: &str) {
+        match result {
+            Ok(()) => self.good.push(format!("{key}: {} can be written", path.display())),
+            Err(error) => self.errors.push(Problem {
+                place: place.to_owned(),
+                subject: key.to_owned(),
+                value: Some(path.display().to_string()),
+                cause: format!("cannot be written: {error}"),
+                accepted: "a file in a folder that exists and that usher may write to".into(),
+                remedy: remedy.to_owned(),
+            }),
+        }
+    }
+}
+
+/// A pipe is not opened, which would wait for its reader.
+fn can_append(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(found) if !found.is_file() => Ok(()),
+        Ok(_file) => OpenOptions::new().append(true).open(path).map(drop),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => can_create_beside(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// By a file without a name, which is gone with its descriptor.
+fn can_create_beside(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tempfile::tempfile_in(folder).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(folder: &Path, log: &str, snapshot: &str) -> Report {
+        let text = format!(
+            "[routing]\nplatform_domains = ['platform.com']\n[directory]\nurl = 'sqlite://x.db'\nsnapshot = '{0}/{snapshot}'\n\
+             [upstreams.default]\nservers = ['http://127.0.0.1:8000']\n[log]\naccess = '{0}/{log}'\n",
+            folder.display()
+        );
+        check(&Config::parse(&text, "usher.toml", &|_| None).unwrap(), "usher.toml")
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_told_and_nothing_is_left_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let good = checked(folder.path(), "access.log", "snapshot");
+        assert_eq!((good.errors.len(), good.good.len()), (0, 2), "{good:?}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+
+        let bad = checked(folder.path(), "nosuch/access.log", "nosuch/snapshot");
+        let subjects: Vec<_> = bad.errors.iter().map(|problem| problem.subject.as_str()).collect();
+        assert_eq!((subjects, bad.good.len()), (vec!["log.access", "directory.snapshot"], 0));
+        assert!(bad.errors[0].value.as_ref().unwrap().ends_with("nosuch/access.log"));
+    }
+
+    #[test]
+    fn a_log_that_exists_is_opened_and_a_folder_is_no_log() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("folder")).unwrap();
+        fs::write(folder.path().join("access.log"), "kept").unwrap();
+        assert_eq!(checked(folder.path(), "access.log", "s").errors.len(), 0);
+        assert_eq!(fs::read_to_string(folder.path().join("access.log")).unwrap(), "kept");
+        assert_eq!(checked(folder.path(), "folder", "s").errors.len(), 1);
+    }
+}
