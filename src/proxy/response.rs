@@ -42,9 +42,6 @@ pub(super) fn relay(
         // RFC 9110 §10.1.1: the client is told that its body is not waited for.
         head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    if let Some(upgrade) = upgrade {
-        upgrade.is_refused(&mut head.headers);
-    }
     head.version = Version::HTTP_11;
     let limit = worker.upstreams[position].upstream().settings.buffer_response;
     let ahead_max = ahead::limit_for(&head.headers, connection.size_hint().exact(), limit);

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use h2::ext::Protocol;
 use http::{Method, Request, StatusCode, Version};
 
-use crate::support::{A_MOMENT, App, Client, Conversation, Fixture, SOON, eventually};
+use crate::support::{A_MOMENT, App, Client, Conversation, Fixture, H2App, SOON, eventually};
 
 const ASK: &str = "GET /live?room=1 HTTP/1.1\r\nHost: customdomain1.com\r\nConnection: keep-alive, Upgrade\r\n\
                    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -122,6 +122,45 @@ fn what_a_client_says_behind_a_refused_upgrade_is_no_request() {
     assert_eq!((refused.status, refused.header("connection")), (200, Some("close")));
     assert!(client.closed_by_peer());
     assert_eq!(stage.app.requests().len(), 1);
+}
+
+/// The same where usher refuses by itself, and the app never hears of it.
+#[test]
+fn what_a_client_says_behind_an_upgrade_that_usher_refuses_is_no_request_either() {
+    let (h2c, refusing) = (H2App::echo(), App::refusing_url());
+    let upstreams = format!(
+        "[routing]\nhomepage_upstream = 'h2c'\nadmin_upstream = 'refusing'\nsecondary_domains = 'redirect'\n\
+         [upstreams.h2c]\nservers = ['{}']\n[upstreams.refusing]\nservers = ['{refusing}']",
+        h2c.url()
+    );
+    let stage = Fixture::configured(App::echo(), &upstreams);
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
+    for (host, target, status) in [
+        ("nobody.example", "/live", 404),
+        ("customdomain1.com,b", "/live", 400),
+        ("shop.alpha.com", "/live", 308),
+        ("platform.com", "/live", 501),
+        ("customdomain1.com", "/admin/live", 502),
+    ] {
+        let ask = ASK.replace("customdomain1.com", host).replace("/live?room=1", target);
+        let mut client = stage.usher.connect();
+        let refused = client.send(format!("{ask}{smuggled}")).response();
+        assert_eq!((refused.status, refused.header("connection")), (status, Some("close")), "{host}{target}");
+        assert!(client.try_response().ok().flatten().is_none(), "{host}{target}: the bytes behind it were answered");
+    }
+    assert!(stage.app.requests().is_empty() && h2c.calls().is_empty());
+}
+
+/// An offer of another protocol is no upgrade here: the request is served as it stands, and so is the next one.
+#[test]
+fn behind_an_offer_that_is_dropped_the_next_request_is_served() {
+    let stage = Fixture::new();
+    let mut client = stage.usher.connect();
+    for _ in 0..2 {
+        client.send(ASK.replace("Upgrade: websocket", "Upgrade: h2c").replace("customdomain1.com", "nobody.example"));
+        let response = client.response();
+        assert_eq!((response.status, response.header("connection")), (404, None));
+    }
 }
 
 #[test]
