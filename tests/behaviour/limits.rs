@@ -7,13 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use h2::{Reason, client};
 use http::Request;
 
 use crate::support::{
-    A_MOMENT, App, Backend, Binary, Client, Conversation, END_HEADERS, END_STREAM, Fixture, Framing, H2App, H2Client,
-    HEADERS, RST_STREAM, Response, SOON, Tables, UNBUFFERED, Usher, connections_possible, eventually, h2_get,
+    A_MOMENT, App, Client, Conversation, Fixture, Framing, H2Client, Response, SOON, UNBUFFERED, Usher,
+    connections_possible, eventually,
 };
 
 const HOST: &str = "customdomain1.com";
@@ -24,7 +22,7 @@ const POST: &str = "POST / HTTP/1.1\r\nHost: customdomain1.com\r\n";
 const PARKED_AFTER: Duration = Duration::from_millis(1200);
 
 /// How often `limit` was reached.
-fn reached(usher: &Usher, limit: &str) -> u32 {
+pub(crate) fn reached(usher: &Usher, limit: &str) -> u32 {
     let count = usher.metric("usher_limits_total", &[&format!("limit=\"{limit}\"")]);
     (0..1_000_000).find(|number| f64::from(*number) == count).unwrap()
 }
@@ -199,7 +197,7 @@ fn one_client_takes_its_share_of_the_connections_and_others_still_get_in() {
 }
 
 /// Never answers a request for `/held`, nor one for `/unread`, whose body it leaves in the socket.
-fn holding(mut conversation: Conversation) {
+pub(crate) fn holding(mut conversation: Conversation) {
     while let Some(head) = conversation.head() {
         if head.line.contains("/held") {
             let _ended = conversation.closed_by_peer();
@@ -243,44 +241,6 @@ fn one_client_has_its_share_of_requests_on_whatever_connections_and_others_are_s
 
     holds.pop();
     eventually("there is room again", || (asked("203.0.113.7", "").status == 200).then_some(()));
-}
-
-#[test]
-fn streams_count_as_requests_of_their_client() {
-    let stage = Fixture::configured(App::scripted(holding), "[listen]\nrequests_per_client_max = 5");
-    let mut client = H2Client::connect(stage.usher.http());
-    let held: Vec<_> = (0..5).map(|_| client.ask(h2_get(HOST, "/held")).unwrap()).collect();
-    eventually("they are at the app", || (stage.app.requests().len() == 5).then_some(()));
-    assert_eq!(client.get(HOST, "/").unwrap().0.status(), 429);
-    assert_eq!(stage.get(HOST, "/").status, 429);
-    drop(held);
-    eventually("there is room again", || (client.get(HOST, "/").unwrap().0.status() == 200).then_some(()));
-}
-
-#[test]
-fn uploads_that_an_app_does_not_read_take_nothing_from_others_on_their_connection() {
-    const UPLOADS: usize = 16;
-    let stage = Fixture::configured(
-        App::scripted(holding),
-        "[listen]\nbody_timeout = '1s'\n[upstreams.default]\nbuffer_request = '0B'",
-    );
-    let mut client = H2Client::connect(stage.usher.http());
-    let post = |path: &str| Request::post(format!("http://{HOST}{path}")).body(()).unwrap();
-    let held: Vec<_> = (0..UPLOADS)
-        .map(|_| {
-            let mut stream = client.start(post("/unread")).unwrap();
-            stream.body.send_data(Bytes::from(vec![b'x'; 8 << 20]), false).unwrap();
-            stream
-        })
-        .collect();
-    eventually("they are at the app", || (stage.app.requests().len() == UPLOADS).then_some(()));
-    thread::sleep(Duration::from_secs(2));
-    let mut stream = client.start(post("/")).unwrap();
-    stream.body.send_data(Bytes::from(vec![b'x'; 100_000]), true).unwrap();
-    let (head, body) = client.answer(stream).unwrap();
-    assert_eq!((head.status().as_u16(), body.len()), (200, 100_000));
-    assert_eq!(reached(&stage.usher, "body_timeout"), 0);
-    drop(held);
 }
 
 #[test]
@@ -343,7 +303,7 @@ fn a_parked_connection_drains_at_once() {
 }
 
 /// More than fits between two sockets, and more than a window.
-const LARGE: usize = 64 << 20;
+pub(crate) const LARGE: usize = 64 << 20;
 
 fn large(mut conversation: Conversation) {
     while conversation.head().is_some() {
@@ -385,137 +345,6 @@ fn a_client_that_waits_for_events_is_not_cut_off() {
     assert_eq!((response.text().as_str(), response.complete), ("data: tick\n\ndata: tick\n\n", true));
     let (_head, body) = H2Client::connect(stage.usher.http()).get(HOST, "/").unwrap();
     assert_eq!(body, b"data: tick\n\ndata: tick\n\n");
-}
-
-/// Requests `/` with such windows, and leaves the answer where it is.
-fn unread(usher: &Usher, window: u32) -> (H2Client, h2::RecvStream) {
-    let mut client = H2Client::with(usher.http(), client::Builder::new().initial_window_size(window));
-    let stream = client.ask(h2_get(HOST, "/")).unwrap();
-    let response = client.wait(stream.answer).unwrap();
-    assert_eq!(response.status(), 200);
-    (client, response.into_body())
-}
-
-#[test]
-fn a_stream_of_which_the_client_takes_nothing_is_reset_and_the_others_go_on() {
-    let app = App::scripted(|mut conversation| match conversation.head() {
-        Some(head) if head.line.contains("/small") => {
-            conversation.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap()
-        }
-        Some(_) => drop(
-            conversation
-                .write(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n"))
-                .and_then(|()| conversation.write(vec![b'x'; LARGE])),
-        ),
-        None => {}
-    });
-    let stage = Fixture::configured(app, "[listen]\nwrite_timeout = '1s'\nrate_min = '1MiB'");
-    for (number, window) in [0, 1, 65_535].into_iter().enumerate() {
-        let (mut client, mut body) = unread(&stage.usher, window);
-        let error = loop {
-            match client.wait(body.data()) {
-                Some(Ok(_untaken)) => {}
-                ended => break ended.unwrap().unwrap_err(),
-            }
-        };
-        assert_eq!(error.reason(), Some(Reason::CANCEL), "{error}");
-        assert_eq!(client.get(HOST, "/small").unwrap().0.status(), 200, "with a window of {window}");
-        assert_eq!(reached(&stage.usher, "write_timeout"), u32::try_from(number).unwrap() + 1);
-    }
-    let lines = stage.usher.access_log(6);
-    assert_eq!(lines.iter().filter(|line| line["outcome"] == "limited").count(), 3);
-    assert_eq!(reached(&stage.usher, "resets"), 0);
-}
-
-#[test]
-fn a_stream_that_is_taken_slowly_but_steadily_is_not_reset() {
-    let app = App::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n{}", "x".repeat(200_000)));
-    let stage = Fixture::configured(app, "[listen]\nwrite_timeout = '500ms'\nrate_min = '1KiB'");
-    let (client, mut body) = unread(&stage.usher, 8000);
-    let mut taken = 0;
-    while let Some(part) = client.wait(body.data()) {
-        taken += part.as_ref().unwrap().len();
-        thread::sleep(Duration::from_millis(100));
-        body.flow_control().release_capacity(part.unwrap().len()).unwrap();
-    }
-    assert_eq!(taken, 200_000);
-    assert_eq!(reached(&stage.usher, "write_timeout"), 0);
-}
-
-fn silent(mut conversation: Conversation) {
-    conversation.head();
-    let _ = conversation.closed_by_peer();
-}
-
-/// Waits until the app has seen more than `count` requests; false where usher has cut off the client before.
-fn arrives(stage: &Fixture, count: usize) -> bool {
-    eventually("the request is at the app, or the client is cut off", || {
-        let has_arrived = stage.app.requests().len() > count;
-        (has_arrived || reached(&stage.usher, "resets") > 0).then_some(has_arrived)
-    })
-}
-
-#[test]
-fn a_client_that_takes_its_requests_back_is_cut_off() {
-    let stage = Fixture::configured(App::scripted(silent), "[listen]\nworkers = 1");
-    let mut client = H2Client::connect(stage.usher.http());
-    let mut sent = 0;
-    while let Ok(mut stream) = client.ask(h2_get(HOST, "/"))
-        && arrives(&stage, sent)
-    {
-        stream.body.send_reset(Reason::CANCEL);
-        sent += 1;
-    }
-    assert!(client.closed_by_peer());
-    assert!((100..200).contains(&sent), "after {sent}");
-    assert_eq!((reached(&stage.usher, "resets"), reached(&stage.usher, "flood")), (1, 0));
-    assert_eq!(stage.get("unknown.example", "/").status, 404);
-}
-
-/// A small frame (RFC 9113 §4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let head = [0, 0, u8::try_from(payload.len()).unwrap(), kind, flags];
-    [&head[..], &stream.to_be_bytes(), payload].concat()
-}
-
-#[test]
-fn a_client_that_takes_them_back_before_anybody_sees_them_is_cut_off() {
-    let stage = Fixture::configured(App::scripted(silent), "[listen]\nworkers = 1");
-    // GET, http, / and the authority (RFC 7541, appendix A).
-    let get = [b"\x82\x86\x84\x01\x11", HOST.as_bytes()].concat();
-    let mut flood = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[])].concat();
-    for stream in (1..400).step_by(2) {
-        flood.extend(frame(HEADERS, END_STREAM | END_HEADERS, stream, &get));
-        flood.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
-    }
-    let mut client = stage.usher.connect();
-    assert!(client.send(flood).closed_by_peer());
-    // The connection is closed first and counted then.
-    eventually("the flood is counted", || (reached(&stage.usher, "flood") == 1).then_some(()));
-    assert_eq!(stage.get("unknown.example", "/").status, 404);
-}
-
-#[test]
-fn an_upload_that_pauses_on_http_2_is_a_408_unless_the_app_speaks_it_too() {
-    let app = App::scripted(|mut conversation| drop(conversation.request()));
-    let grpc = H2App::echo();
-    let tables = Tables::example(Backend::Sqlite);
-    let usher = Binary::over(&tables)
-        .apps(&[&app])
-        .config(&format!("[listen]\nbody_timeout = '500ms'\n[routing]\nhomepage_upstream = 'grpc'\n[upstreams.grpc]\nservers = ['{}']", grpc.url()))
-        .start();
-    let mut client = H2Client::connect(usher.http());
-    let mut upload = |host: &str| {
-        let mut stream = client.start(Request::post(format!("http://{host}/")).body(()).unwrap()).unwrap();
-        stream.body.send_data(Bytes::from_static(b"half "), false).unwrap();
-        thread::sleep(Duration::from_millis(1500));
-        let _reset = stream.body.send_data(Bytes::from_static(b"whole"), true);
-        client.answer(stream).unwrap()
-    };
-    let (head, body) = upload("platform.com");
-    assert_eq!((head.status().as_u16(), body.as_slice()), (200, &b"half whole"[..]));
-    assert_eq!(upload(HOST).0.status(), 408);
-    assert_eq!(reached(&usher, "body_timeout"), 1);
 }
 
 #[test]

@@ -28,6 +28,7 @@ mod framing;
 mod harness;
 mod headers;
 mod hosts;
+mod http2_limits;
 mod https;
 mod lifecycle;
 mod limits;
