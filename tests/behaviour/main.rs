@@ -42,6 +42,7 @@ mod rights;
 mod smuggling;
 mod streaming;
 mod tls;
+mod upload_limits;
 mod upstream_connections;
 mod upstream_dns;
 mod upstream_h2c;
