@@ -8,8 +8,8 @@ use http::Request;
 
 use super::limits::{LARGE, holding, reached};
 use crate::support::{
-    App, Backend, Binary, Conversation, END_HEADERS, END_STREAM, Fixture, H2App, H2Client, HEADERS, RST_STREAM, Tables,
-    Usher, eventually, h2_get,
+    App, Backend, Binary, Conversation, END_HEADERS, END_STREAM, Fixture, Frames, GOAWAY, H2App, H2Client,
+    HEADERS, RST_STREAM, Tables, Usher, eventually, h2_get,
 };
 
 const HOST: &str = "customdomain1.com";
@@ -143,21 +143,72 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&head[..], &stream.to_be_bytes(), payload].concat()
 }
 
+/// A GET for `/` at this host (RFC 7541, appendix A).
+fn ask(stream: u32, host: &str) -> Vec<u8> {
+    let length = u8::try_from(host.len()).unwrap();
+    frame(HEADERS, END_STREAM | END_HEADERS, stream, &[b"\x82\x86\x84\x01", &[length][..], host.as_bytes()].concat())
+}
+
+/// The same, taken back at once.
+fn ask_for_nothing(stream: u32) -> Vec<u8> {
+    [ask(stream, HOST), frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
+}
+
+/// A request that announces a body and ends without one: its stream is reset (RFC 9113 §8.1.1).
+fn ask_for_a_reset(stream: u32) -> Vec<u8> {
+    let fields = [b"\x82\x86\x84\x01\x11", HOST.as_bytes(), b"\x0f\x0d\x014"].concat();
+    frame(HEADERS, END_STREAM | END_HEADERS, stream, &fields)
+}
+
+/// CVE-2023-44487; RFC 9113 §10.5.
 #[test]
 fn a_client_that_takes_them_back_before_anybody_sees_them_is_cut_off() {
     let stage = Fixture::configured(App::scripted(silent), "[listen]\nworkers = 1");
-    // GET, http, / and the authority (RFC 7541, appendix A).
-    let get = [b"\x82\x86\x84\x01\x11", HOST.as_bytes()].concat();
-    let mut flood = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[])].concat();
-    for stream in (1..400).step_by(2) {
-        flood.extend(frame(HEADERS, END_STREAM | END_HEADERS, stream, &get));
-        flood.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
-    }
-    let mut client = stage.usher.connect();
-    assert!(client.send(flood).closed_by_peer());
+    let mut client = Frames::connect(stage.usher.http());
+    client.send((1..400).step_by(2).flat_map(ask_for_nothing).collect::<Vec<u8>>());
+    assert!(client.next_of(GOAWAY).is_none_or(|farewell| farewell.payload.ends_with(b"too_many_resets")));
     // The connection is closed first and counted then.
     eventually("the flood is counted", || (reached(&stage.usher, "flood") == 1).then_some(()));
     assert_eq!(stage.get("unknown.example", "/").status, 404);
+}
+
+/// CVE-2025-8671.
+#[test]
+fn a_client_that_has_its_streams_reset_for_what_it_sends_is_cut_off() {
+    let stage = Fixture::configured(App::echo(), "[listen]\nworkers = 1");
+    let mut client = Frames::connect(stage.usher.http());
+    client.send((1..400).step_by(2).flat_map(ask_for_a_reset).collect::<Vec<u8>>());
+    eventually("the flood is counted", || (reached(&stage.usher, "flood") == 1).then_some(()));
+    assert!(stage.app.requests().is_empty());
+}
+
+/// It carries thousands of clients, each of whom may close its page.
+#[test]
+fn a_proxy_of_ours_hands_on_what_its_clients_take_back() {
+    const STRANGER: &str = "unknown.example";
+    let stage = Fixture::configured(App::scripted(silent), "[listen]\nworkers = 1\ntrusted_proxies = ['loopback']");
+    let mut proxy = H2Client::connect(stage.usher.http());
+    for sent in 0..150 {
+        let mut stream = proxy.ask(h2_get(HOST, "/")).unwrap();
+        assert!(arrives(&stage, sent), "cut off after {sent}");
+        stream.body.send_reset(Reason::CANCEL);
+    }
+    assert_eq!(proxy.get(STRANGER, "/").unwrap().0.status(), 404);
+
+    let mut proxy = Frames::connect(stage.usher.http());
+    proxy.send((1..400).step_by(2).flat_map(ask_for_nothing).chain(ask(401, STRANGER)).collect::<Vec<u8>>());
+    assert_eq!(proxy.next_of(HEADERS).map(|answer| answer.stream), Some(401), "the connection has ended");
+
+    let mut proxy = Frames::connect(stage.usher.http());
+    for burst in 0..4 {
+        // Fewer than it may have at once.
+        let streams = (burst * 100 + 1..burst * 100 + 100).step_by(2);
+        proxy.send(streams.clone().flat_map(ask_for_a_reset).collect::<Vec<u8>>());
+        for stream in streams {
+            assert_eq!(proxy.next_of(RST_STREAM).map(|reset| reset.stream), Some(stream), "the connection has ended");
+        }
+    }
+    assert_eq!((reached(&stage.usher, "resets"), reached(&stage.usher, "flood")), (0, 0));
 }
 
 #[test]

@@ -156,14 +156,22 @@ fn a_connection_that_has_lived_its_time_answers_once_more_and_ends() {
 fn a_proxy_of_ours_may_keep_its_connections() {
     let stage = Fixture::configured(
         App::echo(),
-        "[listen]\nconnection_requests_max = 1\nconnections_per_client_max = 1\ntrusted_proxies = ['loopback']",
+        "[listen]\nconnection_requests_max = 1\nconnections_per_client_max = 1\nconnection_lifetime = '1s'\n\
+         trusted_proxies = ['loopback']",
     );
     let mut clients: Vec<Client> = (0..5).map(|_| stage.usher.connect()).collect();
-    for client in clients.iter_mut().chain([&mut stage.usher.connect()]) {
-        for _ in 0..3 {
-            assert_eq!(client.send(GET).response().header("connection"), None);
+    let mut on_http_2 = H2Client::connect(stage.usher.http());
+    for _ in 0..2 {
+        for client in &mut clients {
+            for _ in 0..3 {
+                assert_eq!(client.send(GET).response().header("connection"), None);
+            }
         }
+        assert_eq!(on_http_2.get(HOST, "/").unwrap().0.status(), 200);
+        thread::sleep(PARKED_AFTER);
     }
+    assert_eq!(on_http_2.get(HOST, "/").unwrap().0.status(), 200);
+    assert_eq!((reached(&stage.usher, "connection_lifetime"), reached(&stage.usher, "connection_requests")), (0, 0));
 }
 
 /// A connection on which a load balancer announces `client`.
