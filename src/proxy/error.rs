@@ -27,6 +27,8 @@ pub(super) enum Failure {
     HeaderTimeout,
     #[error("too many header fields")]
     HeaderCount,
+    #[error("header fields are too large")]
+    HeaderSize,
     #[error("target is too long")]
     TargetTooLong,
     #[error(transparent)]
@@ -113,7 +115,7 @@ impl Failure {
             Self::Unreadable { status, .. } => *status,
             Self::HeaderTimeout | Self::BodyLimit(BodyLimit::Timeout | BodyLimit::Rate) => StatusCode::REQUEST_TIMEOUT,
             Self::BodyLimit(BodyLimit::Size) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::HeaderCount => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::HeaderCount | Self::HeaderSize => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,

@@ -32,6 +32,10 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 /// The largest window there is (RFC 9113 §6.9.1).
 const WINDOW_MAX: u32 = (1 << 31) - 1;
 
+/// How much larger than `header_max_bytes` a head may be for h2, which answers a bare 431 beyond that and tells nobody. What lies
+/// between gets an answer of ours, a line and a count.
+const LIST_FACTOR: usize = 2;
+
 /// A peer that answers no ping for [`PING_TIMEOUT`] is gone, whatever TCP still believes.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -162,6 +166,10 @@ fn connection_window(streams_max: u32) -> u32 {
     STREAM_WINDOW.saturating_mul(streams_max).min(WINDOW_MAX)
 }
 
+fn list_max(header_max_bytes: usize) -> u32 {
+    u32::try_from(header_max_bytes.saturating_mul(LIST_FACTOR)).unwrap_or(u32::MAX)
+}
+
 fn builder(client: &Arc<Client>) -> Builder<Streams> {
     let worker = &client.worker;
     let (settings, resets) = (&worker.settings, ResetBudgets::of(client));
@@ -172,7 +180,7 @@ fn builder(client: &Arc<Client>) -> Builder<Streams> {
         .initial_connection_window_size(connection_window(settings.http2_streams_max))
         .max_send_buf_size(SEND_BUFFER)
         .max_concurrent_streams(settings.http2_streams_max)
-        .max_header_list_size(u32::try_from(settings.header_max_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(list_max(settings.header_max_bytes))
         .max_pending_accept_reset_streams(resets.unseen)
         .max_local_error_reset_streams(resets.provoked)
         .keep_alive_interval(PING_INTERVAL)

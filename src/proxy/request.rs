@@ -27,6 +27,12 @@ use crate::{
     upstream::{self, Protocol},
 };
 
+/// What each field counts beside its octets (RFC 9113 §6.5.2).
+const FIELD_EXTRA: usize = 32;
+
+/// The names of the pseudo-header fields without the authority, a scheme, and what they count beside (RFC 9113 §8.3.1).
+const PSEUDO_FIELDS: usize = ":method:scheme:path".len() + "https".len() + 3 * FIELD_EXTRA;
+
 /// Where HTTP/2 names the host (RFC 9113 §8.3.1), so that the host is read in one place only. A `Host` beside it stays, and
 /// has to agree.
 pub(super) fn name_host<B>(request: &mut Request<B>) -> Result<(), Failure> {
@@ -40,15 +46,25 @@ pub(super) fn name_host<B>(request: &mut Request<B>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses what is too large. hyper has counted the fields of HTTP/1.1 only.
+/// Refuses what is too large. Of HTTP/1.1 hyper has counted fields and octets.
 pub(super) fn check_size<B>(request: &Request<B>, settings: &Settings) -> Result<(), Failure> {
     if request.headers().len() > settings.header_max_count {
         return Err(Failure::HeaderCount);
+    }
+    if request.version() == Version::HTTP_2 && octets(request) > settings.header_max_bytes {
+        return Err(Failure::HeaderSize);
     }
     if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > settings.target_max_bytes) {
         return Err(Failure::TargetTooLong);
     }
     Ok(())
+}
+
+/// The size of a head of HTTP/2 as both sides count it (RFC 9113 §6.5.2), where the authority has become a `Host`.
+fn octets<B>(request: &Request<B>) -> usize {
+    let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_EXTRA);
+    PSEUDO_FIELDS + request.method().as_str().len() + path + fields.sum::<usize>()
 }
 
 /// Refuses methods that a tenant router has no use for and targets that name no resource of an app.
@@ -207,6 +223,16 @@ mod tests {
         assert!(coded(&["Chunked"]).is_ok());
         assert!(matches!(coded(&["gzip, chunked"]), Err(Failure::UnknownCoding)));
         assert!(matches!(coded(&["chunked", "chunked"]), Err(Failure::BadFraming)));
+    }
+
+    #[test]
+    fn a_head_of_http_2_is_counted_as_its_rfc_counts_it() {
+        let request =
+            request("GET", "https://shop.example/a?b").header("host", "shop.example").header("x-field", "value");
+        let fields = [(":method", "GET"), (":scheme", "https"), (":path", "/a?b"), ("host", "shop.example")];
+        let counted =
+            fields.into_iter().chain([("x-field", "value")]).map(|(name, value)| name.len() + value.len() + 32);
+        assert_eq!(octets(&request.body(()).unwrap()), counted.sum::<usize>());
     }
 
     #[test]

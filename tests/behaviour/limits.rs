@@ -71,18 +71,33 @@ fn a_head_with_too_many_bytes_or_fields_is_a_431() {
     is_a_problem(&ask(many(20)), 431);
     is_a_problem(&ask(format!("X: {}\r\n", "y".repeat(9000))), 431);
     assert_eq!(reached(&stage.usher, "header_size"), 2);
+}
 
+/// h2 would answer the last one by itself, without a page, a line or a count (RFC 9113 §10.5.1).
+#[test]
+fn a_head_of_http_2_with_too_many_bytes_or_fields_is_a_431_too() {
+    let stage = Fixture::configured(App::echo(), "[listen]\nheader_max_bytes = '8KiB'\nheader_max_count = 20");
     let mut client = H2Client::connect(stage.usher.http());
-    let mut status = |fields: Vec<(String, String)>| {
+    let mut ask = |fields: Vec<(String, String)>| {
         let builder =
             fields.into_iter().fold(Request::get(format!("http://{HOST}/")), |b, (name, value)| b.header(name, value));
         let stream = client.ask(builder.body(()).unwrap()).unwrap();
-        client.answer(stream).unwrap().0.status().as_u16()
+        client.answer(stream).unwrap()
     };
     let many = |count: usize| (0..count).map(|number| (format!("x-{number}"), "y".to_owned())).collect::<Vec<_>>();
-    assert_eq!(status(many(19)), 200);
-    assert_eq!(status(many(20)), 431);
-    assert_eq!(status(vec![("x".into(), "y".repeat(9000))]), 431);
+    assert_eq!(ask(many(19)).0.status(), 200);
+    assert_eq!(ask(vec![("x".into(), "y".repeat(7500))]).0.status(), 200);
+    for fields in [many(20), vec![("x".into(), "y".repeat(9000))]] {
+        let (head, body) = ask(fields);
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((head.status().as_u16(), &problem["status"]), (431, &431.into()));
+        assert_eq!(problem["request_id"], head.headers()["x-request-id"].to_str().unwrap());
+    }
+    assert_eq!(reached(&stage.usher, "header_size"), 2);
+    assert_eq!(stage.usher.access_log(4).iter().filter(|line| line["status"] == 431).count(), 2);
+    // Beyond twice the limit it is h2 that answers.
+    assert_eq!(ask(vec![("x".into(), "y".repeat(17_000))]).0.status(), 431);
+    assert_eq!(reached(&stage.usher, "header_size"), 2);
 }
 
 #[test]
