@@ -29,6 +29,8 @@ pub(super) enum Failure {
     HeaderCount,
     #[error("header fields are too large")]
     HeaderSize,
+    #[error("a field value begins or ends with white space")]
+    PaddedField,
     #[error("target is too long")]
     TargetTooLong,
     #[error(transparent)]
@@ -121,6 +123,7 @@ impl Failure {
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownCoding | Self::UpgradeRefused => StatusCode::NOT_IMPLEMENTED,
             Self::BadTarget
+            | Self::PaddedField
             | Self::BadFraming
             | Self::NoHost
             | Self::SeveralHosts

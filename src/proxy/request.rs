@@ -76,11 +76,21 @@ pub(super) fn check<B: Body>(request: &Request<B>) -> Result<(), Failure> {
     if !request.uri().path().starts_with('/') || scheme.is_some_and(|s| *s != Scheme::HTTP && *s != Scheme::HTTPS) {
         return Err(Failure::BadTarget);
     }
+    if request.version() == Version::HTTP_2 && request.headers().values().any(is_padded) {
+        return Err(Failure::PaddedField);
+    }
     // A body without a length is a chunked one, and only then is there a coding to look at.
     if request.body().size_hint().exact().is_none() {
         return check_coding(request.headers(), request.version());
     }
     Ok(())
+}
+
+/// Whether a value begins or ends with white space, which is no part of one (RFC 9113 §8.2.1): in HTTP/1.1 nobody could say it, and
+/// a server of HTTP/1.1 would read another value than the one that was looked at here.
+fn is_padded(value: &HeaderValue) -> bool {
+    let octets = value.as_bytes();
+    matches!(octets.first(), Some(b' ' | b'\t')) || matches!(octets.last(), Some(b' ' | b'\t'))
 }
 
 /// CONNECT and TRACE, in any letters: methods are case-sensitive (RFC 9110 §9.1), but not every app minds.
@@ -223,6 +233,20 @@ mod tests {
         assert!(coded(&["Chunked"]).is_ok());
         assert!(matches!(coded(&["gzip, chunked"]), Err(Failure::UnknownCoding)));
         assert!(matches!(coded(&["chunked", "chunked"]), Err(Failure::BadFraming)));
+    }
+
+    #[test]
+    fn a_value_of_http_2_is_not_padded() {
+        let checked = |version, value: &'static str| {
+            let value = HeaderValue::from_static(value);
+            check(&request("GET", "/").version(version).header("x", value).body(String::new()).unwrap())
+        };
+        for padded in [" a", "a ", "\ta", "a\t", " "] {
+            assert!(matches!(checked(Version::HTTP_2, padded), Err(Failure::PaddedField)), "{padded:?}");
+        }
+        for value in ["", "a", "a b", "a\tb"] {
+            assert!(checked(Version::HTTP_2, value).is_ok(), "{value:?}");
+        }
     }
 
     #[test]
