@@ -153,7 +153,7 @@ pub(super) fn prepare(
     let ids = &exchange.ids;
     add_forwarding(
         &mut head.headers,
-        Forwarding { client: who, ids, host, matched: *matched, tenant: tenant.as_ref(), prefix },
+        Forwarding { client: who, version, ids, host, matched: *matched, tenant: tenant.as_ref(), prefix },
     );
     exchange.matched = Some(*matched);
     exchange.host_owner = Some(HostOwner::of(destination));

@@ -1,6 +1,6 @@
 //! Headers to the app can be trusted: whatever usher owns was written by usher, for this very request.
 
-use crate::support::{App, Fixture, Request};
+use crate::support::{App, Fixture, H2Client, Request};
 
 /// What the app saw of a request with these further header lines.
 fn seen(more: &str) -> Request {
@@ -215,4 +215,17 @@ fn a_head_request_is_answered_without_a_body() {
         let response = client.response_to_head();
         assert_eq!((response.status, response.header("content-length")), (200, Some("1234")));
     }
+}
+
+/// RFC 9110 §7.6.3: the version that was received, and none of what a client says in that field.
+#[test]
+fn via_tells_the_app_by_which_version_usher_was_reached() {
+    let stage = Fixture::new();
+    for (version, via) in [("HTTP/1.1", "1.1 usher"), ("HTTP/1.0", "1.0 usher")] {
+        let request = format!("GET / {version}\r\nHost: customdomain1.com\r\nVia: 1.1 invented\r\n\r\n");
+        assert_eq!(stage.usher.raw(request).status, 200);
+        assert_eq!(stage.app.last().folded("via"), [via]);
+    }
+    assert_eq!(H2Client::connect(stage.usher.http()).get("customdomain1.com", "/").unwrap().0.status(), 200);
+    assert_eq!(stage.app.last().folded("via"), ["2 usher"]);
 }
