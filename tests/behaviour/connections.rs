@@ -1,5 +1,6 @@
 //! Nothing that one client does keeps others from being served.
 
+use super::limits::{PARKED_AFTER, reached};
 use crate::support::{A_MOMENT, App, Backend, Binary, Client, Fixture, Tables, eventually};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
@@ -28,7 +29,7 @@ fn the_accept_loop_survives_the_end_of_descriptors() {
 
 #[test]
 fn beyond_the_most_connections_the_next_one_waits_for_its_turn() {
-    let stage = Fixture::configured(App::echo(), "[listen]\nconnections_max = 4\nworkers = 1");
+    let stage = Fixture::configured(App::echo(), "[listen]\nconnections_max = 4\nworkers = 1\npark_after = '1m'");
     let mut held: Vec<Client> = (0..4).map(|_| stage.usher.connect()).collect();
     for client in &mut held {
         assert_eq!(client.send(REQUEST).response().status, 200);
@@ -37,8 +38,32 @@ fn beyond_the_most_connections_the_next_one_waits_for_its_turn() {
     waiting.send(REQUEST);
     std::thread::sleep(A_MOMENT);
     assert_eq!(stage.app.requests().len(), 4, "a fifth connection was served beside four");
+    assert_eq!(reached(&stage.usher, "connections"), 1);
     drop(held.pop());
     assert_eq!(waiting.response().status, 200);
+    assert_eq!(reached(&stage.usher, "displaced"), 0);
+}
+
+/// RFC 9112 §9.5: an idle connection may end at any time.
+#[test]
+fn beyond_the_most_connections_the_one_that_is_idle_for_longest_stands_back() {
+    let stage = Fixture::configured(App::echo(), "[listen]\nconnections_max = 4\nworkers = 1");
+    let mut held: Vec<Client> = Vec::new();
+    for count in [1, 3] {
+        for _ in 0..count {
+            let mut client = stage.usher.connect();
+            assert_eq!(client.send(REQUEST).response().status, 200);
+            held.push(client);
+        }
+        std::thread::sleep(PARKED_AFTER);
+    }
+    let mut new = stage.usher.connect();
+    assert_eq!(new.send(REQUEST).response().status, 200);
+    assert!(held.remove(0).try_response().unwrap().is_none());
+    for client in &mut held {
+        assert_eq!(client.send(REQUEST).response().status, 200, "no other was closed");
+    }
+    assert_eq!((reached(&stage.usher, "connections"), reached(&stage.usher, "displaced")), (1, 1));
 }
 
 #[test]

@@ -18,7 +18,7 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: customdomain1.com\r\n";
 
 /// After this a connection that does nothing is parked.
-const PARKED_AFTER: Duration = Duration::from_millis(1200);
+pub(crate) const PARKED_AFTER: Duration = Duration::from_millis(1200);
 
 /// How often `limit` was reached.
 pub(crate) fn reached(usher: &Usher, limit: &str) -> u32 {
