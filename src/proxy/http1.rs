@@ -81,7 +81,7 @@ async fn finish(end: End, client: &Arc<Client>, mut stream: Box<ClientStream>) {
         (End::BadHead(error), Some(status)) => {
             refused::answer(client, stream, Failure::unreadable(status, &error)).await;
         }
-        (End::CutOff, _) => {}
+        (End::CutOff | End::HungUp, _) => {}
         (End::BadHead(_) | End::Done | End::Quiet, _) => stream.close().await,
     }
 }
@@ -107,6 +107,8 @@ enum End {
     Done,
     /// The client does not take what it asked for.
     CutOff,
+    /// The client has gone, whatever of it waits to be read.
+    HungUp,
 }
 
 /// hyper's part of the work, in a box that is given back afterwards.
@@ -209,6 +211,11 @@ impl<'a> Watch<'a> {
         }
         if let Some(since) = pulse.head_since() {
             return (worker.clock.since(since) >= worker.settings.header_timeout).then_some(End::HeadTimeout);
+        }
+        if pulse.running() > 0 {
+            // hyper sees the end of a connection only where nothing waits to be read in front of it.
+            pulse.look_for_client();
+            return pulse.has_hung_up().then_some(End::HungUp);
         }
         // The end of an idle connection comes while it is parked.
         let parked_after = worker.settings.park_after.min(worker.settings.keep_alive_timeout);
