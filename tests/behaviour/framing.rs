@@ -155,3 +155,20 @@ fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
     assert_eq!(client.send("abc").response().status, 200);
     assert_eq!(stage.app.last().body, b"abc");
 }
+
+/// No target has a fragment (RFC 9112 §3.2); the library cuts it off before anybody could refuse it. It decides nothing, and nobody
+/// is sent it.
+#[test]
+fn what_stands_behind_a_hash_is_seen_by_nobody() {
+    let stage = Fixture::new();
+    for (sent, seen, matched) in
+        [("/p?q#f", "/p?q", "custom_domain"), ("/p#/../admin", "/p", "custom_domain"), ("/admin#x", "/admin", "admin")]
+    {
+        assert_eq!(stage.get("customdomain1.com", sent).status, 200, "{sent}");
+        assert_eq!(stage.app.last().target(), seen);
+        assert_eq!(stage.app.last().head.one("x-store-match"), Some(matched));
+    }
+    let moved = stage.get("www.customdomain1.com", "/p#f");
+    assert_eq!((moved.status, moved.header("location")), (308, Some("http://customdomain1.com/p")));
+    assert!(stage.usher.access_log(4).iter().all(|line| !line["target"].as_str().unwrap().contains('#')));
+}
