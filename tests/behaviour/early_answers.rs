@@ -1,6 +1,10 @@
 //! Answers that come before they are due: to an upload that has not ended, and in front of the final one.
 
-use crate::support::{App, Fixture, Framing, UNBUFFERED, eventually};
+use std::io::Write;
+
+use http::Request;
+
+use crate::support::{App, Fixture, Framing, H2Client, UNBUFFERED, eventually};
 
 const UPLOAD: &str = "POST /p HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 10\r\n\r\n";
 const ANSWER: &str = "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
@@ -109,4 +113,33 @@ fn a_client_that_goes_away_ends_the_work_of_the_app() {
     drop(client);
     assert!(ended.recv_timeout(crate::support::SOON).unwrap());
     eventually("the exchange is over", || (stage.usher.access_log_so_far().lines().count() == 1).then_some(()));
+}
+
+/// The usual buffers hold the beginning of it; the answer comes while the rest is still on its way.
+#[test]
+fn an_answer_to_a_large_upload_is_delivered_though_the_app_reads_nothing() {
+    const LENGTH: usize = 1 << 20;
+    let (answered, told) = std::sync::mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let stage = Fixture::with_app(App::scripted(move |mut conversation| {
+        conversation.head();
+        conversation.write(ANSWER).unwrap();
+        let _ended = told.lock().unwrap().recv_timeout(crate::support::SOON);
+    }));
+    let mut client = stage.usher.connect();
+    client.send(UPLOAD.replace("10", &LENGTH.to_string()));
+    let mut sender = client.sender();
+    let sending = std::thread::spawn(move || sender.write_all(&vec![b'x'; LENGTH]));
+    let response = client.response();
+    assert_eq!((response.status, response.text().as_str()), (403, "no"));
+    answered.send(()).unwrap();
+    let _cut_off = sending.join().unwrap();
+
+    let mut client = H2Client::connect(stage.usher.http());
+    let mut stream = client.start(Request::post("http://customdomain1.com/p").body(()).unwrap()).unwrap();
+    stream.body.send_data(vec![b'x'; LENGTH].into(), true).unwrap();
+    let (head, body) = client.answer(stream).unwrap();
+    assert_eq!((head.status().as_u16(), body.as_slice()), (403, &b"no"[..]));
+    answered.send(()).unwrap();
+    assert!(stage.usher.access_log(2).iter().all(|line| line["status"] == 403 && line["outcome"] == "ok"));
 }

@@ -1,6 +1,9 @@
 //! What one client may take of usher by HTTP/2, where one connection has room for many requests.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use h2::{Reason, client};
@@ -8,8 +11,8 @@ use http::Request;
 
 use super::limits::{LARGE, holding, reached};
 use crate::support::{
-    App, Backend, Binary, Conversation, END_HEADERS, END_STREAM, Fixture, Frames, GOAWAY, H2App, H2Client,
-    HEADERS, RST_STREAM, Tables, Usher, eventually, h2_get,
+    A_MOMENT, App, Backend, Binary, Conversation, END_HEADERS, END_STREAM, Fixture, Frames, GOAWAY, H2App, H2Client,
+    HEADERS, RST_STREAM, SETTINGS, Tables, Usher, eventually, h2_get,
 };
 
 const HOST: &str = "customdomain1.com";
@@ -209,6 +212,62 @@ fn a_proxy_of_ours_hands_on_what_its_clients_take_back() {
         }
     }
     assert_eq!((reached(&stage.usher, "resets"), reached(&stage.usher, "flood")), (0, 0));
+}
+
+/// RFC 9113 §5.1.2: whoever keeps to the setting waits, and whoever does not is refused that stream. Nobody can count those: the
+/// library refuses them by itself.
+#[test]
+fn streams_beyond_the_most_at_once_wait_or_are_refused() {
+    let stage = Fixture::configured(App::scripted(holding), "[listen]\nhttp2_streams_max = 2");
+    let mut client = Frames::connect(stage.usher.http());
+    let settings = client.next_of(SETTINGS).unwrap().payload;
+    let setting = |key: u16| settings.chunks(6).find(|setting| setting.starts_with(&key.to_be_bytes())).unwrap();
+    assert_eq!(setting(3), [0, 3, 0, 0, 0, 2], "SETTINGS_MAX_CONCURRENT_STREAMS");
+    let held = |stream: u32| {
+        let path = [b"\x82\x86\x04\x05/held\x01\x11", HOST.as_bytes()].concat();
+        frame(HEADERS, END_STREAM | END_HEADERS, stream, &path)
+    };
+    client.send([held(1), held(3), held(5)].concat());
+    let refused = client.next_of(RST_STREAM).unwrap();
+    assert_eq!((refused.stream, refused.payload), (5, vec![0, 0, 0, 7]), "REFUSED_STREAM");
+    eventually("the others are at the app", || (stage.app.requests().len() == 2).then_some(()));
+
+    let mut client = H2Client::connect(stage.usher.http());
+    assert_eq!(client.get(HOST, "/").unwrap().0.status(), 200);
+    let asked: Vec<_> = (0..2).map(|_| client.ask(h2_get(HOST, "/")).unwrap()).collect();
+    let statuses: Vec<_> = asked.into_iter().map(|stream| client.answer(stream).unwrap().0.status()).collect();
+    assert_eq!(statuses, [200, 200]);
+}
+
+/// RFC 9113 §3.4.
+#[test]
+fn a_preface_that_does_not_come_to_its_end_is_cut_off_however_it_drips() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let stage = Fixture::configured(App::echo(), "[listen]\nheader_timeout = '1s'");
+    let begun = Instant::now();
+    let mut half = stage.usher.connect();
+    half.send(&PREFACE[..20]);
+    let mut dripping = stage.usher.connect();
+    for octet in &PREFACE[..23] {
+        thread::sleep(A_MOMENT / 2);
+        dripping.send([*octet]);
+    }
+    assert!(half.closed_by_peer() && dripping.closed_by_peer());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(reached(&stage.usher, "header_timeout"), 2);
+}
+
+#[test]
+fn a_connection_that_never_asks_for_anything_is_told_to_end() {
+    let stage = Fixture::configured(App::echo(), "[listen]\nheader_timeout = '1s'");
+    let begun = Instant::now();
+    let mut client = Frames::connect(stage.usher.http());
+    let farewell = client.next_of(GOAWAY).unwrap();
+    assert_eq!(farewell.payload[4..8], [0; 4], "NO_ERROR");
+    assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+    while client.next().is_some() {}
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!((reached(&stage.usher, "header_timeout"), reached(&stage.usher, "keep_alive")), (1, 0));
 }
 
 #[test]

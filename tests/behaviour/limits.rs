@@ -312,6 +312,31 @@ fn a_parked_connection_loses_no_byte() {
     assert_eq!(uploading.response().json()["body_length"], 100_000);
 }
 
+/// RFC 9110 §15.5.9, as for the first head of a connection.
+#[test]
+fn a_head_that_stops_on_a_connection_that_was_parked_is_a_408() {
+    let stage = Fixture::configured(App::echo(), "[listen]\nheader_timeout = '1s'");
+    let mut client = stage.usher.connect();
+    assert_eq!(client.send(GET).response().status, 200);
+    thread::sleep(PARKED_AFTER);
+    let begun = Instant::now();
+    is_a_problem(&client.send("GET / HTTP/1.1\r\nHost: custom").response(), 408);
+    assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+    assert_eq!((reached(&stage.usher, "header_timeout"), reached(&stage.usher, "keep_alive")), (1, 0));
+}
+
+#[test]
+fn the_requests_of_a_connection_are_counted_across_its_pauses() {
+    let stage = Fixture::configured(App::echo(), "[listen]\nconnection_requests_max = 3");
+    let mut client = stage.usher.connect();
+    for close in [None, None, Some("close")] {
+        assert_eq!(client.send(GET).response().header("connection"), close);
+        thread::sleep(PARKED_AFTER);
+    }
+    assert!(client.closed_by_peer());
+    assert_eq!(reached(&stage.usher, "connection_requests"), 1);
+}
+
 #[test]
 fn a_parked_connection_drains_at_once() {
     let mut stage = Fixture::new();
@@ -357,6 +382,27 @@ fn a_client_that_takes_nothing_is_cut_off() {
     let line = &stage.usher.access_log(1)[0];
     assert_eq!((&line["status"], &line["outcome"]), (&200.into(), &"limited".into()));
     eventually("its connection is closed", || (stage.usher.metric("usher_connections", &[]) == 0.0).then_some(()));
+}
+
+/// Never silent for long, and never done.
+#[test]
+fn a_client_that_takes_an_answer_in_drops_is_cut_off() {
+    let stage = Fixture::configured(App::scripted(large), "[listen]\nrate_min = '1MiB'");
+    let mut client = stage.usher.connect();
+    let begun = Instant::now();
+    client.send(GET);
+    client.head();
+    let mut part = vec![0; 32 * 1024];
+    while reached(&stage.usher, "write_rate") == 0 {
+        assert!(begun.elapsed() < SOON * 2, "still served");
+        client.wire().read(&mut part).unwrap();
+        thread::sleep(A_MOMENT);
+    }
+    // Ten seconds of waiting are forgiven.
+    assert!(begun.elapsed() >= Duration::from_secs(9), "{:?}", begun.elapsed());
+    let line = &stage.usher.access_log(1)[0];
+    assert_eq!((&line["status"], &line["outcome"]), (&200.into(), &"limited".into()));
+    assert_eq!(reached(&stage.usher, "write_timeout"), 0);
 }
 
 #[test]

@@ -9,10 +9,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::ext::Protocol;
-use http::{Method, Request, StatusCode, Version};
+use http::StatusCode;
 
-use crate::support::{A_MOMENT, App, Client, Conversation, Fixture, H2App, SOON, eventually};
+use crate::support::{A_MOMENT, App, Client, Conversation, Fixture, H2App, H2Client, SOON, eventually};
+
+const HOST: &str = "customdomain1.com";
 
 const ASK: &str = "GET /live?room=1 HTTP/1.1\r\nHost: customdomain1.com\r\nConnection: keep-alive, Upgrade\r\n\
                    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -198,10 +199,9 @@ fn a_silent_tunnel_is_ended_and_both_sides_are_told() {
     assert_eq!(stage.usher.metric("usher_limits_total", &["limit=\"tunnel_idle\""]), 1.0);
 }
 
-#[test]
-fn a_drain_ends_tunnels_between_two_frames() {
-    let (tell, told) = mpsc::channel();
-    let app = agreeing(move |mut stream| {
+/// Stops in the middle of a frame, and goes on a moment later; tells what comes thereafter.
+fn halting(tell: mpsc::Sender<Vec<u8>>) -> App {
+    agreeing(move |mut stream| {
         // The client looks at its socket from now on.
         stream.read_exact(&mut [0; 2]).unwrap();
         // A frame of ten octets, of which the last five come later.
@@ -209,8 +209,13 @@ fn a_drain_ends_tunnels_between_two_frames() {
         thread::sleep(A_MOMENT);
         stream.write_all(b"fghij").unwrap();
         tell.send(rest(&mut stream)).unwrap();
-    });
-    let mut stage = Fixture::with_app(app);
+    })
+}
+
+#[test]
+fn a_drain_ends_tunnels_between_two_frames() {
+    let (tell, told) = mpsc::channel();
+    let mut stage = Fixture::with_app(halting(tell));
     let mut socket = upgraded(&stage);
     socket.write_all(b"\x81\0").unwrap();
     socket.read_exact(&mut [0; 7]).unwrap();
@@ -236,41 +241,23 @@ fn an_app_that_breaks_off_ends_the_tunnel() {
 #[test]
 fn a_stream_of_http_2_becomes_a_websocket() {
     let stage = Fixture::with_app(echoing());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let tcp = tokio::net::TcpStream::connect(stage.usher.http()).await.unwrap();
-        let (mut client, connection) = h2::client::handshake(tcp).await.unwrap();
-        let driver = tokio::spawn(connection);
-        let deadline = Instant::now() + SOON;
-        while !client.is_extended_connect_protocol_enabled() {
-            assert!(Instant::now() < deadline, "the settings of usher");
-            tokio::task::yield_now().await;
-        }
-        let request = |protocol: &'static str| {
-            let request = Request::builder().method(Method::CONNECT).version(Version::HTTP_2);
-            let request = request.uri("http://customdomain1.com/live?room=1").header("sec-websocket-version", "13");
-            request.extension(Protocol::from_static(protocol)).body(()).unwrap()
-        };
-        let (answer, mut sender) = client.send_request(request("websocket"), false).unwrap();
-        let answer = answer.await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
-        assert!(!answer.headers().contains_key("sec-websocket-accept"));
-        let mut receiver = answer.into_body();
-        sender.send_data(Bytes::from_static(b"hello"), false).unwrap();
-        assert_eq!(receiver.data().await.unwrap().unwrap(), "hello");
-        sender.send_data(Bytes::new(), true).unwrap();
-        while let Some(data) = receiver.data().await {
-            assert!(data.unwrap().is_empty());
-        }
+    let mut client = H2Client::connect(stage.usher.http());
+    let mut stream = client.ask_for_tunnel("websocket", HOST, "/live?room=1");
+    let answer = client.wait(stream.answer).unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(!answer.headers().contains_key("sec-websocket-accept"));
+    let mut receiver = answer.into_body();
+    stream.body.send_data(Bytes::from_static(b"hello"), false).unwrap();
+    assert_eq!(client.wait(receiver.data()).unwrap().unwrap(), "hello");
+    stream.body.send_data(Bytes::new(), true).unwrap();
+    assert_eq!(client.read(&mut receiver).unwrap(), b"");
 
-        let (refused, _) = client.send_request(request("other"), false).unwrap();
-        assert_eq!(refused.await.unwrap().status(), StatusCode::NOT_IMPLEMENTED);
-        driver.abort();
-    });
+    let refused = client.ask_for_tunnel("other", HOST, "/");
+    assert_eq!(client.wait(refused.answer).unwrap().status(), StatusCode::NOT_IMPLEMENTED);
     let asked = stage.app.requests().remove(0);
     assert_eq!((asked.method(), asked.target()), ("GET", "/live?room=1"));
     assert_eq!((asked.folded("upgrade"), asked.folded("connection")), (vec!["websocket"], vec!["upgrade"]));
-    assert_eq!(asked.folded("host"), ["customdomain1.com"]);
+    assert_eq!(asked.folded("host"), [HOST]);
     assert_eq!(asked.folded("sec-websocket-key").len(), 1);
 }
 
@@ -278,19 +265,40 @@ fn a_stream_of_http_2_becomes_a_websocket() {
 #[test]
 fn a_success_that_is_no_agreement_opens_no_tunnel() {
     let stage = Fixture::new();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let tcp = tokio::net::TcpStream::connect(stage.usher.http()).await.unwrap();
-        let (mut client, connection) = h2::client::handshake(tcp).await.unwrap();
-        let driver = tokio::spawn(connection);
-        while !client.is_extended_connect_protocol_enabled() {
-            tokio::task::yield_now().await;
-        }
-        let request = Request::builder().method(Method::CONNECT).version(Version::HTTP_2);
-        let request = request.uri("http://customdomain1.com/").header("sec-websocket-version", "13");
-        let request = request.extension(Protocol::from_static("websocket")).body(()).unwrap();
-        let (answer, _sender) = client.send_request(request, false).unwrap();
-        assert_eq!(answer.await.unwrap().status(), StatusCode::BAD_GATEWAY);
-        driver.abort();
-    });
+    let mut client = H2Client::connect(stage.usher.http());
+    let stream = client.ask_for_tunnel("websocket", HOST, "/");
+    assert_eq!(client.wait(stream.answer).unwrap().status(), StatusCode::BAD_GATEWAY);
+}
+
+#[test]
+fn a_silent_tunnel_on_a_stream_is_ended_and_its_connection_goes_on() {
+    let (tell, told) = mpsc::channel();
+    let app = agreeing(move |mut stream| tell.send(rest(&mut stream)).unwrap());
+    let stage = Fixture::configured(app, "[listen]\ntunnel_idle_timeout = '1s'");
+    let mut client = H2Client::connect(stage.usher.http());
+    let stream = client.ask_for_tunnel("websocket", HOST, "/live");
+    let mut receiver = client.wait(stream.answer).unwrap().into_body();
+    let begun = Instant::now();
+    assert_eq!(client.read(&mut receiver).unwrap(), GOING_AWAY);
+    assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+    assert_eq!(told.recv_timeout(SOON).unwrap(), GOING_AWAY_MASKED);
+    assert_eq!(stage.usher.metric("usher_limits_total", &["limit=\"tunnel_idle\""]), 1.0);
+    assert_eq!(client.get("nobody.example", "/").unwrap().0.status(), StatusCode::NOT_FOUND);
+    eventually("the tunnel is not open any more", || (stage.usher.metric("usher_tunnels", &[]) == 0.0).then_some(()));
+}
+
+#[test]
+fn a_drain_ends_tunnels_on_streams_between_two_frames_too() {
+    let (tell, told) = mpsc::channel();
+    let mut stage = Fixture::with_app(halting(tell));
+    let mut client = H2Client::connect(stage.usher.http());
+    let mut stream = client.ask_for_tunnel("websocket", HOST, "/live");
+    let mut receiver = client.wait(stream.answer).unwrap().into_body();
+    stream.body.send_data(Bytes::from_static(b"\x81\0"), false).unwrap();
+    assert_eq!(client.wait(receiver.data()).unwrap().unwrap(), &b"\x82\x0aabcde"[..]);
+    stage.usher.terminate();
+    assert_eq!(client.read(&mut receiver).unwrap(), [b"fghij", &GOING_AWAY[..]].concat());
+    assert_eq!(told.recv_timeout(SOON).unwrap(), GOING_AWAY_MASKED);
+    drop(stream.body);
+    assert!(stage.usher.wait().success());
 }
