@@ -128,6 +128,7 @@ fn a_client_that_goes_away_ends_the_work_of_the_app_though_nobody_reads_its_uplo
     answered.send(()).unwrap();
 }
 
+/// RFC 9112 §9.5.
 #[test]
 fn a_head_that_never_ends_is_cut_off_however_it_drips() {
     let stage = Fixture::configured(App::echo(), "[listen]\nheader_timeout = '500ms'");
@@ -160,6 +161,7 @@ fn slow_clients_do_not_keep_others_waiting() {
     drop(slow);
 }
 
+/// RFC 9112 §9.3.
 #[test]
 fn connections_to_the_app_are_kept_and_used_again() {
     let stage = Fixture::configured(App::echo(), "[listen]\nworkers = 1");
@@ -169,6 +171,7 @@ fn connections_to_the_app_are_kept_and_used_again() {
     assert!(stage.app.connections() <= 2, "{} connections for 50 requests one after another", stage.app.connections());
 }
 
+/// RFC 9112 §9.3, §9.6.
 #[test]
 fn the_connection_to_the_client_is_kept_unless_it_says_otherwise() {
     let stage = Fixture::new();
@@ -181,6 +184,7 @@ fn the_connection_to_the_client_is_kept_unless_it_says_otherwise() {
     assert!(client.closed_by_peer());
 }
 
+/// RFC 9112 §6.1.
 #[test]
 fn an_http_1_0_client_gets_an_answer_that_it_understands() {
     let app = App::answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");

@@ -23,6 +23,7 @@ fn hasty() -> App {
     })
 }
 
+/// RFC 9112 §9.3: what was not read would be taken for the next request.
 #[test]
 fn an_answer_to_half_an_upload_is_delivered_and_its_connection_never_used_again() {
     let stage = Fixture::configured(hasty(), &format!("[listen]\nworkers = 1\n{UNBUFFERED}"));
@@ -54,6 +55,7 @@ fn an_upload_that_stalls_after_its_answer_does_not_hold_the_apps_connection() {
     assert!(ended.recv_timeout(crate::support::SOON).unwrap());
 }
 
+/// RFC 9112 §9.3.
 #[test]
 fn an_upload_that_ended_before_its_answer_leaves_the_connection_in_use() {
     let stage = Fixture::configured(App::echo(), "[listen]\nworkers = 1");
@@ -67,6 +69,7 @@ fn an_upload_that_ended_before_its_answer_leaves_the_connection_in_use() {
 }
 
 /// hyper cannot pass them on, so they are dropped: an optimisation that is lost, and nothing else.
+/// RFC 9110 §15.2.
 #[test]
 fn early_hints_and_other_interim_answers_are_dropped() {
     let stage = Fixture::configured(
@@ -116,6 +119,7 @@ fn a_client_that_goes_away_ends_the_work_of_the_app() {
 }
 
 /// The usual buffers hold the beginning of it; the answer comes while the rest is still on its way.
+/// RFC 9112 §9.5: a client has to watch for it.
 #[test]
 fn an_answer_to_a_large_upload_is_delivered_though_the_app_reads_nothing() {
     const LENGTH: usize = 1 << 20;

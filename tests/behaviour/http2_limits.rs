@@ -17,6 +17,7 @@ use crate::support::{
 
 const HOST: &str = "customdomain1.com";
 
+/// RFC 6585 §4.
 #[test]
 fn streams_count_as_requests_of_their_client() {
     let stage = Fixture::configured(App::scripted(holding), "[listen]\nrequests_per_client_max = 5");
@@ -29,6 +30,7 @@ fn streams_count_as_requests_of_their_client() {
     eventually("there is room again", || (client.get(HOST, "/").unwrap().0.status() == 200).then_some(()));
 }
 
+/// RFC 9113 §5.2.1: a window for each stream and one for all of them.
 #[test]
 fn uploads_that_an_app_does_not_read_take_nothing_from_others_on_their_connection() {
     const UPLOADS: usize = 16;
@@ -64,6 +66,7 @@ fn unread(usher: &Usher, window: u32) -> (H2Client, h2::RecvStream) {
     (client, response.into_body())
 }
 
+/// RFC 9113 §5.4.2, §10.5.
 #[test]
 fn a_stream_of_which_the_client_takes_nothing_is_reset_and_the_others_go_on() {
     let app = App::scripted(|mut conversation| match conversation.head() {
@@ -123,6 +126,7 @@ fn arrives(stage: &Fixture, count: usize) -> bool {
     })
 }
 
+/// CVE-2023-44487; RFC 9113 §10.5.
 #[test]
 fn a_client_that_takes_its_requests_back_is_cut_off() {
     let stage = Fixture::configured(App::scripted(silent), "[listen]\nworkers = 1");
@@ -257,6 +261,7 @@ fn a_preface_that_does_not_come_to_its_end_is_cut_off_however_it_drips() {
     assert_eq!(reached(&stage.usher, "header_timeout"), 2);
 }
 
+/// RFC 9113 §6.8, §9.1.
 #[test]
 fn a_connection_that_never_asks_for_anything_is_told_to_end() {
     let stage = Fixture::configured(App::echo(), "[listen]\nheader_timeout = '1s'");
@@ -270,6 +275,7 @@ fn a_connection_that_never_asks_for_anything_is_told_to_end() {
     assert_eq!((reached(&stage.usher, "header_timeout"), reached(&stage.usher, "keep_alive")), (1, 0));
 }
 
+/// RFC 9110 §15.5.9.
 #[test]
 fn an_upload_that_pauses_on_http_2_is_a_408_unless_the_app_speaks_it_too() {
     let app = App::scripted(|mut conversation| drop(conversation.request()));

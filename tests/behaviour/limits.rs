@@ -32,6 +32,7 @@ fn is_a_problem(response: &Response, status: u16) {
     assert_eq!(response.header("connection"), Some("close"));
 }
 
+/// RFC 9110 §15.5.9.
 #[test]
 fn a_head_in_drops_is_a_408_and_silence_is_closed_in_silence() {
     let stage = Fixture::configured(App::echo(), "[listen]\nheader_timeout = '1s'");
@@ -51,6 +52,7 @@ fn a_head_in_drops_is_a_408_and_silence_is_closed_in_silence() {
     assert_eq!((&line["status"], &line["outcome"]), (&408.into(), &"limited".into()));
 }
 
+/// RFC 9112 §2.2.
 #[test]
 fn what_is_no_http_gets_a_problem_with_an_id_a_line_and_a_count() {
     let stage = Fixture::new();
@@ -62,6 +64,7 @@ fn what_is_no_http_gets_a_problem_with_an_id_a_line_and_a_count() {
     assert_eq!(stage.usher.metric("usher_requests_total", &["outcome=\"bad_request\""]), 1.0);
 }
 
+/// RFC 9110 §5.4, RFC 6585 §5.
 #[test]
 fn a_head_with_too_many_bytes_or_fields_is_a_431() {
     let stage = Fixture::configured(App::echo(), "[listen]\nheader_max_bytes = '8KiB'\nheader_max_count = 20");
@@ -100,6 +103,7 @@ fn a_head_of_http_2_with_too_many_bytes_or_fields_is_a_431_too() {
     assert_eq!(reached(&stage.usher, "header_size"), 2);
 }
 
+/// RFC 9112 §3, RFC 9110 §15.5.15.
 #[test]
 fn a_target_that_is_too_long_is_a_414() {
     let stage = Fixture::configured(App::echo(), "[listen]\ntarget_max_bytes = '1KiB'");
@@ -112,6 +116,7 @@ fn a_target_that_is_too_long_is_a_414() {
     assert_eq!(reached(&stage.usher, "target_length"), 2);
 }
 
+/// RFC 9112 §9.6, RFC 9113 §6.8.
 #[test]
 fn the_last_request_of_a_connection_closes_it() {
     let stage = Fixture::configured(App::echo(), "[listen]\nconnection_requests_max = 3");
@@ -155,6 +160,7 @@ fn a_busy_connection_that_has_lived_its_time_loses_no_request() {
     assert_eq!(reached(&stage.usher, "connection_lifetime"), 2);
 }
 
+/// RFC 9112 §9.6.
 #[test]
 fn a_connection_that_has_lived_its_time_answers_once_more_and_ends() {
     let stage = Fixture::configured(App::echo(), "[listen]\nconnection_lifetime = '1s'");
@@ -236,6 +242,7 @@ pub(crate) fn holding(mut conversation: Conversation) {
     }
 }
 
+/// RFC 6585 §4.
 #[test]
 fn one_client_has_its_share_of_requests_on_whatever_connections_and_others_are_served() {
     let config = "[listen]\nrequests_per_client_max = 3\nproxy_protocol = ['loopback']\ntrusted_proxies = ['10.0.0.1']";
@@ -265,6 +272,7 @@ fn one_client_has_its_share_of_requests_on_whatever_connections_and_others_are_s
     eventually("there is room again", || (asked("203.0.113.7", "").status == 200).then_some(()));
 }
 
+/// RFC 9112 §9.5, RFC 9113 §9.1.
 #[test]
 fn an_idle_connection_is_closed_in_silence_parked_or_not() {
     for (keep_alive, least) in [("100ms", 100), ("1500ms", 1500)] {
@@ -283,6 +291,7 @@ fn an_idle_connection_is_closed_in_silence_parked_or_not() {
     }
 }
 
+/// RFC 9112 §9.3.2.
 #[test]
 fn a_parked_connection_loses_no_byte() {
     let stage = Fixture::new();
@@ -337,6 +346,7 @@ fn the_requests_of_a_connection_are_counted_across_its_pauses() {
     assert_eq!(reached(&stage.usher, "connection_requests"), 1);
 }
 
+/// RFC 9112 §9.5.
 #[test]
 fn a_parked_connection_drains_at_once() {
     let mut stage = Fixture::new();

@@ -7,6 +7,7 @@ use crate::support::{A_MOMENT, App, Fixture, Framing, SOON, UNBUFFERED, eventual
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: customdomain1.com\r\n";
 
+/// RFC 9110 §15.5.14, §10.1.1.
 #[test]
 fn a_body_that_says_it_is_too_large_never_reaches_the_app() {
     let stage = Fixture::configured(App::echo(), "[upstreams.default]\nbody_max_bytes = '1KiB'");
@@ -25,6 +26,7 @@ fn a_body_that_says_it_is_too_large_never_reaches_the_app() {
     assert_eq!(stage.usher.access_log(2)[1]["outcome"], "limited");
 }
 
+/// RFC 9112 §9.6: a reset would take the answer away.
 #[test]
 fn a_client_that_is_still_sending_hears_that_its_body_is_too_large() {
     let stage = Fixture::configured(App::echo(), "[upstreams.default]\nbody_max_bytes = '1MiB'");
@@ -38,6 +40,7 @@ fn a_client_that_is_still_sending_hears_that_its_body_is_too_large() {
     }
 }
 
+/// RFC 9110 §15.5.14.
 #[test]
 fn a_body_that_grows_too_large_ends_its_attempt_and_the_apps_connection() {
     let (told, ends) = mpsc::channel();
@@ -58,6 +61,7 @@ fn a_body_that_grows_too_large_ends_its_attempt_and_the_apps_connection() {
     assert_eq!(stage.usher.metric("usher_upstream_attempts_total", &["outcome=\"cancelled\""]), 1.0);
 }
 
+/// RFC 9110 §15.5.9.
 #[test]
 fn a_body_that_does_not_go_on_is_a_408_and_ends_the_apps_connection() {
     let (told, ends) = mpsc::channel();
@@ -79,6 +83,7 @@ fn a_body_that_does_not_go_on_is_a_408_and_ends_the_apps_connection() {
     assert_eq!((&line["outcome"], &line["reason"]), (&"limited".into(), &"request body did not go on in time".into()));
 }
 
+/// RFC 9110 §15.5.9.
 #[test]
 fn a_body_in_drops_is_a_408() {
     let stage = Fixture::new();

@@ -64,6 +64,7 @@ fn rest(stream: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
+/// RFC 6455 §4.1, RFC 9110 §7.8.
 #[test]
 fn an_upgrade_is_asked_of_the_app_and_bytes_go_both_ways() {
     let stage = Fixture::with_app(echoing());
@@ -114,6 +115,7 @@ fn a_tunnel_is_counted_and_has_a_line_in_the_access_log() {
     eventually("the tunnel is not open any more", || (stage.usher.metric("usher_tunnels", &[]) == 0.0).then_some(()));
 }
 
+/// RFC 9110 §7.8: the protocol is another one behind a 101 only, which nobody has waited for here.
 #[test]
 fn what_a_client_says_behind_a_refused_upgrade_is_no_request() {
     let stage = Fixture::with_app(App::echo());
@@ -164,12 +166,14 @@ fn behind_an_offer_that_is_dropped_the_next_request_is_served() {
     }
 }
 
+/// RFC 9110 §7.8.
 #[test]
 fn an_app_may_not_switch_to_what_was_not_asked_for() {
     let stage = Fixture::with_app(App::answering(AGREE.replace("Upgrade: websocket", "Upgrade: other")));
     assert_eq!(stage.usher.raw(ASK).status, 502);
 }
 
+/// RFC 6455 §4.1.
 #[test]
 fn a_websocket_needs_a_get_of_http_1_1_without_a_body() {
     let stage = Fixture::new();
@@ -186,6 +190,7 @@ fn a_websocket_needs_a_get_of_http_1_1_without_a_body() {
     }
 }
 
+/// RFC 6455 §7.4.1.
 #[test]
 fn a_silent_tunnel_is_ended_and_both_sides_are_told() {
     let (tell, told) = mpsc::channel();
@@ -212,6 +217,7 @@ fn halting(tell: mpsc::Sender<Vec<u8>>) -> App {
     })
 }
 
+/// RFC 6455 §5.5.1, §7.4.1.
 #[test]
 fn a_drain_ends_tunnels_between_two_frames() {
     let (tell, told) = mpsc::channel();
@@ -262,6 +268,7 @@ fn a_stream_of_http_2_becomes_a_websocket() {
 }
 
 /// An app that answers everything with its start page has not agreed to a tunnel, though 200 says so on HTTP/2.
+/// RFC 8441 §5.
 #[test]
 fn a_success_that_is_no_agreement_opens_no_tunnel() {
     let stage = Fixture::new();
@@ -270,6 +277,7 @@ fn a_success_that_is_no_agreement_opens_no_tunnel() {
     assert_eq!(client.wait(stream.answer).unwrap().status(), StatusCode::BAD_GATEWAY);
 }
 
+/// RFC 8441 §5: the end of a stream stands for that of a connection.
 #[test]
 fn a_silent_tunnel_on_a_stream_is_ended_and_its_connection_goes_on() {
     let (tell, told) = mpsc::channel();
@@ -287,6 +295,7 @@ fn a_silent_tunnel_on_a_stream_is_ended_and_its_connection_goes_on() {
     eventually("the tunnel is not open any more", || (stage.usher.metric("usher_tunnels", &[]) == 0.0).then_some(()));
 }
 
+/// RFC 8441 §5, RFC 6455 §5.5.1.
 #[test]
 fn a_drain_ends_tunnels_on_streams_between_two_frames_too() {
     let (tell, told) = mpsc::channel();
