@@ -3,7 +3,7 @@
 //! Expected: about half a microsecond for both together, and nothing much more for a hostile request.
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use usher::{
     proxy::{
         ForwardedClient, ForwardedHost, Ids, Scheme, Standing,
@@ -45,7 +45,15 @@ fn rewrite(headers: &mut HeaderMap, rules: &HeaderRules, client: &HeaderValue, t
     let ids = Ids::make();
     add_forwarding(
         headers,
-        Forwarding { client, ids: &ids, host, matched: Match::CustomDomain, tenant: Some(tenant), prefix: None },
+        Forwarding {
+            client,
+            version: Version::HTTP_11,
+            ids: &ids,
+            host,
+            matched: Match::CustomDomain,
+            tenant: Some(tenant),
+            prefix: None,
+        },
     );
 }
 

@@ -116,7 +116,7 @@ impl Client {
     }
 
     /// A proxy of ours carries thousands of clients over few connections: limits that are meant for one client do not apply.
-    fn is_trusted(&self) -> bool {
+    pub(super) fn is_trusted(&self) -> bool {
         self.standing != Standing::Stranger
     }
 

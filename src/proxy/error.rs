@@ -27,6 +27,10 @@ pub(super) enum Failure {
     HeaderTimeout,
     #[error("too many header fields")]
     HeaderCount,
+    #[error("header fields are too large")]
+    HeaderSize,
+    #[error("a field value begins or ends with white space")]
+    PaddedField,
     #[error("target is too long")]
     TargetTooLong,
     #[error(transparent)]
@@ -113,12 +117,13 @@ impl Failure {
             Self::Unreadable { status, .. } => *status,
             Self::HeaderTimeout | Self::BodyLimit(BodyLimit::Timeout | BodyLimit::Rate) => StatusCode::REQUEST_TIMEOUT,
             Self::BodyLimit(BodyLimit::Size) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::HeaderCount => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::HeaderCount | Self::HeaderSize => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownCoding | Self::UpgradeRefused => StatusCode::NOT_IMPLEMENTED,
             Self::BadTarget
+            | Self::PaddedField
             | Self::BadFraming
             | Self::NoHost
             | Self::SeveralHosts

@@ -21,6 +21,7 @@ use super::{
     places::Turn,
     pulse::Pulse,
     requester::Requester,
+    upgrade,
     upload::{Fault, Tally},
 };
 use crate::{
@@ -73,15 +74,18 @@ struct Asked {
     target: Uri,
     version: Version,
     accept: Option<HeaderValue>,
+    /// The connection itself is to become a WebSocket.
+    switches: bool,
 }
 
 impl Asked {
-    fn of<B>(request: &Request<B>) -> Self {
+    fn of(request: &Request<Incoming>) -> Self {
         Self {
             method: request.method().clone(),
             target: request.uri().clone(),
             version: request.version(),
             accept: request.headers().get(header::ACCEPT).cloned(),
+            switches: upgrade::asks_for_websocket(request),
         }
     }
 }
@@ -151,6 +155,12 @@ impl Exchange {
     /// Whether the client wants the head alone.
     pub(super) fn is_head(&self) -> bool {
         self.asked.as_ref().is_some_and(|asked| asked.method == Method::HEAD)
+    }
+
+    /// Whether the client wants its connection to become a WebSocket, and may go on as if it had. Without a tunnel the connection
+    /// must end with the answer: what comes behind the request may be no request, and must not be taken for one.
+    pub(super) fn switches(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.switches)
     }
 
     /// Whether the app has answered without the body that the client waits to send, so that its connection must end: in

@@ -30,7 +30,7 @@ pub(super) async fn forward(
 ) -> Result<Response<Source>, Failure> {
     let worker = &client.worker;
     exchange.turn = client.take_turn(requester.address)?;
-    let upgrade = Upgrade::take(&mut request)?;
+    let upgrade = Upgrade::take(&mut request, exchange.switches())?;
     request::name_host(&mut request)?;
     request::check_size(&request, &worker.settings)?;
     request::check(&request)?;

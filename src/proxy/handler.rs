@@ -43,7 +43,7 @@ fn finish(client: &Arc<Client>, mut response: Response<Source>, mut exchange: Bo
     exchange.status = Some(response.status());
     if exchange.is_http2() {
         answer::spare_head(&mut response, &exchange);
-    } else if client.has_served_enough() && !matches!(response.body(), Source::Tunnel(_)) {
+    } else if (client.has_served_enough() || exchange.switches()) && !matches!(response.body(), Source::Tunnel(_)) {
         // Said with an answer: a connection that ends between two requests takes the next one with it.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

@@ -1,7 +1,7 @@
 //! Header hygiene. First everything goes that concerns one hop only (RFC 9110 §7.6.1), then every spelling of the names
 //! that usher owns, and last come our own: nothing that a client nominates or sets can touch them.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
 use super::{
     ForwardedClient, Standing,
@@ -212,6 +212,8 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
 pub struct Forwarding<'a> {
     /// Who made the request.
     pub client: ForwardedClient,
+    /// What the client has spoken.
+    pub version: Version,
     /// The marks of the exchange.
     pub ids: &'a Ids,
     /// The host as the client sent it.
@@ -245,10 +247,19 @@ pub fn add_forwarding(headers: &mut HeaderMap, forwarding: Forwarding<'_>) {
     }
     headers.insert(X_FORWARDED_HOST, forwarding.host.value);
     headers.insert(X_REQUEST_ID, forwarding.ids.request_id.clone());
-    headers.insert(header::VIA, HeaderValue::from_static("1.1 usher"));
+    headers.insert(header::VIA, via(forwarding.version));
     if !headers.contains_key(TRACEPARENT) {
         headers.insert(TRACEPARENT, forwarding.ids.traceparent.clone());
     }
+}
+
+/// By which protocol usher was reached (RFC 9110 §7.6.3).
+fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_10 => "1.0 usher",
+        Version::HTTP_2 => "2 usher",
+        _ => "1.1 usher",
+    })
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ async fn finish(end: End, client: &Arc<Client>, mut stream: Box<ClientStream>) {
         (End::BadHead(error), Some(status)) => {
             refused::answer(client, stream, Failure::unreadable(status, &error)).await;
         }
-        (End::CutOff, _) => {}
+        (End::CutOff | End::HungUp, _) => {}
         (End::BadHead(_) | End::Done | End::Quiet, _) => stream.close().await,
     }
 }
@@ -107,6 +107,8 @@ enum End {
     Done,
     /// The client does not take what it asked for.
     CutOff,
+    /// The client has gone, whatever of it waits to be read.
+    HungUp,
 }
 
 /// hyper's part of the work, in a box that is given back afterwards.
@@ -159,7 +161,8 @@ async fn parked(client: &Client, stream: &ClientStream, announced: &mut Announce
     let worker = &client.worker;
     let quiet_for = worker.clock.since(client.pulse.quiet_since());
     let left = worker.settings.keep_alive_timeout.saturating_sub(quiet_for);
-    let mut limit = worker.clock.after(left);
+    // In a box, which takes less than it would take here: the task grows in larger steps.
+    let (mut limit, mut turn) = (worker.clock.after(left), Box::pin(worker.parked.turn()));
     poll_fn(|context| {
         if announced.poll(context) {
             return Poll::Ready(Woken::ToEnd);
@@ -167,6 +170,10 @@ async fn parked(client: &Client, stream: &ClientStream, announced: &mut Announce
         // What has come by now may be no request: parts of a TLS record wake, and are nothing to be heard.
         if !left.is_zero() && stream.tcp().poll_read_ready(context).is_ready() {
             return Poll::Ready(Woken::ByClient);
+        }
+        if turn.as_mut().poll(context).is_ready() {
+            worker.metrics.limit(Limit::Displaced);
+            return Poll::Ready(Woken::ToEnd);
         }
         Pin::new(&mut limit).poll(context).map(|()| {
             worker.metrics.limit(Limit::KeepAlive);
@@ -204,6 +211,11 @@ impl<'a> Watch<'a> {
         }
         if let Some(since) = pulse.head_since() {
             return (worker.clock.since(since) >= worker.settings.header_timeout).then_some(End::HeadTimeout);
+        }
+        if pulse.running() > 0 {
+            // hyper sees the end of a connection only where nothing waits to be read in front of it.
+            pulse.look_for_client();
+            return pulse.has_hung_up().then_some(End::HungUp);
         }
         // The end of an idle connection comes while it is parked.
         let parked_after = worker.settings.park_after.min(worker.settings.keep_alive_timeout);

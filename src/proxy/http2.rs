@@ -32,15 +32,33 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 /// The largest window there is (RFC 9113 §6.9.1).
 const WINDOW_MAX: u32 = (1 << 31) - 1;
 
+/// How much larger than `header_max_bytes` a head may be for h2, which answers a bare 431 beyond that and tells nobody. What lies
+/// between gets an answer of ours, a line and a count.
+const LIST_FACTOR: usize = 2;
+
 /// A peer that answers no ping for [`PING_TIMEOUT`] is gone, whatever TCP still believes.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Streams that a client may have reset before usher got to see them (CVE-2023-44487); the others count as resets.
-const UNSEEN_RESETS_MAX: usize = 20;
+/// How many of its streams a client may end for nothing before its connection does.
+struct ResetBudgets {
+    /// Those that it had reset before usher got to see them (CVE-2023-44487); the others count as resets.
+    unseen: usize,
+    /// Those that were reset because of what it sent there ("MadeYouReset", CVE-2025-8671), in the whole life of the connection.
+    provoked: Option<usize>,
+}
 
-/// Streams that may be reset because of what a client sent there ("MadeYouReset", CVE-2025-8671).
-const PROVOKED_RESETS_MAX: usize = 100;
+impl ResetBudgets {
+    const OF_A_CLIENT: Self = Self { unseen: 20, provoked: Some(100) };
+
+    /// A proxy of ours hands on what thousands of clients take back, on a connection without an end. What it may leave unseen is
+    /// what it can send between two looks: eight times the streams that it has by default.
+    const OF_A_PROXY: Self = Self { unseen: 1024, provoked: None };
+
+    fn of(client: &Client) -> Self {
+        if client.is_trusted() { Self::OF_A_PROXY } else { Self::OF_A_CLIENT }
+    }
+}
 
 /// After its farewell a connection that does not end is cut off.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -148,9 +166,13 @@ fn connection_window(streams_max: u32) -> u32 {
     STREAM_WINDOW.saturating_mul(streams_max).min(WINDOW_MAX)
 }
 
+fn list_max(header_max_bytes: usize) -> u32 {
+    u32::try_from(header_max_bytes.saturating_mul(LIST_FACTOR)).unwrap_or(u32::MAX)
+}
+
 fn builder(client: &Arc<Client>) -> Builder<Streams> {
     let worker = &client.worker;
-    let settings = &worker.settings;
+    let (settings, resets) = (&worker.settings, ResetBudgets::of(client));
     let mut builder = Builder::new(Streams(Arc::clone(client)));
     builder
         .timer(CoarseTimer(Arc::clone(&worker.clock)))
@@ -158,9 +180,9 @@ fn builder(client: &Arc<Client>) -> Builder<Streams> {
         .initial_connection_window_size(connection_window(settings.http2_streams_max))
         .max_send_buf_size(SEND_BUFFER)
         .max_concurrent_streams(settings.http2_streams_max)
-        .max_header_list_size(u32::try_from(settings.header_max_bytes).unwrap_or(u32::MAX))
-        .max_pending_accept_reset_streams(UNSEEN_RESETS_MAX)
-        .max_local_error_reset_streams(PROVOKED_RESETS_MAX)
+        .max_header_list_size(list_max(settings.header_max_bytes))
+        .max_pending_accept_reset_streams(resets.unseen)
+        .max_local_error_reset_streams(resets.provoked)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .enable_connect_protocol();

@@ -20,6 +20,8 @@ pub(super) struct Pulse {
     writes: Writes,
     answer: Answer,
     cutting_off: AtomicBool,
+    looked_for: AtomicBool,
+    hung_up: AtomicBool,
 }
 
 impl Pulse {
@@ -35,6 +37,8 @@ impl Pulse {
             writes: Writes::default(),
             answer: Answer::default(),
             cutting_off: AtomicBool::new(false),
+            looked_for: AtomicBool::new(false),
+            hung_up: AtomicBool::new(false),
         }
     }
 
@@ -126,6 +130,24 @@ impl Pulse {
     /// Whether what ends now does so because the client has reached a limit.
     pub(super) fn is_cutting_off(&self) -> bool {
         self.cutting_off.load(Relaxed)
+    }
+
+    /// Asks whoever has the socket to see whether the client is still there.
+    pub(super) fn look_for_client(&self) {
+        self.looked_for.store(true, Relaxed);
+    }
+
+    /// Answers by `hung_up`, if it was asked.
+    pub(super) fn look(&self, hung_up: impl FnOnce() -> bool) {
+        if self.looked_for.load(Relaxed) {
+            self.looked_for.store(false, Relaxed);
+            self.hung_up.store(hung_up(), Relaxed);
+        }
+    }
+
+    /// Whether the client was gone when it was last looked for.
+    pub(super) fn has_hung_up(&self) -> bool {
+        self.hung_up.load(Relaxed)
     }
 
     /// What the body of an answer says.

@@ -27,6 +27,12 @@ use crate::{
     upstream::{self, Protocol},
 };
 
+/// What each field counts beside its octets (RFC 9113 §6.5.2).
+const FIELD_EXTRA: usize = 32;
+
+/// The names of the pseudo-header fields without the authority, a scheme, and what they count beside (RFC 9113 §8.3.1).
+const PSEUDO_FIELDS: usize = ":method:scheme:path".len() + "https".len() + 3 * FIELD_EXTRA;
+
 /// Where HTTP/2 names the host (RFC 9113 §8.3.1), so that the host is read in one place only. A `Host` beside it stays, and
 /// has to agree.
 pub(super) fn name_host<B>(request: &mut Request<B>) -> Result<(), Failure> {
@@ -40,15 +46,25 @@ pub(super) fn name_host<B>(request: &mut Request<B>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses what is too large. hyper has counted the fields of HTTP/1.1 only.
+/// Refuses what is too large. Of HTTP/1.1 hyper has counted fields and octets.
 pub(super) fn check_size<B>(request: &Request<B>, settings: &Settings) -> Result<(), Failure> {
     if request.headers().len() > settings.header_max_count {
         return Err(Failure::HeaderCount);
+    }
+    if request.version() == Version::HTTP_2 && octets(request) > settings.header_max_bytes {
+        return Err(Failure::HeaderSize);
     }
     if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > settings.target_max_bytes) {
         return Err(Failure::TargetTooLong);
     }
     Ok(())
+}
+
+/// The size of a head of HTTP/2 as both sides count it (RFC 9113 §6.5.2), where the authority has become a `Host`.
+fn octets<B>(request: &Request<B>) -> usize {
+    let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_EXTRA);
+    PSEUDO_FIELDS + request.method().as_str().len() + path + fields.sum::<usize>()
 }
 
 /// Refuses methods that a tenant router has no use for and targets that name no resource of an app.
@@ -60,11 +76,21 @@ pub(super) fn check<B: Body>(request: &Request<B>) -> Result<(), Failure> {
     if !request.uri().path().starts_with('/') || scheme.is_some_and(|s| *s != Scheme::HTTP && *s != Scheme::HTTPS) {
         return Err(Failure::BadTarget);
     }
+    if request.version() == Version::HTTP_2 && request.headers().values().any(is_padded) {
+        return Err(Failure::PaddedField);
+    }
     // A body without a length is a chunked one, and only then is there a coding to look at.
     if request.body().size_hint().exact().is_none() {
         return check_coding(request.headers(), request.version());
     }
     Ok(())
+}
+
+/// Whether a value begins or ends with white space, which is no part of one (RFC 9113 §8.2.1): in HTTP/1.1 nobody could say it, and
+/// a server of HTTP/1.1 would read another value than the one that was looked at here.
+fn is_padded(value: &HeaderValue) -> bool {
+    let octets = value.as_bytes();
+    matches!(octets.first(), Some(b' ' | b'\t')) || matches!(octets.last(), Some(b' ' | b'\t'))
 }
 
 /// CONNECT and TRACE, in any letters: methods are case-sensitive (RFC 9110 §9.1), but not every app minds.
@@ -127,7 +153,7 @@ pub(super) fn prepare(
     let ids = &exchange.ids;
     add_forwarding(
         &mut head.headers,
-        Forwarding { client: who, ids, host, matched: *matched, tenant: tenant.as_ref(), prefix },
+        Forwarding { client: who, version, ids, host, matched: *matched, tenant: tenant.as_ref(), prefix },
     );
     exchange.matched = Some(*matched);
     exchange.host_owner = Some(HostOwner::of(destination));
@@ -207,6 +233,30 @@ mod tests {
         assert!(coded(&["Chunked"]).is_ok());
         assert!(matches!(coded(&["gzip, chunked"]), Err(Failure::UnknownCoding)));
         assert!(matches!(coded(&["chunked", "chunked"]), Err(Failure::BadFraming)));
+    }
+
+    #[test]
+    fn a_value_of_http_2_is_not_padded() {
+        let checked = |version, value: &'static str| {
+            let value = HeaderValue::from_static(value);
+            check(&request("GET", "/").version(version).header("x", value).body(String::new()).unwrap())
+        };
+        for padded in [" a", "a ", "\ta", "a\t", " "] {
+            assert!(matches!(checked(Version::HTTP_2, padded), Err(Failure::PaddedField)), "{padded:?}");
+        }
+        for value in ["", "a", "a b", "a\tb"] {
+            assert!(checked(Version::HTTP_2, value).is_ok(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_of_http_2_is_counted_as_its_rfc_counts_it() {
+        let request =
+            request("GET", "https://shop.example/a?b").header("host", "shop.example").header("x-field", "value");
+        let fields = [(":method", "GET"), (":scheme", "https"), (":path", "/a?b"), ("host", "shop.example")];
+        let counted =
+            fields.into_iter().chain([("x-field", "value")]).map(|(name, value)| name.len() + value.len() + 32);
+        assert_eq!(octets(&request.body(()).unwrap()), counted.sum::<usize>());
     }
 
     #[test]

@@ -38,16 +38,24 @@ pub(super) fn relay(
     }
     let Answered { mut head, connection, in_flight } = answered;
     remove_hop_by_hop(&mut head.headers);
+    if head.status == StatusCode::NO_CONTENT {
+        // RFC 9110 §8.6: nothing has no length.
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
     if exchange.leaves_body_unread() {
         // RFC 9110 §10.1.1: the client is told that its body is not waited for.
         head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    if let Some(upgrade) = upgrade {
-        upgrade.is_refused(&mut head.headers);
-    }
     head.version = Version::HTTP_11;
     let limit = worker.upstreams[position].upstream().settings.buffer_response;
     let ahead_max = ahead::limit_for(&head.headers, connection.size_hint().exact(), limit);
-    let relay = Relay { connection: Some(connection), in_flight: Some(in_flight), ahead_max };
-    Ok(Response::from_parts(head, Source::Upstream(relay)))
+    // What an app nevertheless says behind such a head goes with its connection, or stream.
+    let connection = Some(connection).filter(|body| may_have_content(head.status) || body.is_end_stream());
+    let in_flight = connection.is_some().then_some(in_flight);
+    Ok(Response::from_parts(head, Source::Upstream(Relay { connection, in_flight, ahead_max })))
+}
+
+/// Not behind 204 and 304 (RFC 9110 §6.4.1). HTTP/1.1 has no way to write it, HTTP/2 has.
+fn may_have_content(status: StatusCode) -> bool {
+    status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
 }

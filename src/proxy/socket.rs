@@ -3,13 +3,13 @@
 
 use std::{
     io::{self, IoSlice},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 
@@ -29,6 +29,13 @@ impl Socket {
     /// The socket itself, for waiting and for looking ahead.
     pub(super) fn tcp(&self) -> &TcpStream {
         &self.tcp
+    }
+
+    /// Whether the client has ended its direction, or the connection, even if bytes of it wait to be read in front of that end.
+    pub(super) fn has_hung_up(&self) -> bool {
+        let readiness = pin!(self.tcp.ready(Interest::READABLE));
+        let readiness = readiness.poll(&mut Context::from_waker(Waker::noop()));
+        matches!(readiness, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 
     fn note_written(&self, written: &Poll<io::Result<usize>>) {

@@ -189,6 +189,8 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let socket = self.transport.socket();
+        socket.client.pulse.look(|| socket.has_hung_up());
         ready!(Pin::new(&mut self.transport).poll_flush(context))?;
         self.client().pulse.flushed();
         Poll::Ready(Ok(()))

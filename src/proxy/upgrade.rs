@@ -34,14 +34,11 @@ pub(super) enum Upgrade {
 }
 
 impl Upgrade {
-    /// What `request` asks for, if it does. An extended CONNECT becomes the GET that an app server understands.
-    pub(super) fn take(request: &mut Request<Incoming>) -> Result<Option<Self>, Failure> {
-        // hyper leaves something here if a request asks for another protocol, and only then.
-        if request.extensions().is_empty() {
-            return Ok(None);
-        }
+    /// What `request` asks for, if it does; `switches` says that it [`asks_for_websocket`]. An extended CONNECT becomes the GET that
+    /// an app server understands.
+    pub(super) fn take(request: &mut Request<Incoming>, switches: bool) -> Result<Option<Self>, Failure> {
         let Some(protocol) = request.extensions().get::<Protocol>() else {
-            return Ok(asks_for_websocket(request).then_some(Self::Connection));
+            return Ok(switches.then_some(Self::Connection));
         };
         if protocol.as_ref() != b"websocket" {
             return Err(Failure::UpgradeRefused);
@@ -91,14 +88,6 @@ impl Upgrade {
     pub(super) fn would_open(&self, status: StatusCode) -> bool {
         matches!(self, Self::Stream(_)) && status.is_success()
     }
-
-    /// The app has answered something else. What a client of HTTP/1.1 may have sent in the meantime is no request, and must not
-    /// be taken for one.
-    pub(super) fn is_refused(&self, headers: &mut HeaderMap) {
-        if let Self::Connection = self {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-    }
 }
 
 /// Asks the app for what the client has asked for, if anything.
@@ -106,9 +95,12 @@ pub(super) fn ask(upgrade: Option<&Upgrade>, outgoing: &mut Request<RequestBody>
     upgrade.map_or(Ok(()), |upgrade| upgrade.ask(outgoing))
 }
 
-fn asks_for_websocket(request: &Request<Incoming>) -> bool {
+/// Whether `request` asks for its connection to become a WebSocket (RFC 6455 §4.1).
+pub(super) fn asks_for_websocket(request: &Request<Incoming>) -> bool {
     let headers = request.headers();
-    *request.method() == Method::GET
+    // hyper leaves something in the extensions if a request asks for another protocol, and only then.
+    !request.extensions().is_empty()
+        && *request.method() == Method::GET
         && request.version() == Version::HTTP_11
         && request.body().is_end_stream()
         && names(headers, &header::UPGRADE, b"websocket")

@@ -18,14 +18,14 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Buffers, Https, Places, Roles, Scheme, Settings, UnknownNames, body::RequestBody, clock::Clock, connection,
-    headers::HeaderRules, listener::ListeningSocket,
+    headers::HeaderRules, listener::ListeningSocket, parked::Parked,
 };
 use crate::{
     directory::Reader,
     domains::SelfCheck,
     lifecycle::DrainWatch,
     routing::Rules,
-    telemetry::{access_log::Writer, metrics::WorkerMetrics},
+    telemetry::{access_log::Writer, metrics::WorkerMetrics, outcome::Limit},
     upstream::{Connector, ProxyProtocol, Upstream},
 };
 
@@ -63,6 +63,7 @@ pub struct Worker {
     /// Connections and tunnels that have not ended.
     pub(super) open: TaskTracker,
     connections: Arc<Semaphore>,
+    pub(super) parked: Parked,
 }
 
 /// What a worker is made of.
@@ -118,6 +119,7 @@ impl Worker {
             places: parts.places,
             buffers: parts.buffers,
             connections: parts.connections,
+            parked: Parked::default(),
         }
     }
 
@@ -183,7 +185,7 @@ async fn next_connection(
 ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     match listener.accept().await {
         // The permit comes second: a worker that waits for a client must not hold what another's client needs.
-        Ok((stream, _peer)) => Some((stream, Arc::clone(&worker.connections).acquire_owned().await.ok()?)),
+        Ok((stream, _peer)) => Some((stream, permit(worker).await?)),
         Err(error) => {
             worker.metrics.accept_failed();
             if !is_the_clients(&error) {
@@ -193,6 +195,14 @@ async fn next_connection(
             None
         }
     }
+}
+
+async fn permit(worker: &Worker) -> Option<OwnedSemaphorePermit> {
+    if let Ok(permit) = Arc::clone(&worker.connections).try_acquire_owned() {
+        return Some(permit);
+    }
+    worker.metrics.limit(Limit::Connections);
+    worker.parked.displace(&worker.connections).await
 }
 
 fn warn(error: &io::Error, warned: &mut Option<Instant>) {

@@ -102,6 +102,10 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Limit {
+    /// `connections_max`: one more found no room at once.
+    Connections,
+    /// `connections_max`: an idle connection was closed for a new one.
+    Displaced,
     /// `connections_per_client_max`: one more was closed at once.
     ConnectionsPerClient,
     /// `requests_per_client_max` (429).
@@ -140,7 +144,9 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit, in order of declaration.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
+        Self::Connections,
+        Self::Displaced,
         Self::ConnectionsPerClient,
         Self::RequestsPerClient,
         Self::HeaderTimeout,
@@ -163,6 +169,8 @@ impl Limit {
     /// The name in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Connections => "connections",
+            Self::Displaced => "displaced",
             Self::ConnectionsPerClient => "connections_per_client",
             Self::RequestsPerClient => "requests_per_client",
             Self::HeaderTimeout => "header_timeout",

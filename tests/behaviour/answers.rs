@@ -29,6 +29,7 @@ fn check_no_internals(response: &Response, app: &App) {
     }
 }
 
+/// RFC 9110 §12.5.1, RFC 9457 §3.
 #[test]
 fn browsers_get_a_page_and_programs_a_problem() {
     let stage = Fixture::new();
@@ -61,6 +62,7 @@ fn head_is_answered_with_a_head_alone() {
     }
 }
 
+/// RFC 9110 §15.6.3.
 #[test]
 fn an_app_that_cannot_be_reached_is_a_502_without_its_address() {
     let tables = Tables::example(Backend::Sqlite);
@@ -83,6 +85,7 @@ fn nothing_a_client_sent_comes_back_in_a_page() {
     assert!(!response.text().contains("<script>alert"), "{}", response.text());
 }
 
+/// RFC 9111 §5.2.2.5.
 #[test]
 fn answers_of_the_router_are_not_cached_for_long() {
     let stage = Fixture::new();
@@ -90,6 +93,7 @@ fn answers_of_the_router_are_not_cached_for_long() {
     assert_eq!(response.header("cache-control"), Some("no-store"));
 }
 
+/// RFC 9110 §9.3.2.
 #[test]
 fn a_head_request_is_answered_without_a_body_by_the_router_too() {
     let stage = Fixture::new();
@@ -100,6 +104,7 @@ fn a_head_request_is_answered_without_a_body_by_the_router_too() {
     assert_eq!(client.response().status, 200);
 }
 
+/// RFC 9110 §15.5.6.
 #[test]
 fn a_method_that_is_not_served_is_told_which_ones_are() {
     let stage = Fixture::new();
@@ -110,6 +115,7 @@ fn a_method_that_is_not_served_is_told_which_ones_are() {
     assert!(stage.app.requests().is_empty());
 }
 
+/// RFC 6585 §5.
 #[test]
 fn a_head_beyond_the_limits_is_431() {
     let stage = Fixture::configured(App::echo(), "[listen]\nheader_max_bytes = '16KiB'\nheader_max_count = 30");
@@ -123,6 +129,7 @@ fn a_head_beyond_the_limits_is_431() {
     assert_eq!(stage.usher.get_with("customdomain1.com", "/", &"X-A: 1\r\n".repeat(20)).status, 200);
 }
 
+/// RFC 9110 §15.4.9.
 #[test]
 fn a_redirect_keeps_the_target_byte_for_byte() {
     let stage = Fixture::new();

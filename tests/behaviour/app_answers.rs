@@ -1,6 +1,6 @@
 //! Answers of the app arrive as RFC 9110 and RFC 9112 mean them; what can be read in two ways arrives as no answer.
 
-use crate::support::{App, Fixture, Response, eventually};
+use crate::support::{App, Fixture, H2Client, Response, eventually};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
 
@@ -114,6 +114,12 @@ fn a_204_is_told_without_the_length_that_its_app_gave_it() {
             assert_eq!(response.header("transfer-encoding"), None, "{field}");
         }
         assert_eq!(stage.app.connections(), connections, "{field}");
+        let (head, body) = H2Client::connect(stage.usher.http()).get("customdomain1.com", "/").unwrap();
+        assert_eq!(
+            (head.status().as_u16(), head.headers().get("content-length"), body.len()),
+            (204, None, 0),
+            "{field}"
+        );
     }
 }
 

@@ -1,6 +1,12 @@
 //! Nothing that one client does keeps others from being served.
 
-use crate::support::{A_MOMENT, App, Backend, Binary, Client, Fixture, Tables, eventually};
+use std::{
+    sync::mpsc::{Sender, channel},
+    time::{Duration, Instant},
+};
+
+use super::limits::{PARKED_AFTER, reached};
+use crate::support::{A_MOMENT, App, Backend, Binary, Client, Fixture, SOON, Tables, eventually};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
 
@@ -28,7 +34,7 @@ fn the_accept_loop_survives_the_end_of_descriptors() {
 
 #[test]
 fn beyond_the_most_connections_the_next_one_waits_for_its_turn() {
-    let stage = Fixture::configured(App::echo(), "[listen]\nconnections_max = 4\nworkers = 1");
+    let stage = Fixture::configured(App::echo(), "[listen]\nconnections_max = 4\nworkers = 1\npark_after = '1m'");
     let mut held: Vec<Client> = (0..4).map(|_| stage.usher.connect()).collect();
     for client in &mut held {
         assert_eq!(client.send(REQUEST).response().status, 200);
@@ -37,10 +43,92 @@ fn beyond_the_most_connections_the_next_one_waits_for_its_turn() {
     waiting.send(REQUEST);
     std::thread::sleep(A_MOMENT);
     assert_eq!(stage.app.requests().len(), 4, "a fifth connection was served beside four");
+    assert_eq!(reached(&stage.usher, "connections"), 1);
     drop(held.pop());
     assert_eq!(waiting.response().status, 200);
+    assert_eq!(reached(&stage.usher, "displaced"), 0);
 }
 
+/// RFC 9112 §9.5: an idle connection may end at any time.
+#[test]
+fn beyond_the_most_connections_the_one_that_is_idle_for_longest_stands_back() {
+    let stage = Fixture::configured(App::echo(), "[listen]\nconnections_max = 4\nworkers = 1");
+    let mut held: Vec<Client> = Vec::new();
+    for count in [1, 3] {
+        for _ in 0..count {
+            let mut client = stage.usher.connect();
+            assert_eq!(client.send(REQUEST).response().status, 200);
+            held.push(client);
+        }
+        std::thread::sleep(PARKED_AFTER);
+    }
+    let mut new = stage.usher.connect();
+    assert_eq!(new.send(REQUEST).response().status, 200);
+    assert!(held.remove(0).try_response().unwrap().is_none());
+    for client in &mut held {
+        assert_eq!(client.send(REQUEST).response().status, 200, "no other was closed");
+    }
+    assert_eq!((reached(&stage.usher, "connections"), reached(&stage.usher, "displaced")), (1, 1));
+}
+
+/// Never answers, and tells when its connection has ended.
+fn silent(tell: Sender<()>) -> App {
+    App::scripted(move |mut conversation| {
+        if conversation.head().is_some() && conversation.closed_by_peer() {
+            let _ = tell.send(());
+        }
+    })
+}
+
+/// Whether a client has gone or has only said its last cannot be told before it is written to, so that both count as the first
+/// (RFC 9112 §9.6 leaves it to the server).
+#[test]
+fn a_client_that_ends_its_direction_before_it_has_its_answer_counts_as_gone() {
+    let (tell, told) = channel();
+    let stage = Fixture::with_app(silent(tell));
+    let mut client = stage.usher.connect();
+    client.send(REQUEST);
+    eventually("the request is at the app", || (stage.app.requests().len() == 1).then_some(()));
+    assert!(client.finish_sending().try_response().unwrap().is_none());
+    told.recv_timeout(SOON).unwrap();
+    let line = &stage.usher.access_log(1)[0];
+    assert_eq!((&line["outcome"], &line["status"]), (&"client_gone".into(), &0.into()));
+}
+
+#[test]
+fn a_client_that_goes_away_ends_the_work_of_the_app_though_it_has_asked_for_more() {
+    let (tell, told) = channel();
+    let stage = Fixture::with_app(silent(tell));
+    let mut client = stage.usher.connect();
+    client.send(REQUEST.repeat(2));
+    eventually("the first request is at the app", || (stage.app.requests().len() == 1).then_some(()));
+    drop(client);
+    told.recv_timeout(Duration::from_secs(5)).unwrap();
+    assert_eq!(stage.usher.access_log(1)[0]["outcome"], "client_gone");
+}
+
+#[test]
+fn a_client_that_goes_away_ends_the_work_of_the_app_though_nobody_reads_its_upload() {
+    let (answered, told) = channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let stage = Fixture::with_app(App::scripted(move |mut conversation| {
+        conversation.head();
+        let _ended = told.lock().unwrap().recv_timeout(SOON * 2);
+    }));
+    let mut client = stage.usher.connect();
+    client.send("POST / HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 99999999\r\n\r\n");
+    client.wire().stream().set_write_timeout(Some(A_MOMENT * 5)).unwrap();
+    client.try_send(vec![b'x'; 64 << 20]).expect_err("there is not that much room");
+    assert_eq!(stage.app.requests().len(), 1);
+    client.reset();
+    let gone_at = Instant::now();
+    stage.usher.access_log(1);
+    assert!(gone_at.elapsed() < Duration::from_secs(5), "{:?}", gone_at.elapsed());
+    assert_eq!(stage.usher.metric("usher_upstream_attempts_total", &["outcome=\"cancelled\""]), 1.0);
+    answered.send(()).unwrap();
+}
+
+/// RFC 9112 §9.5.
 #[test]
 fn a_head_that_never_ends_is_cut_off_however_it_drips() {
     let stage = Fixture::configured(App::echo(), "[listen]\nheader_timeout = '500ms'");
@@ -73,6 +161,7 @@ fn slow_clients_do_not_keep_others_waiting() {
     drop(slow);
 }
 
+/// RFC 9112 §9.3.
 #[test]
 fn connections_to_the_app_are_kept_and_used_again() {
     let stage = Fixture::configured(App::echo(), "[listen]\nworkers = 1");
@@ -82,6 +171,7 @@ fn connections_to_the_app_are_kept_and_used_again() {
     assert!(stage.app.connections() <= 2, "{} connections for 50 requests one after another", stage.app.connections());
 }
 
+/// RFC 9112 §9.3, §9.6.
 #[test]
 fn the_connection_to_the_client_is_kept_unless_it_says_otherwise() {
     let stage = Fixture::new();
@@ -94,6 +184,7 @@ fn the_connection_to_the_client_is_kept_unless_it_says_otherwise() {
     assert!(client.closed_by_peer());
 }
 
+/// RFC 9112 §6.1.
 #[test]
 fn an_http_1_0_client_gets_an_answer_that_it_understands() {
     let app = App::answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");

@@ -1,6 +1,10 @@
 //! Answers that come before they are due: to an upload that has not ended, and in front of the final one.
 
-use crate::support::{App, Fixture, Framing, UNBUFFERED, eventually};
+use std::io::Write;
+
+use http::Request;
+
+use crate::support::{App, Fixture, Framing, H2Client, UNBUFFERED, eventually};
 
 const UPLOAD: &str = "POST /p HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 10\r\n\r\n";
 const ANSWER: &str = "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
@@ -19,6 +23,7 @@ fn hasty() -> App {
     })
 }
 
+/// RFC 9112 §9.3: what was not read would be taken for the next request.
 #[test]
 fn an_answer_to_half_an_upload_is_delivered_and_its_connection_never_used_again() {
     let stage = Fixture::configured(hasty(), &format!("[listen]\nworkers = 1\n{UNBUFFERED}"));
@@ -50,6 +55,7 @@ fn an_upload_that_stalls_after_its_answer_does_not_hold_the_apps_connection() {
     assert!(ended.recv_timeout(crate::support::SOON).unwrap());
 }
 
+/// RFC 9112 §9.3.
 #[test]
 fn an_upload_that_ended_before_its_answer_leaves_the_connection_in_use() {
     let stage = Fixture::configured(App::echo(), "[listen]\nworkers = 1");
@@ -63,6 +69,7 @@ fn an_upload_that_ended_before_its_answer_leaves_the_connection_in_use() {
 }
 
 /// hyper cannot pass them on, so they are dropped: an optimisation that is lost, and nothing else.
+/// RFC 9110 §15.2.
 #[test]
 fn early_hints_and_other_interim_answers_are_dropped() {
     let stage = Fixture::configured(
@@ -109,4 +116,34 @@ fn a_client_that_goes_away_ends_the_work_of_the_app() {
     drop(client);
     assert!(ended.recv_timeout(crate::support::SOON).unwrap());
     eventually("the exchange is over", || (stage.usher.access_log_so_far().lines().count() == 1).then_some(()));
+}
+
+/// The usual buffers hold the beginning of it; the answer comes while the rest is still on its way.
+/// RFC 9112 §9.5: a client has to watch for it.
+#[test]
+fn an_answer_to_a_large_upload_is_delivered_though_the_app_reads_nothing() {
+    const LENGTH: usize = 1 << 20;
+    let (answered, told) = std::sync::mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let stage = Fixture::with_app(App::scripted(move |mut conversation| {
+        conversation.head();
+        conversation.write(ANSWER).unwrap();
+        let _ended = told.lock().unwrap().recv_timeout(crate::support::SOON);
+    }));
+    let mut client = stage.usher.connect();
+    client.send(UPLOAD.replace("10", &LENGTH.to_string()));
+    let mut sender = client.sender();
+    let sending = std::thread::spawn(move || sender.write_all(&vec![b'x'; LENGTH]));
+    let response = client.response();
+    assert_eq!((response.status, response.text().as_str()), (403, "no"));
+    answered.send(()).unwrap();
+    let _cut_off = sending.join().unwrap();
+
+    let mut client = H2Client::connect(stage.usher.http());
+    let mut stream = client.start(Request::post("http://customdomain1.com/p").body(()).unwrap()).unwrap();
+    stream.body.send_data(vec![b'x'; LENGTH].into(), true).unwrap();
+    let (head, body) = client.answer(stream).unwrap();
+    assert_eq!((head.status().as_u16(), body.as_slice()), (403, &b"no"[..]));
+    answered.send(()).unwrap();
+    assert!(stage.usher.access_log(2).iter().all(|line| line["status"] == 403 && line["outcome"] == "ok"));
 }

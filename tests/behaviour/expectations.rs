@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{A_MOMENT, App, Client, Fixture, Framing, H2App, eventually};
+use bytes::Bytes;
+use http::Request;
+
+use crate::support::{A_MOMENT, App, Client, Fixture, Framing, H2App, H2Client, eventually};
 
 const EXPECTING: &str =
     "POST /p HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n";
@@ -150,4 +153,32 @@ fn an_http_2_app_gets_expectation_and_body_at_once() {
     assert_eq!(client.send("abc").response().text(), "abc");
     assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
     assert_eq!(app.last().head.headers["expect"], "100-continue");
+}
+
+/// The library has no way to tell such a client to go on, which has to lose patience by itself; its body is held back all the same.
+#[test]
+fn an_http_2_client_is_not_told_to_go_on_and_its_body_arrives_whole() {
+    let asking = App::scripted(|mut conversation| {
+        while let Some(head) = conversation.head() {
+            conversation.write("HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+            let body = conversation.wire().body(head.framing(Framing::Empty)).unwrap();
+            assert_eq!(body.bytes, b"abc");
+            conversation.write(OK).unwrap();
+        }
+    });
+    for (app, least, most) in [(asking, 0, 900), (App::echo(), 900, 3000)] {
+        let stage = Fixture::with_app(app);
+        let mut client = H2Client::connect(stage.usher.http());
+        let post =
+            Request::post("http://customdomain1.com/p").header("expect", "100-continue").header("content-length", "3");
+        let start = Instant::now();
+        let mut stream = client.start(post.body(()).unwrap()).unwrap();
+        stream.body.send_data(Bytes::from_static(b"abc"), true).unwrap();
+        let answer = client.wait(&mut stream.answer).unwrap();
+        let interim = client.wait(std::future::poll_fn(|context| stream.answer.poll_informational(context)));
+        assert!(answer.status() == 200 && interim.is_none(), "{answer:?} after {interim:?}");
+        let allowed = Duration::from_millis(least)..Duration::from_millis(most);
+        assert!(allowed.contains(&start.elapsed()), "{:?}", start.elapsed());
+        assert_eq!(stage.app.last().head.one("expect"), Some("100-continue"));
+    }
 }

@@ -29,6 +29,7 @@ const AMBIGUOUS: &[&str] = &[
     "no colon",
 ];
 
+/// RFC 9112 §2.2, §5.1, §5.2, §6.1, §6.3; RFC 9110 §5.5.
 #[test]
 fn what_could_be_read_in_two_ways_is_refused_and_the_connection_closed() {
     let stage = Fixture::new();
@@ -63,6 +64,7 @@ fn a_length_beside_a_coding_is_refused_or_never_seen_again() {
     }
 }
 
+/// RFC 9112 §7.1, §8.
 #[test]
 fn chunks_that_are_no_chunks_end_the_connection() {
     let stage = Fixture::with_app(App::scripted(|mut conversation| {
@@ -102,6 +104,7 @@ fn http_1_0_with_chunks_is_refused() {
     assert!(stage.app.requests().is_empty());
 }
 
+/// RFC 9112 §9.3.2.
 #[test]
 fn pipelined_requests_are_answered_in_order() {
     let stage = Fixture::new();
@@ -116,6 +119,7 @@ fn pipelined_requests_are_answered_in_order() {
     assert_eq!(stage.app.requests().len(), 10);
 }
 
+/// RFC 9112 §9.3.
 #[test]
 fn a_body_that_the_app_did_not_read_never_becomes_the_next_request() {
     let app = App::scripted(|mut conversation| {
@@ -135,6 +139,7 @@ fn a_body_that_the_app_did_not_read_never_becomes_the_next_request() {
 }
 
 /// What stands behind an answer of the app belongs to nobody.
+/// RFC 9112 §9.2.
 #[test]
 fn bytes_behind_an_answer_never_reach_another_client() {
     let stage = Fixture::with_app(App::answering(
@@ -145,6 +150,7 @@ fn bytes_behind_an_answer_never_reach_another_client() {
     }
 }
 
+/// RFC 9110 §10.1.1.
 #[test]
 fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
     let stage = Fixture::new();
@@ -154,4 +160,21 @@ fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
     assert_eq!(go_on.status, 100);
     assert_eq!(client.send("abc").response().status, 200);
     assert_eq!(stage.app.last().body, b"abc");
+}
+
+/// No target has a fragment (RFC 9112 §3.2); the library cuts it off before anybody could refuse it. It decides nothing, and nobody
+/// is sent it.
+#[test]
+fn what_stands_behind_a_hash_is_seen_by_nobody() {
+    let stage = Fixture::new();
+    for (sent, seen, matched) in
+        [("/p?q#f", "/p?q", "custom_domain"), ("/p#/../admin", "/p", "custom_domain"), ("/admin#x", "/admin", "admin")]
+    {
+        assert_eq!(stage.get("customdomain1.com", sent).status, 200, "{sent}");
+        assert_eq!(stage.app.last().target(), seen);
+        assert_eq!(stage.app.last().head.one("x-store-match"), Some(matched));
+    }
+    let moved = stage.get("www.customdomain1.com", "/p#f");
+    assert_eq!((moved.status, moved.header("location")), (308, Some("http://customdomain1.com/p")));
+    assert!(stage.usher.access_log(4).iter().all(|line| !line["target"].as_str().unwrap().contains('#')));
 }

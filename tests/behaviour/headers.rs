@@ -1,6 +1,6 @@
 //! Headers to the app can be trusted: whatever usher owns was written by usher, for this very request.
 
-use crate::support::{App, Fixture, Request};
+use crate::support::{App, Fixture, H2Client, Request};
 
 /// What the app saw of a request with these further header lines.
 fn seen(more: &str) -> Request {
@@ -106,6 +106,7 @@ fn every_request_gets_an_id_of_its_own() {
     assert_eq!(ids.len(), 50);
 }
 
+/// W3C Trace Context §3.2.2.
 #[test]
 fn a_traceparent_is_kept_where_it_is_valid_and_made_where_it_is_not() {
     let valid = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -120,6 +121,7 @@ fn a_traceparent_is_kept_where_it_is_valid_and_made_where_it_is_not() {
 }
 
 /// `Connection: X-Forwarded-For` made other proxies delete what they had added themselves.
+/// RFC 9110 §7.6.1.
 #[test]
 fn a_client_cannot_nominate_our_headers_for_removal() {
     let request = seen(
@@ -133,6 +135,7 @@ fn a_client_cannot_nominate_our_headers_for_removal() {
     assert_eq!(request.folded("x-private"), [""; 0], "what the client nominates itself is dropped");
 }
 
+/// RFC 9110 §7.6.1.
 #[test]
 fn hop_by_hop_headers_end_at_usher() {
     let more = "Connection: keep-alive\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nTE: trailers\r\n\
@@ -143,6 +146,7 @@ fn hop_by_hop_headers_end_at_usher() {
     }
 }
 
+/// RFC 9110 §5.3.
 #[test]
 fn ordinary_headers_pass_in_order_and_unchanged() {
     let more = "Cookie: a=1; b=2\r\nX-Twice: one\r\nAccept-Language: de, en;q=0.5\r\nX-Twice: two\r\nAuthorization: Bearer x\r\n";
@@ -153,6 +157,7 @@ fn ordinary_headers_pass_in_order_and_unchanged() {
     assert_eq!(request.head.all("authorization"), ["Bearer x"]);
 }
 
+/// RFC 9110 §6.5.1.
 #[test]
 fn a_trailer_cannot_carry_what_usher_owns() {
     let stage = Fixture::new();
@@ -167,6 +172,7 @@ fn a_trailer_cannot_carry_what_usher_owns() {
     assert_eq!(request.folded("x-forwarded-for"), ["127.0.0.1"]);
 }
 
+/// RFC 9110 §5.3: the one field that cannot be joined.
 #[test]
 fn cookies_set_by_the_app_arrive_one_by_one_and_in_order() {
     let stage = Fixture::with_app(App::answering(
@@ -176,6 +182,7 @@ fn cookies_set_by_the_app_arrive_one_by_one_and_in_order() {
     assert_eq!(response.head.all("set-cookie"), ["a=1; Path=/", "b=2, c", "a=3"]);
 }
 
+/// RFC 9110 §7.6.1.
 #[test]
 fn what_the_app_says_of_its_connection_ends_at_usher() {
     let stage = Fixture::with_app(App::answering(
@@ -190,6 +197,7 @@ fn what_the_app_says_of_its_connection_ends_at_usher() {
     }
 }
 
+/// RFC 9110 §9.1.
 #[test]
 fn methods_and_bodies_pass_unchanged() {
     let stage = Fixture::new();
@@ -201,6 +209,7 @@ fn methods_and_bodies_pass_unchanged() {
     }
 }
 
+/// RFC 9110 §9.3.2.
 #[test]
 fn a_head_request_is_answered_without_a_body() {
     let app = App::scripted(|mut conversation| {
@@ -215,4 +224,17 @@ fn a_head_request_is_answered_without_a_body() {
         let response = client.response_to_head();
         assert_eq!((response.status, response.header("content-length")), (200, Some("1234")));
     }
+}
+
+/// RFC 9110 §7.6.3: the version that was received, and none of what a client says in that field.
+#[test]
+fn via_tells_the_app_by_which_version_usher_was_reached() {
+    let stage = Fixture::new();
+    for (version, via) in [("HTTP/1.1", "1.1 usher"), ("HTTP/1.0", "1.0 usher")] {
+        let request = format!("GET / {version}\r\nHost: customdomain1.com\r\nVia: 1.1 invented\r\n\r\n");
+        assert_eq!(stage.usher.raw(request).status, 200);
+        assert_eq!(stage.app.last().folded("via"), [via]);
+    }
+    assert_eq!(H2Client::connect(stage.usher.http()).get("customdomain1.com", "/").unwrap().0.status(), 200);
+    assert_eq!(stage.app.last().folded("via"), ["2 usher"]);
 }

@@ -135,6 +135,7 @@ fn a_client_that_does_not_read_holds_the_app_back() {
     assert!(stage.usher.peak_memory() < 64 * MIB, "{} MiB", stage.usher.peak_memory() / MIB);
 }
 
+/// RFC 9112 §7.1.
 #[test]
 fn chunks_and_trailers_of_the_app_arrive() {
     let stage = Fixture::with_app(App::answering(
@@ -144,6 +145,7 @@ fn chunks_and_trailers_of_the_app_arrive() {
     assert_eq!((response.text().as_str(), response.complete), ("abcde", true));
 }
 
+/// RFC 9112 §6.3.
 #[test]
 fn an_answer_that_ends_with_its_connection_arrives_whole() {
     let stage = Fixture::with_app(App::scripted(|mut conversation| {
@@ -156,6 +158,7 @@ fn an_answer_that_ends_with_its_connection_arrives_whole() {
     }
 }
 
+/// RFC 9112 §7.1.
 #[test]
 fn a_client_may_upload_without_knowing_the_length() {
     let stage = Fixture::with_app(large_app());

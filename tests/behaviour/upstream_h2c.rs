@@ -14,8 +14,8 @@ use h2::Reason;
 use http::HeaderMap;
 
 use crate::support::{
-    A_MOMENT, App, Backend, Binary, Call, Client, DATA, END_HEADERS, END_STREAM, FrameApp, Frames, H2App, HEADERS,
-    RST_STREAM, Response, SOON, Tables, UNBUFFERED, Usher, eventually,
+    A_MOMENT, App, Backend, Binary, Call, Client, DATA, END_HEADERS, END_STREAM, FrameApp, Frames, H2App, H2Client,
+    HEADERS, RST_STREAM, Response, SOON, Tables, UNBUFFERED, Usher, eventually,
 };
 
 const GET: &str = "GET /p HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
@@ -437,19 +437,26 @@ fn interim_answers_are_dropped() {
     assert_eq!(app.connections(), 1);
 }
 
+/// RFC 9110 §6.4.1. Clients of HTTP/2 would be free to take it for content.
 #[test]
 fn content_that_cannot_be_there_reaches_nobody() {
-    const STATUS_204: u8 = 0x89;
-    let app = FrameApp::scripted(move |mut frames| {
-        while let Some(request) = frames.next_of(HEADERS) {
-            frames.write(HEADERS, END_HEADERS, request.stream, &[STATUS_204]);
-            frames.write(DATA, END_STREAM, request.stream, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    const STATUSES: [(u16, u8); 2] = [(204, 0x89), (304, 0x8b)];
+    for (status, indexed) in STATUSES {
+        let app = FrameApp::scripted(move |mut frames| {
+            while let Some(request) = frames.next_of(HEADERS) {
+                frames.write(HEADERS, END_HEADERS, request.stream, &[indexed]);
+                frames.write(DATA, END_STREAM, request.stream, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+            }
+        });
+        let usher = usher(&[app.url()], "");
+        let (mut client, mut on_http_2) = (usher.connect(), H2Client::connect(usher.http()));
+        for _ in 0..3 {
+            assert_eq!(client.send(GET).response().status, status);
+            let (head, body) = on_http_2.get("customdomain1.com", "/p").unwrap();
+            assert_eq!((head.status().as_u16(), body.len()), (status, 0));
         }
-    });
-    let usher = usher(&[app.url()], "");
-    let mut client = usher.connect();
-    for _ in 0..3 {
-        assert_eq!(client.send(GET).response().status, 204);
+        assert!(usher.access_log(6).iter().all(|line| line["outcome"] == "ok"));
+        assert_eq!(app.connections(), 1);
     }
 }
 

@@ -9,10 +9,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::ext::Protocol;
-use http::{Method, Request, StatusCode, Version};
+use http::StatusCode;
 
-use crate::support::{A_MOMENT, App, Client, Conversation, Fixture, SOON, eventually};
+use crate::support::{A_MOMENT, App, Client, Conversation, Fixture, H2App, H2Client, SOON, eventually};
+
+const HOST: &str = "customdomain1.com";
 
 const ASK: &str = "GET /live?room=1 HTTP/1.1\r\nHost: customdomain1.com\r\nConnection: keep-alive, Upgrade\r\n\
                    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -63,6 +64,7 @@ fn rest(stream: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
+/// RFC 6455 §4.1, RFC 9110 §7.8.
 #[test]
 fn an_upgrade_is_asked_of_the_app_and_bytes_go_both_ways() {
     let stage = Fixture::with_app(echoing());
@@ -113,6 +115,7 @@ fn a_tunnel_is_counted_and_has_a_line_in_the_access_log() {
     eventually("the tunnel is not open any more", || (stage.usher.metric("usher_tunnels", &[]) == 0.0).then_some(()));
 }
 
+/// RFC 9110 §7.8: the protocol is another one behind a 101 only, which nobody has waited for here.
 #[test]
 fn what_a_client_says_behind_a_refused_upgrade_is_no_request() {
     let stage = Fixture::with_app(App::echo());
@@ -124,12 +127,53 @@ fn what_a_client_says_behind_a_refused_upgrade_is_no_request() {
     assert_eq!(stage.app.requests().len(), 1);
 }
 
+/// The same where usher refuses by itself, and the app never hears of it.
+#[test]
+fn what_a_client_says_behind_an_upgrade_that_usher_refuses_is_no_request_either() {
+    let (h2c, refusing) = (H2App::echo(), App::refusing_url());
+    let upstreams = format!(
+        "[routing]\nhomepage_upstream = 'h2c'\nadmin_upstream = 'refusing'\nsecondary_domains = 'redirect'\n\
+         [upstreams.h2c]\nservers = ['{}']\n[upstreams.refusing]\nservers = ['{refusing}']",
+        h2c.url()
+    );
+    let stage = Fixture::configured(App::echo(), &upstreams);
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
+    for (host, target, status) in [
+        ("nobody.example", "/live", 404),
+        ("customdomain1.com,b", "/live", 400),
+        ("shop.alpha.com", "/live", 308),
+        ("platform.com", "/live", 501),
+        ("customdomain1.com", "/admin/live", 502),
+    ] {
+        let ask = ASK.replace("customdomain1.com", host).replace("/live?room=1", target);
+        let mut client = stage.usher.connect();
+        let refused = client.send(format!("{ask}{smuggled}")).response();
+        assert_eq!((refused.status, refused.header("connection")), (status, Some("close")), "{host}{target}");
+        assert!(client.try_response().ok().flatten().is_none(), "{host}{target}: the bytes behind it were answered");
+    }
+    assert!(stage.app.requests().is_empty() && h2c.calls().is_empty());
+}
+
+/// An offer of another protocol is no upgrade here: the request is served as it stands, and so is the next one.
+#[test]
+fn behind_an_offer_that_is_dropped_the_next_request_is_served() {
+    let stage = Fixture::new();
+    let mut client = stage.usher.connect();
+    for _ in 0..2 {
+        client.send(ASK.replace("Upgrade: websocket", "Upgrade: h2c").replace("customdomain1.com", "nobody.example"));
+        let response = client.response();
+        assert_eq!((response.status, response.header("connection")), (404, None));
+    }
+}
+
+/// RFC 9110 §7.8.
 #[test]
 fn an_app_may_not_switch_to_what_was_not_asked_for() {
     let stage = Fixture::with_app(App::answering(AGREE.replace("Upgrade: websocket", "Upgrade: other")));
     assert_eq!(stage.usher.raw(ASK).status, 502);
 }
 
+/// RFC 6455 §4.1.
 #[test]
 fn a_websocket_needs_a_get_of_http_1_1_without_a_body() {
     let stage = Fixture::new();
@@ -146,6 +190,7 @@ fn a_websocket_needs_a_get_of_http_1_1_without_a_body() {
     }
 }
 
+/// RFC 6455 §7.4.1.
 #[test]
 fn a_silent_tunnel_is_ended_and_both_sides_are_told() {
     let (tell, told) = mpsc::channel();
@@ -159,10 +204,9 @@ fn a_silent_tunnel_is_ended_and_both_sides_are_told() {
     assert_eq!(stage.usher.metric("usher_limits_total", &["limit=\"tunnel_idle\""]), 1.0);
 }
 
-#[test]
-fn a_drain_ends_tunnels_between_two_frames() {
-    let (tell, told) = mpsc::channel();
-    let app = agreeing(move |mut stream| {
+/// Stops in the middle of a frame, and goes on a moment later; tells what comes thereafter.
+fn halting(tell: mpsc::Sender<Vec<u8>>) -> App {
+    agreeing(move |mut stream| {
         // The client looks at its socket from now on.
         stream.read_exact(&mut [0; 2]).unwrap();
         // A frame of ten octets, of which the last five come later.
@@ -170,8 +214,14 @@ fn a_drain_ends_tunnels_between_two_frames() {
         thread::sleep(A_MOMENT);
         stream.write_all(b"fghij").unwrap();
         tell.send(rest(&mut stream)).unwrap();
-    });
-    let mut stage = Fixture::with_app(app);
+    })
+}
+
+/// RFC 6455 §5.5.1, §7.4.1.
+#[test]
+fn a_drain_ends_tunnels_between_two_frames() {
+    let (tell, told) = mpsc::channel();
+    let mut stage = Fixture::with_app(halting(tell));
     let mut socket = upgraded(&stage);
     socket.write_all(b"\x81\0").unwrap();
     socket.read_exact(&mut [0; 7]).unwrap();
@@ -197,61 +247,67 @@ fn an_app_that_breaks_off_ends_the_tunnel() {
 #[test]
 fn a_stream_of_http_2_becomes_a_websocket() {
     let stage = Fixture::with_app(echoing());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let tcp = tokio::net::TcpStream::connect(stage.usher.http()).await.unwrap();
-        let (mut client, connection) = h2::client::handshake(tcp).await.unwrap();
-        let driver = tokio::spawn(connection);
-        let deadline = Instant::now() + SOON;
-        while !client.is_extended_connect_protocol_enabled() {
-            assert!(Instant::now() < deadline, "the settings of usher");
-            tokio::task::yield_now().await;
-        }
-        let request = |protocol: &'static str| {
-            let request = Request::builder().method(Method::CONNECT).version(Version::HTTP_2);
-            let request = request.uri("http://customdomain1.com/live?room=1").header("sec-websocket-version", "13");
-            request.extension(Protocol::from_static(protocol)).body(()).unwrap()
-        };
-        let (answer, mut sender) = client.send_request(request("websocket"), false).unwrap();
-        let answer = answer.await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
-        assert!(!answer.headers().contains_key("sec-websocket-accept"));
-        let mut receiver = answer.into_body();
-        sender.send_data(Bytes::from_static(b"hello"), false).unwrap();
-        assert_eq!(receiver.data().await.unwrap().unwrap(), "hello");
-        sender.send_data(Bytes::new(), true).unwrap();
-        while let Some(data) = receiver.data().await {
-            assert!(data.unwrap().is_empty());
-        }
+    let mut client = H2Client::connect(stage.usher.http());
+    let mut stream = client.ask_for_tunnel("websocket", HOST, "/live?room=1");
+    let answer = client.wait(stream.answer).unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(!answer.headers().contains_key("sec-websocket-accept"));
+    let mut receiver = answer.into_body();
+    stream.body.send_data(Bytes::from_static(b"hello"), false).unwrap();
+    assert_eq!(client.wait(receiver.data()).unwrap().unwrap(), "hello");
+    stream.body.send_data(Bytes::new(), true).unwrap();
+    assert_eq!(client.read(&mut receiver).unwrap(), b"");
 
-        let (refused, _) = client.send_request(request("other"), false).unwrap();
-        assert_eq!(refused.await.unwrap().status(), StatusCode::NOT_IMPLEMENTED);
-        driver.abort();
-    });
+    let refused = client.ask_for_tunnel("other", HOST, "/");
+    assert_eq!(client.wait(refused.answer).unwrap().status(), StatusCode::NOT_IMPLEMENTED);
     let asked = stage.app.requests().remove(0);
     assert_eq!((asked.method(), asked.target()), ("GET", "/live?room=1"));
     assert_eq!((asked.folded("upgrade"), asked.folded("connection")), (vec!["websocket"], vec!["upgrade"]));
-    assert_eq!(asked.folded("host"), ["customdomain1.com"]);
+    assert_eq!(asked.folded("host"), [HOST]);
     assert_eq!(asked.folded("sec-websocket-key").len(), 1);
 }
 
 /// An app that answers everything with its start page has not agreed to a tunnel, though 200 says so on HTTP/2.
+/// RFC 8441 §5.
 #[test]
 fn a_success_that_is_no_agreement_opens_no_tunnel() {
     let stage = Fixture::new();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let tcp = tokio::net::TcpStream::connect(stage.usher.http()).await.unwrap();
-        let (mut client, connection) = h2::client::handshake(tcp).await.unwrap();
-        let driver = tokio::spawn(connection);
-        while !client.is_extended_connect_protocol_enabled() {
-            tokio::task::yield_now().await;
-        }
-        let request = Request::builder().method(Method::CONNECT).version(Version::HTTP_2);
-        let request = request.uri("http://customdomain1.com/").header("sec-websocket-version", "13");
-        let request = request.extension(Protocol::from_static("websocket")).body(()).unwrap();
-        let (answer, _sender) = client.send_request(request, false).unwrap();
-        assert_eq!(answer.await.unwrap().status(), StatusCode::BAD_GATEWAY);
-        driver.abort();
-    });
+    let mut client = H2Client::connect(stage.usher.http());
+    let stream = client.ask_for_tunnel("websocket", HOST, "/");
+    assert_eq!(client.wait(stream.answer).unwrap().status(), StatusCode::BAD_GATEWAY);
+}
+
+/// RFC 8441 §5: the end of a stream stands for that of a connection.
+#[test]
+fn a_silent_tunnel_on_a_stream_is_ended_and_its_connection_goes_on() {
+    let (tell, told) = mpsc::channel();
+    let app = agreeing(move |mut stream| tell.send(rest(&mut stream)).unwrap());
+    let stage = Fixture::configured(app, "[listen]\ntunnel_idle_timeout = '1s'");
+    let mut client = H2Client::connect(stage.usher.http());
+    let stream = client.ask_for_tunnel("websocket", HOST, "/live");
+    let mut receiver = client.wait(stream.answer).unwrap().into_body();
+    let begun = Instant::now();
+    assert_eq!(client.read(&mut receiver).unwrap(), GOING_AWAY);
+    assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+    assert_eq!(told.recv_timeout(SOON).unwrap(), GOING_AWAY_MASKED);
+    assert_eq!(stage.usher.metric("usher_limits_total", &["limit=\"tunnel_idle\""]), 1.0);
+    assert_eq!(client.get("nobody.example", "/").unwrap().0.status(), StatusCode::NOT_FOUND);
+    eventually("the tunnel is not open any more", || (stage.usher.metric("usher_tunnels", &[]) == 0.0).then_some(()));
+}
+
+/// RFC 8441 §5, RFC 6455 §5.5.1.
+#[test]
+fn a_drain_ends_tunnels_on_streams_between_two_frames_too() {
+    let (tell, told) = mpsc::channel();
+    let mut stage = Fixture::with_app(halting(tell));
+    let mut client = H2Client::connect(stage.usher.http());
+    let mut stream = client.ask_for_tunnel("websocket", HOST, "/live");
+    let mut receiver = client.wait(stream.answer).unwrap().into_body();
+    stream.body.send_data(Bytes::from_static(b"\x81\0"), false).unwrap();
+    assert_eq!(client.wait(receiver.data()).unwrap().unwrap(), &b"\x82\x0aabcde"[..]);
+    stage.usher.terminate();
+    assert_eq!(client.read(&mut receiver).unwrap(), [b"fghij", &GOING_AWAY[..]].concat());
+    assert_eq!(told.recv_timeout(SOON).unwrap(), GOING_AWAY_MASKED);
+    drop(stream.body);
+    assert!(stage.usher.wait().success());
 }

@@ -214,10 +214,15 @@ impl Conversation {
     /// Answers every request with an account of it.
     pub(crate) fn echo(mut self) {
         while let Some(request) = self.request() {
-            if self.write(request.account()).is_err() {
+            if self.account(&request).is_err() {
                 return;
             }
         }
+    }
+
+    /// Answers with an account of `request`.
+    pub(crate) fn account(&mut self, request: &Request) -> io::Result<()> {
+        self.write(request.account())
     }
 }
 

@@ -210,6 +210,9 @@ pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
+/// What a client says first (RFC 9113 §3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// `:status: 200` (RFC 7541, appendix A).
 const STATUS_200: u8 = 0x88;
 
@@ -252,12 +255,28 @@ impl Drop for FrameApp {
 }
 
 impl Frames {
+    /// The other end: a client's connection with prior knowledge, of which the settings have been sent.
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut frames = Self { stream, number: 0 };
+        frames.send(PREFACE);
+        frames.write(SETTINGS, 0, 0, &[]);
+        frames
+    }
+
+    /// Sends exactly these bytes.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.stream.write_all(bytes.as_ref());
+    }
+
     fn greet(mut stream: TcpStream, number: usize) -> Option<Self> {
         stream.set_read_timeout(Some(SOON)).unwrap();
         stream.set_nodelay(true).unwrap();
         let mut preface = [0; 24];
         stream.read_exact(&mut preface).ok()?;
-        assert_eq!(preface, *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        assert_eq!(preface, *PREFACE);
         let mut frames = Self { stream, number };
         frames.write(SETTINGS, 0, 0, &[]);
         Some(frames)

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use h2::{
     RecvStream, SendStream,
     client::{Builder, ResponseFuture, SendRequest},
+    ext::Protocol,
 };
-use http::{Request, Response};
+use http::{Method, Request, Response, Version};
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -18,7 +19,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{SOON, Trust};
+use super::{SOON, Trust, eventually};
 
 /// One connection to usher, driven in the background.
 pub(crate) struct H2Client {
@@ -63,6 +64,15 @@ impl H2Client {
     /// Begins a request without a body.
     pub(crate) fn ask(&mut self, request: Request<()>) -> Result<Stream, h2::Error> {
         self.send(request, true)
+    }
+
+    /// Asks for a tunnel (RFC 8441 §4), once usher's settings allow to.
+    pub(crate) fn ask_for_tunnel(&mut self, protocol: &'static str, host: &str, target: &str) -> Stream {
+        let sender = self.sender.clone();
+        eventually("the settings of usher", || sender.is_extended_connect_protocol_enabled().then_some(()));
+        let request = Request::builder().method(Method::CONNECT).version(Version::HTTP_2);
+        let request = request.uri(format!("http://{host}{target}")).header("sec-websocket-version", "13");
+        self.start(request.extension(Protocol::from_static(protocol)).body(()).unwrap()).unwrap()
     }
 
     /// Under TLS.

@@ -32,7 +32,9 @@ pub(crate) use cluster::{Cluster, signal};
 pub(crate) use descriptors::connections_possible;
 pub(crate) use fixture::{Fixture, UNBUFFERED};
 pub(crate) use front::{Front, Met, Speech};
-pub(crate) use h2_app::{Call, DATA, END_HEADERS, END_STREAM, Frame, FrameApp, Frames, H2App, HEADERS, RST_STREAM};
+pub(crate) use h2_app::{
+    Call, DATA, END_HEADERS, END_STREAM, Frame, FrameApp, Frames, GOAWAY, H2App, HEADERS, RST_STREAM, SETTINGS,
+};
 pub(crate) use h2_client::{H2Client, get as h2_get};
 pub(crate) use modern_ca::ModernCa;
 pub(crate) use name_server::NameServer;

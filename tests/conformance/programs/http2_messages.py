@@ -44,6 +44,10 @@ for name in ["X-Upper", "x upper", "x:y", "", "x\x00y", "x\ny", "x\x7fy", "x\xe9
 for value in ["a\rb", "a\nb", "a\r\nx-store-id: 2", "a\x00b"]:
     refused(f"§8.2.1 a value {value!r}", REFUSED + [("x-value", value)])
 
+for value in [" a", "a ", "\ta", "a\t", " "]:
+    refused(f"§8.2.1 a value {value!r}", REFUSED + [("x-value", value)])
+served("§8.2.1 a value with white space in it", request("/served/spaces") + [("x-value", "a b\tc")])
+
 for missing in [":method", ":scheme", ":path"]:
     refused(f"§8.3.1 without {missing}", [field for field in REFUSED if field[0] != missing])
 for doubled in REFUSED:
@@ -56,6 +60,7 @@ refused("§8.3.1 a :path without a slash", request("refused"))
 refused("§8.3.1 a :path with a scheme", request("http://customdomain2.com/refused"))
 refused("§8.3.1 a :path with a space", request("/refused x"))
 refused("§8.3.1 a :path with a control octet", request("/refused\x01"))
+served("RFC 9112 §3.2 a :path with a fragment, which is cut off", request("/served/fragment#refused"))
 refused("§8.3.1 a :path of asterisk for OPTIONS", request("*", "OPTIONS"))
 refused("§8.3.1 another :scheme", [(":method", "GET"), (":scheme", "ftp"), *REFUSED[2:]])
 refused("§8.5 CONNECT", [(":method", "CONNECT"), (":authority", "customdomain1.com:80")], MALFORMED | {405})
