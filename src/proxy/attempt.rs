@@ -11,6 +11,7 @@ use http::{Request, StatusCode, response::Parts};
 use super::{
     again::Ending,
     body::RequestBody,
+    buffers::Buffers,
     clock::Elapsed,
     error::Failure,
     exchange::Exchange,
@@ -48,7 +49,7 @@ pub(super) async fn attempt(
     exchange: &mut Exchange,
 ) -> Attempted {
     let Search { worker, position, is_repeatable, .. } = *search;
-    let spare = Spare::of(&mut request, &found.connection, is_repeatable);
+    let spare = Spare::of(&mut request, &found.connection, is_repeatable, &worker.buffers);
     found.connection.begin(request, is_repeatable);
     let tally = exchange.request_tally.clone();
     let mut running = Running { worker, position, found, spare, tally, outcome: AttemptOutcome::Cancelled };
@@ -217,9 +218,16 @@ struct Spare {
 }
 
 impl Spare {
-    fn of(request: &mut Outgoing, connection: &Connection<RequestBody>, is_repeatable: bool) -> Self {
-        let body = is_repeatable.then(|| request.body().again()).flatten();
-        Self { body, replay: connection.permit().map(|permit| Replay::of(request, permit)) }
+    fn of(
+        request: &mut Outgoing,
+        connection: &Connection<RequestBody>,
+        is_repeatable: bool,
+        buffers: &Arc<Buffers>,
+    ) -> Self {
+        if let Some(permit) = connection.permit() {
+            return Self { body: None, replay: Some(Replay::of(request, permit, buffers)) };
+        }
+        Self { body: is_repeatable.then(|| request.body().again()).flatten(), replay: None }
     }
 
     fn request(&mut self, connection: &mut Connection<RequestBody>) -> Option<Outgoing> {

@@ -127,9 +127,11 @@ impl Beginning {
     fn into_body(self, is_whole: bool, room: Option<Room>, mut upload: Box<Upload>) -> RequestBody {
         if is_whole {
             let Self { pieces, trailers, .. } = self;
-            let whole = Whole { pieces: pieces.into_iter(), trailers, room: room.map(Arc::new) };
+            let whole = Whole { pieces: pieces.into_iter(), trailers, room: room.map(Arc::new), permit: None };
             return RequestBody::Whole(Box::new(whole));
         }
+    /// Of the stream that it is sent on, where others share the connection.
+    permit: Option<Arc<StreamPermit>>,
         upload.put_back(self.pieces, room);
         RequestBody::Streaming(upload)
     }
@@ -146,7 +148,19 @@ pub(super) struct Whole {
 impl Whole {
     /// What has not been sent of it yet, once more: before any of it was sent, all of it. The bytes themselves are shared.
     pub(super) fn again(&self) -> Self {
-        Self { pieces: self.pieces.clone(), trailers: self.trailers.clone(), room: self.room.clone() }
+        let (pieces, trailers, room) = (self.pieces.clone(), self.trailers.clone(), self.room.clone());
+        Self { pieces, trailers, room, permit: None }
+    }
+
+    /// The stream that it is sent on counts for as long as it is there.
+    pub(super) fn hold(&mut self, permit: Arc<StreamPermit>) {
+        self.permit = Some(permit);
+    }
+
+    /// Puts what was read of it in front again.
+    pub(super) fn put_back(&mut self, mut read: Vec<Bytes>) {
+        read.extend(self.pieces.by_ref());
+        self.pieces = read.into_iter();
     }
 
     pub(super) fn next(&mut self) -> NextFrame<UploadError> {
@@ -169,7 +183,7 @@ mod tests {
 
     fn whole(pieces: &[&'static str], trailers: Option<HeaderMap>) -> Whole {
         let pieces: Vec<_> = pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())).collect();
-        Whole { pieces: pieces.into_iter(), trailers: trailers.map(Box::new), room: None }
+        Whole { pieces: pieces.into_iter(), trailers: trailers.map(Box::new), room: None, permit: None }
     }
 
     /// The text of it, and whether trailers follow.
