@@ -66,12 +66,13 @@ impl Found {
 impl<'a> Search<'a> {
     pub(super) fn new(worker: &'a Worker, position: usize, is_repeatable: bool) -> Self {
         let upstream = &worker.upstreams[position];
-        upstream.budget().earn();
+        let began = Instant::now();
+        upstream.upstream().earn(began);
         Self {
             worker,
             position,
             is_repeatable,
-            began: Instant::now(),
+            began,
             view: upstream.view(),
             tried: Tried::default(),
             chosen: 0,
@@ -214,7 +215,7 @@ impl<'a> Search<'a> {
         if self.next.is_none() {
             return false;
         }
-        let is_paid = self.worker.upstreams[self.position].budget().spend();
+        let is_paid = self.worker.upstreams[self.position].upstream().may_repeat(now);
         self.worker.metrics.repeat(self.position, is_paid);
         self.repeats += u32::from(is_paid);
         is_paid

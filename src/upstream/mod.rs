@@ -53,7 +53,7 @@ use arc_swap::ArcSwap;
 
 use crate::routing::TenantId;
 pub use balancer::{Asking, Balance, Tried};
-pub use budget::Budget;
+use budget::Budget;
 pub use connection::Connection;
 pub use connections::ConnectionPermit;
 pub use connector::Connector;
@@ -65,6 +65,7 @@ pub use health::HealthRules;
 pub use http2::{StreamPermit, connection_died, was_refused};
 use maker::Maker;
 pub use members::Members;
+use moment::Moment;
 use origin::Origin;
 pub use prober::{Probe, probe};
 pub use proxy_header::{ClientAddresses, SIGNATURE as PROXY_SIGNATURE};
@@ -95,6 +96,9 @@ pub struct Upstream {
     members: ArcSwap<Members>,
     queue: Arc<Queue>,
     shares: Option<Arc<Shares>>,
+    budget: Budget,
+    /// When it was made.
+    start: Instant,
     /// How often names were resolved, and how often that failed.
     resolutions: [AtomicU64; 2],
 }
@@ -108,6 +112,7 @@ impl Upstream {
             settings.servers.iter().map(|server| Origin::new(server, &maker)).collect::<Result<_, TlsError>>()?;
         let members = ArcSwap::from_pointee(maker.members(&origins, &settings));
         let shares = settings.store_requests_max.map(Shares::new).map(Arc::new);
+        let (budget, start) = (Budget::new(settings.repeat_percent), Instant::now());
         Ok(Self {
             settings,
             maker,
@@ -115,6 +120,8 @@ impl Upstream {
             members,
             queue,
             shares,
+            budget,
+            start,
             resolutions: Default::default(),
         })
     }
@@ -125,6 +132,16 @@ impl Upstream {
             (Some(shares), Some(tenant)) => shares.take(tenant).map(Some).ok_or(StoreFull),
             _ => Ok(None),
         }
+    }
+
+    /// A request is sent for the first time, at `now`: it earns a part of a repetition.
+    pub fn earn(&self, now: Instant) {
+        self.budget.earn(Moment::of(self.start, now));
+    }
+
+    /// Whether a request may be repeated at `now` that may have been processed; it has been paid for then.
+    pub fn may_repeat(&self, now: Instant) -> bool {
+        self.budget.spend(Moment::of(self.start, now))
     }
 
     /// The endpoints as they are now.
