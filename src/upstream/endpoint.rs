@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -40,6 +40,7 @@ pub struct Endpoint {
     connections: Arc<Connections>,
     address: ServerAddress,
     weight: AtomicUsize,
+    priority: AtomicU16,
     /// Whether its name in DNS leads to it; always, where it has none.
     listed: AtomicBool,
     /// What follows TCP.
@@ -70,6 +71,7 @@ impl Endpoint {
             connections: Arc::new(Connections::new(limits.connections_max)),
             address: server.address,
             weight: AtomicUsize::new(server.weight),
+            priority: AtomicU16::new(0),
             listed: AtomicBool::new(true),
             handshake,
             label,
@@ -144,6 +146,16 @@ impl Endpoint {
     pub(super) fn is_listed(&self) -> bool {
         self.listed.load(Ordering::Relaxed)
     }
+    /// Its place among all: those with a higher number stand by until the ones before them are out.
+    pub(super) fn priority(&self) -> u16 {
+        self.priority.load(Ordering::Relaxed)
+    }
+
+    /// Gives it another place; whether it is another one.
+    pub(super) fn rank(&self, priority: u16) -> bool {
+        self.priority.swap(priority, Ordering::Relaxed) != priority
+    }
+
 
     /// Its name leads to it, or does not any more: then it finishes what it has. Whether that is new.
     pub(super) fn list(&self, listed: bool, now: Instant) -> bool {

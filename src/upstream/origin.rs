@@ -36,10 +36,10 @@ impl Origin {
         for endpoint in &self.endpoints {
             let listed = found.iter().find(|found| found.server().address == *endpoint.address());
             changed |= endpoint.list(listed.is_some(), now);
-            changed |= listed.is_some_and(|found| endpoint.reweigh(found.weight));
+            changed |= listed.is_some_and(|found| endpoint.reweigh(found.weight) | endpoint.rank(found.priority));
         }
         let since = (!self.endpoints.is_empty()).then_some(now);
-        for server in found.iter().map(Found::server) {
+        for (server, priority) in found.iter().map(|found| (found.server(), found.priority)) {
             if !self.endpoints.iter().any(|endpoint| *endpoint.address() == server.address) {
                 let endpoint = maker.endpoint(server, self, since);
                 self.endpoints.push(endpoint);
@@ -48,6 +48,10 @@ impl Origin {
         }
         changed
     }
+                endpoint.rank(priority);
+                if self.forget_order(endpoint.label()) {
+                    endpoint.drain(true, now);
+                }
 
     /// Lets go of endpoints that are gone from DNS and have nothing left to do. Whether there were any.
     pub(super) fn retire(&mut self) -> bool {
@@ -85,7 +89,7 @@ mod tests {
         fn lead_to(&mut self, addresses: &[(&str, usize)]) -> bool {
             let found = |(address, weight): &(&str, usize)| {
                 let address = address.parse().unwrap();
-                Found { address, port: 80, weight: *weight }
+                Found { address, port: 80, weight: *weight, priority: 0 }
             };
             let found: Vec<_> = addresses.iter().map(found).collect();
             self.origin.lead_to(&found, Instant::now(), &self.maker)

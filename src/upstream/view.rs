@@ -122,7 +122,7 @@ mod tests {
     };
 
     fn lead_to(upstream: &Upstream, addresses: &[&str]) {
-        let found = |address: &&str| Found { address: address.parse().unwrap(), port: 80, weight: 1 };
+        let found = |address: &&str| Found { address: address.parse().unwrap(), port: 80, weight: 1, priority: 0 };
         upstream.lead_to(0, &addresses.iter().map(found).collect::<Vec<_>>(), Instant::now());
     }
 

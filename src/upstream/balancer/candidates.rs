@@ -59,6 +59,8 @@ pub(super) struct Candidates<'a> {
     pub(super) now: Moment,
 }
 
+    /// Of those with this priority alone; `None`: of all.
+    pub(super) priority: Option<u16>,
 impl Candidates<'_> {
     pub(super) fn contains(&self, position: usize) -> bool {
         self.endpoints[position].has_room() && self.admits(position)
@@ -70,7 +72,9 @@ impl Candidates<'_> {
     }
 
     fn admits(&self, position: usize) -> bool {
-        !self.tried.contains(position) && self.tier.admits(&self.endpoints[position], self.now)
+        let endpoint = &self.endpoints[position];
+        let has_rank = self.priority.is_none_or(|priority| endpoint.priority() == priority);
+        has_rank && !self.tried.contains(position) && self.tier.admits(endpoint, self.now)
     }
 
     /// Their positions and endpoints.
@@ -102,7 +106,7 @@ impl Candidates<'_> {
 impl<'a> Candidates<'a> {
     /// All that were not tried, a second after the start.
     pub(super) fn example(endpoints: &'a [Arc<Endpoint>], tried: &'a Tried) -> Self {
-        Self { endpoints, tried, tier: Tier::Any, now: Moment(1000) }
+        Self { endpoints, tried, tier: Tier::Any, priority: None, now: Moment(1000) }
     }
 }
 
