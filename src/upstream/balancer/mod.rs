@@ -70,7 +70,7 @@ enum Way {
 
 impl Balancer {
     pub(super) fn new(balance: Balance, endpoints: &[Arc<Endpoint>]) -> Self {
-        Self(match balance {
+        let way = match balance {
             Balance::LeastLoaded => Way::LeastLoaded,
             Balance::RoundRobin => Way::RoundRobin(RoundRobin::new(endpoints)),
             Balance::StoreAffinity => Way::StoreAffinity(Affinity::new(endpoints)),
@@ -101,7 +101,6 @@ impl Balancer {
         }
         None
     }
-}
 
     /// The priorities to look at, one after the other. When all are bad it does not matter who stands by.
     fn ranks(&self, tier: Tier) -> impl Iterator<Item = Option<u16>> {
@@ -120,13 +119,13 @@ impl Balancer {
         }
     }
 }
+
 fn priorities(endpoints: &[Arc<Endpoint>]) -> Box<[u16]> {
     let mut priorities: Vec<_> = endpoints.iter().map(|endpoint| endpoint.priority()).collect();
     priorities.sort_unstable();
     priorities.dedup();
     if priorities.len() > 1 { priorities.into() } else { Box::default() }
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -138,6 +137,7 @@ mod tests {
     fn balance() -> impl Strategy<Value = Balance> {
         prop_oneof![Just(Balance::LeastLoaded), Just(Balance::RoundRobin), Just(Balance::StoreAffinity)]
     }
+
     #[test]
     fn those_of_a_worse_priority_stand_by_until_the_others_are_out() {
         for balance in [Balance::LeastLoaded, Balance::RoundRobin, Balance::StoreAffinity] {
@@ -168,7 +168,6 @@ mod tests {
             assert_eq!(chosen(&none), [3], "{balance:?}");
         }
     }
-
 
     #[test]
     fn who_is_bad_is_not_asked_while_the_good_ones_are_busy() {

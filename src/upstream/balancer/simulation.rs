@@ -11,7 +11,7 @@ use crate::upstream::{Endpoint, InFlight, moment::Moment};
 /// So long that what is not known at the start weighs nothing.
 const REQUESTS: u64 = 20_000;
 
-/// App servers that each work on `AT_ONCE` requests and let the others wait, as uvicorn or Puma do.
+/// App servers that each work on `AT_ONCE` requests, times their weight, and let the others wait, as uvicorn or Puma do.
 const AT_ONCE: usize = 4;
 
 struct Simulation {
@@ -19,7 +19,7 @@ struct Simulation {
     /// What a request takes at each.
     work_us: Vec<u64>,
     /// When each one's workers are free again.
-    free_us: Vec<[u64; AT_ONCE]>,
+    free_us: Vec<Vec<u64>>,
     running: BinaryHeap<Reverse<(u64, u64)>>,
     guards: std::collections::HashMap<u64, (usize, u64, InFlight)>,
     waits_us: Vec<u64>,
@@ -33,7 +33,7 @@ impl Simulation {
             weights.iter().zip(1..).map(|(weight, port)| Endpoint::example(port, *weight)).collect();
         Self {
             work_us: work_ms.iter().map(|ms| ms * 1000).collect(),
-            free_us: vec![[0; AT_ONCE]; endpoints.len()],
+            free_us: weights.iter().map(|weight| vec![0; AT_ONCE * weight]).collect(),
             served: vec![0; endpoints.len()],
             endpoints,
             running: BinaryHeap::new(),
@@ -120,8 +120,37 @@ fn servers_that_are_alike_share_the_work() {
 #[test]
 fn under_load_heavier_servers_have_more() {
     for (seed, balance) in [(1, Balance::LeastLoaded), (2, Balance::RoundRobin)] {
-        let run = Simulation::new(&[3, 1], &[20; 2], seed).run(balance, 180.0);
+        let run = Simulation::new(&[3, 1], &[20; 2], seed).run(balance, 360.0);
         let [heavy, light] = [run.served[0], run.served[1]];
         assert!((2 * light..5 * light).contains(&heavy), "{balance:?}: {:?}", run.served);
+    }
+}
+
+#[test]
+fn with_little_traffic_weights_are_shares_too() {
+    for seed in 0..5 {
+        for weights in [&[3, 1][..], &[3, 1, 1], &[1, 1, 5, 2]] {
+            let work_ms = vec![5; weights.len()];
+            let run = Simulation::new(weights, &work_ms, seed).run(Balance::LeastLoaded, 5.0);
+            for (served, weight) in run.served.iter().zip(weights) {
+                let share = REQUESTS * *weight as u64 / weights.iter().sum::<usize>() as u64;
+                assert!(served.abs_diff(share) < REQUESTS / 25, "seed {seed}, {weights:?}: {:?}", run.served);
+            }
+        }
+    }
+}
+
+/// One store of a hundred has a seventh of all requests, and the last fifty together as many.
+#[test]
+fn stores_stay_at_their_server_and_a_hot_one_overloads_nobody() {
+    for seed in 0..5 {
+        let run = |balance| {
+            let simulation = Simulation { stores: 100.0, ..Simulation::new(&[1, 1, 1, 1], &[20; 4], seed) };
+            simulation.run(balance, 400.0)
+        };
+        let [affinity, least_loaded] = [Balance::StoreAffinity, Balance::LeastLoaded].map(run);
+        let (home, p99) = (affinity.at_home(), [affinity.p99_ms(), least_loaded.p99_ms()]);
+        assert!(home > 0.6 && least_loaded.at_home() < 0.4, "seed {seed}: {home}, {}", least_loaded.at_home());
+        assert!(p99[0] <= 3.0 * p99[1], "seed {seed}: {p99:?} ms");
     }
 }
