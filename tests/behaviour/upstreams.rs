@@ -3,9 +3,11 @@
 use std::{
     fs,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+        mpsc,
     },
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -104,6 +106,41 @@ fn a_draining_server_gets_nothing_new_and_loses_its_idle_connections() {
 }
 
 #[test]
+#[test]
+fn an_ordered_drain_closes_idle_connections_and_lets_what_runs_finish() {
+    let (go_on, told) = mpsc::channel::<()>();
+    let (told, closed) = (Mutex::new(told), Arc::new(AtomicUsize::new(0)));
+    let counts = Arc::clone(&closed);
+    let app = App::scripted(move |mut conversation| {
+        while let Some(request) = conversation.request() {
+            if request.target() == "/held" {
+                told.lock().unwrap().recv().unwrap();
+            }
+            conversation.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+        }
+        counts.fetch_add(1, SeqCst);
+    });
+    let tables = Tables::example(Backend::Sqlite);
+    let config = "[listen]\nworkers = 1\n[upstreams.default]\nidle_timeout = '1h'";
+    let usher = Binary::over(&tables).apps(&[&app]).config(config).env("USHER_ADMIN_TOKEN", TOKEN).start();
+    let mut held = usher.connect();
+    held.send("GET /held HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
+    eventually("it is at the app", || (app.requests().len() == 1).then_some(()));
+    assert_eq!(usher.get("customdomain1.com", "/").status, 200);
+    // For longer than usher needs to look after what is idle.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!((app.connections(), closed.load(SeqCst)), (2, 0));
+
+    let path = format!("/api/v1/upstreams/default/endpoints/{}/drain", app.address());
+    assert_eq!(post(&usher, &path, Some(TOKEN)).status, 204);
+    eventually("the idle one is closed", || (closed.load(SeqCst) == 1).then_some(()));
+    assert_eq!(usher.metric("usher_endpoint_in_flight", &[]), 1.0);
+    go_on.send(()).unwrap();
+    assert_eq!(held.response().text(), "ok");
+    eventually("the other one is closed when it is idle", || (closed.load(SeqCst) == 2).then_some(()));
+    assert_eq!(app.requests().len(), 2);
+}
+
 fn where_all_drain_the_client_is_told_to_come_back() {
     let stage = Stage::new("");
     stage.order(0, "drain");

@@ -6,7 +6,10 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
 use fastrand::Rng;
 
 use super::{Asking, Balance, Balancer, Tried};
-use crate::upstream::{Endpoint, InFlight, moment::Moment};
+use crate::{
+    routing::TenantId,
+    upstream::{Endpoint, InFlight, moment::Moment},
+};
 
 /// So long that what is not known at the start weighs nothing.
 const REQUESTS: u64 = 20_000;
@@ -25,6 +28,10 @@ struct Simulation {
     waits_us: Vec<u64>,
     served: Vec<u64>,
     rng: Rng,
+    /// How many stores the requests are for; a few of them have most.
+    stores: f64,
+    /// Requests that met the server that most of their store's met.
+    most_of_a_store: std::collections::HashMap<u32, Vec<u64>>,
 }
 
 impl Simulation {
@@ -40,6 +47,8 @@ impl Simulation {
             guards: std::collections::HashMap::new(),
             waits_us: Vec::new(),
             rng: Rng::with_seed(seed),
+            stores: 1.0,
+            most_of_a_store: std::collections::HashMap::new(),
         }
     }
 
@@ -52,13 +61,41 @@ impl Simulation {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole microseconds do")]
             let now = now_us as u64;
             self.end_until(now);
-            let asking = Asking { tenant: None, is_repeatable: true };
+            let store = self.store();
+            let tenant = TenantId::parse(&store.to_string()).unwrap();
+            let asking = Asking { tenant: Some(&tenant), is_repeatable: true };
             let moment = Moment(now / 1000);
             let place = balancer.choose(&self.endpoints, &asking, &Tried::default(), moment, &mut self.rng).unwrap();
+            let endpoints = self.endpoints.len();
+            self.most_of_a_store.entry(store).or_insert_with(|| vec![0; endpoints])[place] += 1;
             self.begin(number, place, now);
+            if balance == Balance::StoreAffinity {
+                self.check_bound(place);
+            }
         }
         self.end_until(u64::MAX);
         self
+    }
+
+    /// The first one of `n` has as many requests as the next two, and those as many as the next four.
+    fn store(&mut self) -> u32 {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
+        let store = self.stores.powf(self.rng.f64()) as u32;
+        store
+    }
+
+    fn check_bound(&self, place: usize) {
+        let all: usize = self.endpoints.iter().map(|endpoint| endpoint.in_flight()).sum();
+        let (weight, weights) =
+            (self.endpoints[place].weight(), self.endpoints.iter().map(|endpoint| endpoint.weight()).sum::<usize>());
+        let bound = (5 * all * weight).div_ceil(4 * weights).max(4);
+        assert!(self.endpoints[place].in_flight() <= bound, "{} of {all}", self.endpoints[place].in_flight());
+    }
+
+    /// The share of the requests that met the server at which most of their store's were.
+    fn at_home(&self) -> f64 {
+        let home: u64 = self.most_of_a_store.values().filter_map(|served| served.iter().max()).sum();
+        home as f64 / REQUESTS as f64
     }
 
     fn begin(&mut self, number: u64, place: usize, now: u64) {
