@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Parts, problem::Problem};
 use crate::{
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, outcome::EndpointReason},
     upstream::{Endpoint, Upstream},
 };
 
@@ -63,7 +63,7 @@ fn shown(endpoint: &Endpoint, upstream: usize, metrics: &Metrics, now: Instant) 
         name: Some(endpoint.origin()).filter(|name| **name != **endpoint.label()).map(str::to_owned),
         weight: snapshot.weight,
         state: snapshot.state.as_str(),
-        reason: snapshot.reason,
+        reason: snapshot.reason.map(EndpointReason::in_words),
         in_flight: snapshot.in_flight,
         latency_ms: snapshot.latency.map(|latency| (latency.as_secs_f64() * 1e6).round() / 1e3),
         attempts: counts.attempts.into_iter().map(|(outcome, count)| (outcome.as_str(), count)).collect(),

@@ -328,6 +328,17 @@ pub enum ProxyHeaderRefusal {
     /// It broke the format.
     Malformed,
     /// It was longer than any header that makes sense.
+    /// Why an app server can be in this state; none where it needs no reason.
+    pub fn reasons(self) -> &'static [EndpointReason] {
+        use EndpointReason::{FailedProbes, FailedTrial, FailuresInARow, Order, ShareOfFailures, Trial, Unlisted};
+        match self {
+            Self::Healthy => &[],
+            Self::Ejected => &[FailuresInARow, ShareOfFailures, FailedTrial, FailedProbes],
+            Self::Probing => &[Trial],
+            Self::Draining => &[Order, Unlisted],
+        }
+    }
+
     TooLong,
     /// A version, command, family or transport that cannot be meant for a listener of TCP connections.
     Unsupported,
@@ -339,6 +350,54 @@ impl ProxyHeaderRefusal {
         [Self::Absent, Self::Late, Self::CutOff, Self::Malformed, Self::TooLong, Self::Unsupported];
 
     /// The name in logs and metrics.
+/// Why an app server is out of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum EndpointReason {
+    /// `eject_after` requests have failed in a row.
+    FailuresInARow,
+    /// `eject_percent` of the requests have failed.
+    ShareOfFailures,
+    /// It has failed again when it was tried.
+    FailedTrial,
+    /// `probe_fall` probes have failed.
+    FailedProbes,
+    /// It is being tried.
+    Trial,
+    /// An operator has said so.
+    Order,
+    /// Its name does not lead to it any more.
+    Unlisted,
+}
+
+impl EndpointReason {
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FailuresInARow => "failures_in_a_row",
+            Self::ShareOfFailures => "share_of_failures",
+            Self::FailedTrial => "failed_trial",
+            Self::FailedProbes => "failed_probes",
+            Self::Trial => "trial",
+            Self::Order => "order",
+            Self::Unlisted => "unlisted",
+        }
+    }
+
+    /// The same in words.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::FailuresInARow => "failures in a row",
+            Self::ShareOfFailures => "share of failures",
+            Self::FailedTrial => "failed again when it was tried",
+            Self::FailedProbes => "failed probes",
+            Self::Trial => "is being tried",
+            Self::Order => "by order",
+            Self::Unlisted => "gone from DNS",
+        }
+    }
+}
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Absent => "absent",

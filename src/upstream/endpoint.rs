@@ -12,7 +12,7 @@ use super::{
     Server, ServerAddress, Share, connections::Connections, health::Health, latency::Latency, moment::Moment,
     queue::Queue, silence::Silence, tls::Handshake,
 };
-use crate::telemetry::outcome::EndpointState;
+use crate::telemetry::outcome::{EndpointReason, EndpointState};
 
 /// How many requests may run at each endpoint of an upstream, and who is told when one has ended.
 #[derive(Clone, Debug)]
@@ -221,7 +221,7 @@ impl Endpoint {
             None => {}
             Some(EndpointState::Healthy) => tracing::info!(endpoint, "app server gets requests again"),
             Some(EndpointState::Ejected) => {
-                let reason = self.health.reason();
+                let reason = self.health.reason().map(EndpointReason::in_words);
                 tracing::warn!(endpoint, reason, "app server fails and gets no requests for a while");
             }
             Some(EndpointState::Probing) => tracing::info!(endpoint, "app server is tried"),
@@ -236,7 +236,7 @@ pub struct Snapshot {
     /// In which state it was.
     pub state: EndpointState,
     /// Why it was out of use; `None` where it was not.
-    pub reason: Option<&'static str>,
+    pub reason: Option<EndpointReason>,
     /// Its share of the requests, as it is configured.
     pub weight: usize,
     /// Requests running there, of all workers.

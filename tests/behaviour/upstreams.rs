@@ -80,7 +80,7 @@ fn the_same_is_in_the_metrics() {
     let metric = |name, label| stage.usher.metric(name, &["upstream=\"default\"", &endpoint, label]);
     assert_eq!(metric("usher_upstream_attempts_total", "outcome=\"answered\""), 1.0);
     assert_eq!(metric("usher_upstream_connections_total", "reused=\"false\""), 1.0);
-    assert_eq!(metric("usher_endpoint_state", "state=\"healthy\""), 1.0);
+    assert_eq!(metric("usher_endpoint_state", "state=\"healthy\",reason=\"none\""), 1.0);
     assert_eq!(metric("usher_endpoint_state", "state=\"ejected\""), 0.0);
     assert!(metric("usher_endpoint_latency_seconds", "") > 0.0);
 }
@@ -98,6 +98,7 @@ fn a_draining_server_gets_nothing_new_and_loses_its_idle_connections() {
     }
     assert_eq!(stage.apps[0].requests().len(), before);
     assert_eq!(shown(&stage.usher)[0]["endpoints"][0]["state"], "draining");
+    assert_eq!(stage.usher.metric("usher_endpoint_state", &["state=\"draining\",reason=\"order\""]), 1.0);
     stage.order(0, "resume");
     eventually("it is used again", || {
         assert_eq!(stage.ask().status, 200);
@@ -105,7 +106,6 @@ fn a_draining_server_gets_nothing_new_and_loses_its_idle_connections() {
     });
 }
 
-#[test]
 #[test]
 fn an_ordered_drain_closes_idle_connections_and_lets_what_runs_finish() {
     let (go_on, told) = mpsc::channel::<()>();
@@ -141,6 +141,7 @@ fn an_ordered_drain_closes_idle_connections_and_lets_what_runs_finish() {
     assert_eq!(app.requests().len(), 2);
 }
 
+#[test]
 fn where_all_drain_the_client_is_told_to_come_back() {
     let stage = Stage::new("");
     stage.order(0, "drain");

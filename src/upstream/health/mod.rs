@@ -24,7 +24,7 @@ use super::{
     allowance::Allowance,
     moment::{Moment, millis},
 };
-use crate::telemetry::outcome::EndpointState;
+use crate::telemetry::outcome::{EndpointReason, EndpointState};
 
 /// How long after a failure no request is sent that could not be repeated, as long as there is another endpoint.
 const SUSPECT_MS: u64 = 1_000;
@@ -86,7 +86,7 @@ impl Health {
     }
 
     /// Why it is out of use, where it is.
-    pub(super) fn reason(&self) -> Option<&'static str> {
+    pub(super) fn reason(&self) -> Option<EndpointReason> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).reason()
     }
 
