@@ -94,8 +94,6 @@ fn order(parts: &Parts, (upstream, endpoint): &(String, String), drain: bool) ->
     let missing = |what: &str, name: &str| Problem::new(StatusCode::NOT_FOUND, format!("there is no {what} {name}"));
     let found = parts.upstreams.iter().find(|found| found.settings.name == *upstream);
     let found = found.ok_or_else(|| missing("upstream", upstream))?;
-    let members = found.members();
-    let server = members.endpoints().iter().find(|server| **server.label() == **endpoint);
-    server.ok_or_else(|| missing("app server", endpoint))?.drain(drain, Instant::now());
-    Ok(StatusCode::NO_CONTENT)
+    let is_known = found.order(endpoint, drain, Instant::now());
+    is_known.then_some(StatusCode::NO_CONTENT).ok_or_else(|| missing("app server", endpoint))
 }

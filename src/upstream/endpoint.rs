@@ -177,6 +177,11 @@ impl Endpoint {
     pub(super) fn health(&self) -> &Health {
         &self.health
     }
+    /// Whether an operator has said so.
+    pub(super) fn is_ordered_to_drain(&self) -> bool {
+        self.health.is_ordered_to_drain()
+    }
+
 
     /// For how long it has given no answer that it owes.
     pub(super) fn silence(&self) -> &Silence {
@@ -194,7 +199,7 @@ impl Endpoint {
     }
 
     /// From now on it finishes what it has and gets nothing new, or gets its share again.
-    pub fn drain(&self, drain: bool, now: Instant) {
+    pub(super) fn drain(&self, drain: bool, now: Instant) {
         self.announce(self.health.drain(drain, self.moment(now)));
     }
 

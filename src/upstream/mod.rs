@@ -91,7 +91,7 @@ pub struct Upstream {
     /// What was asked for.
     pub settings: Settings,
     maker: Maker,
-    /// The items of `servers`, in their order. Locked when names lead elsewhere.
+    /// The items of `servers`, in their order. Locked when names lead elsewhere, and by orders.
     origins: Mutex<Vec<Origin>>,
     members: ArcSwap<Members>,
     queue: Arc<Queue>,
@@ -167,6 +167,12 @@ impl Upstream {
     fn named_origins(&self) -> Vec<usize> {
         let servers = self.settings.servers.iter().enumerate();
         servers.filter(|(_, server)| server.address.is_resolved()).map(|(position, _)| position).collect()
+    }
+
+    /// The endpoint with this label drains from now on, or goes on; whether there is one. An order lasts until the next one, also
+    /// where DNS drops the address and brings it back.
+    pub fn order(&self, label: &str, drain: bool, now: Instant) -> bool {
+        self.origins().iter_mut().map(|origin| origin.order(label, drain, now)).fold(false, |any, known| any | known)
     }
 
     /// The item at `position` leads to `found` and nowhere else.

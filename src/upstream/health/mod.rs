@@ -17,8 +17,7 @@ use std::sync::{
 };
 
 pub use rules::HealthRules;
-pub(super) use states::Why;
-use states::{Event, Healthy, State};
+use states::{Event, Healthy, State, Why};
 
 use super::{
     allowance::Allowance,
@@ -78,6 +77,11 @@ impl Health {
     /// Whether nothing new may be sent to it.
     pub(super) fn is_draining(&self) -> bool {
         self.standing.load(Relaxed) == EndpointState::Draining as u8
+    }
+
+    /// Whether an operator has said so.
+    pub(super) fn is_ordered_to_drain(&self) -> bool {
+        matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Draining(why) if why.ordered)
     }
 
     /// In which state it is.
@@ -143,12 +147,12 @@ impl Health {
 
     /// From now on it gets nothing new by order, or its share again.
     pub(super) fn drain(&self, drain: bool, now: Moment) -> Option<EndpointState> {
-        self.apply(if drain { Event::Drain(Why::Order) } else { Event::Resume }, now)
+        self.apply(if drain { Event::Drain(Why::ORDER) } else { Event::Resume }, now)
     }
 
     /// Its name leads to it, or does not any more.
     pub(super) fn list(&self, listed: bool, now: Moment) -> Option<EndpointState> {
-        self.apply(if listed { Event::Listed } else { Event::Drain(Why::Unlisted) }, now)
+        self.apply(if listed { Event::Listed } else { Event::Drain(Why::UNLISTED) }, now)
     }
 
     fn apply(&self, event: Event, now: Moment) -> Option<EndpointState> {

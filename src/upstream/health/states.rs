@@ -38,11 +38,11 @@ pub(super) enum Event {
     Listed,
 }
 
-/// Why an endpoint drains.
+/// Why an endpoint drains; for one of the two at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::upstream) enum Why {
+pub(super) struct Why {
     /// An operator has said so.
-    Order,
+    pub(super) ordered: bool,
     /// Its name does not lead to it any more.
     pub(super) unlisted: bool,
 }
@@ -179,11 +179,13 @@ fn probing(ejections: u32, event: Event, now: Moment, rules: &HealthRules, allow
 /// What becomes of a draining one. It drains until nothing is left of the reasons: an operator does not bring back what DNS has
 /// dropped, nor the other way round. When it is to go on it is as new: it was probably replaced meanwhile.
 fn draining(why: Why, event: Event, now: Moment) -> State {
-    match (why, event) {
-        (_, Event::Resume) | (Why::Unlisted, Event::Listed) => State::Healthy(Healthy::since(now)),
-        (_, Event::Drain(Why::Order)) => State::Draining(Why::Order),
-        _ => State::Draining(why),
-    }
+    let left = match event {
+        Event::Drain(further) => why.and(further),
+        Event::Resume => Why { ordered: false, ..why },
+        Event::Listed => Why { unlisted: false, ..why },
+        _ => why,
+    };
+    if left.ordered || left.unlisted { State::Draining(left) } else { State::Healthy(Healthy::since(now)) }
 }
 
 fn back(ejections: u32, now: Moment, allowance: &Allowance) -> State {
