@@ -181,7 +181,7 @@ impl<'a> Search<'a> {
 
     async fn take_or_open(&self, now: Instant, exchange: &Exchange) -> Result<Connection<RequestBody>, ConnectError> {
         if !self.fresh_only
-            && let Some(connection) = self.view.reuse(self.chosen, now)
+            && let Some(connection) = self.view.reuse(self.chosen, now, self.is_repeatable)
         {
             return Ok(connection);
         }

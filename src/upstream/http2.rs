@@ -256,6 +256,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::upstream::trunk::Trunk;
 
     const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 
@@ -287,6 +288,18 @@ mod tests {
         assert!((PING_INTERVAL..PING_INTERVAL + 2 * PING_TIMEOUT).contains(&begun.elapsed()), "{:?}", begun.elapsed());
         assert!(connection_died(&error) && !was_refused(&error), "{error:?}");
         assert!(shared.stream(Instant::now()).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_was_unused_for_too_long_is_not_used_before_it_is_swept() {
+        let idle_timeout = Duration::from_secs(4);
+        let trunk = Trunk::new(idle_timeout, None);
+        let shared = Arc::into_inner(to_a_silent_server().await).unwrap();
+        drop(trunk.open(async { Ok(shared) }).await.unwrap());
+        assert!(trunk.take(Instant::now() + idle_timeout).is_none());
+        let running = trunk.take(Instant::now()).unwrap();
+        assert!(trunk.take(Instant::now() + idle_timeout).is_some(), "it is in use");
+        drop(running);
     }
 
     #[tokio::test]

@@ -106,8 +106,8 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// A connection that is open and has room, if there is one.
-    pub(super) fn reuse(&self, now: Instant) -> Option<Connection<B>> {
+    /// A connection that is open and has room, if there is one; looked at closely where the request is not `repeatable`.
+    pub(super) fn reuse(&self, now: Instant, repeatable: bool) -> Option<Connection<B>> {
         let held = match &self.way {
             Way::Idle(pool) => Held::Own(pool.take(now)?, Some(Arc::clone(pool))),
             Way::Shared(trunk) => Held::share(trunk.take(now)?),

@@ -2,10 +2,12 @@
 
 use std::{
     io::{self, IoSlice},
+    mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll, Waker},
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream, tcp, unix},
@@ -110,6 +112,20 @@ impl ReadHalf {
         let would_block = |read: io::Result<usize>| read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
         match self {
             Self::Tcp(half) => would_block(half.try_read(&mut [0])),
+    /// The same as the system sees it at this moment: what has come since the runtime last asked it counts too. A system call. Of TLS
+    /// only what the runtime knows is seen.
+    pub(super) fn is_silent_now(&mut self) -> bool {
+        let is_empty = |socket: SockRef<'_>| {
+            let peeked = socket.peek(&mut [MaybeUninit::uninit()]);
+            peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        };
+        match self {
+            Self::Tcp(half) => is_empty(SockRef::from(half.as_ref())),
+            Self::Unix(half) => is_empty(SockRef::from(half.as_ref())),
+            Self::Tls(_) => self.is_silent(),
+        }
+    }
+
             Self::Unix(half) => would_block(half.try_read(&mut [0])),
             // Beneath, tickets for sessions may have come, which are nothing that was said.
             Self::Tls(half) => {

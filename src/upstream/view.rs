@@ -78,6 +78,18 @@ impl<B> View<B> {
     }
 
     /// Counts a request at the endpoint at `position`; `None` where all places there are taken.
+    /// What a request has to say of itself that waits for a place, after it was `tried` at some.
+    pub fn wish(&self, tried: &Tried, is_repeatable: bool) -> Wish {
+        let endpoints = self.members.endpoints().iter().enumerate();
+        let tried = endpoints.filter(|(position, _)| tried.contains(*position));
+        Wish { tried: tried.map(|(_, endpoint)| Arc::clone(endpoint)).collect(), is_repeatable }
+    }
+
+    /// The position of `endpoint`, if it is among these.
+    pub fn position(&self, endpoint: &Arc<Endpoint>) -> Option<usize> {
+        self.members.endpoints().iter().position(|known| Arc::ptr_eq(known, endpoint))
+    }
+
     pub fn begin(&self, position: usize) -> Option<InFlight> {
         self.seats[position].begin()
     }
@@ -103,8 +115,9 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// A connection to the endpoint at `position` that is open and has room, if there is one.
-    pub fn reuse(&self, position: usize, now: Instant) -> Option<Connection<B>> {
-        self.seats[position].reuse(now)
+    /// It is looked at closely for a request that is not `repeatable`.
+    pub fn reuse(&self, position: usize, now: Instant, repeatable: bool) -> Option<Connection<B>> {
+        self.seats[position].reuse(now, repeatable)
     }
 
     /// Opens a connection to the endpoint at `position` for an exchange of `client`, under the connect deadline.

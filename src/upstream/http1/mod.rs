@@ -69,8 +69,16 @@ impl<B> Line<B> {
     /// Whether another request can be sent now: the last exchange has come to its end, and the app server has neither closed
     /// the connection nor said something unasked. A system call only if something has come.
     pub(super) fn is_ready(&mut self) -> bool {
-        let is_at_rest = self.is_kept && self.is_ended() && self.inlet.0.is_empty() && self.sending.is_done();
-        is_at_rest && self.reader.is_silent()
+        self.is_at_rest() && self.reader.is_silent()
+    }
+
+    /// The same at this very moment, for a request that could not be sent again: with a system call in any case.
+    pub(super) fn is_ready_now(&mut self) -> bool {
+        self.is_at_rest() && self.reader.is_silent_now()
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.is_kept && self.is_ended() && self.inlet.0.is_empty() && self.sending.is_done()
     }
 
     /// Whether the request is still being sent, since its answer has begun before.
