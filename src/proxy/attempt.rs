@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     telemetry::outcome::AttemptOutcome,
-    upstream::{AnswerError, Connection, Unanswered, connection_died, was_refused},
+    upstream::{AnswerError, Connection, Unanswered, Unsent, connection_died, was_refused},
 };
 
 pub(super) type Outgoing = Request<RequestBody>;
@@ -146,7 +146,7 @@ impl Running<'_> {
     ) -> Attempted {
         let ending = if unsent.is_some() { Ending::Unprocessed } else { self.ending(&error) };
         let again = match unsent {
-            Some(unsent) => search.goes_on(ending, self.is_reused(), exchange).then_some(unsent),
+            Some(unsent) => search.goes_on(ending, self.is_reused(), exchange).then(|| Box::new(whole(*unsent))),
             None => self.again(ending, search, exchange),
         };
         if exchange.upload_fault().is_none() {
@@ -218,6 +218,14 @@ struct Spare {
 }
 
 impl Spare {
+/// The request as it was before something of its body was read.
+fn whole(Unsent { mut request, read }: Unsent<RequestBody>) -> Outgoing {
+    if !read.is_empty() {
+        request.body_mut().put_back(read);
+    }
+    request
+}
+
     fn of(
         request: &mut Outgoing,
         connection: &Connection<RequestBody>,

@@ -51,6 +51,18 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = UploadError;
 
+impl RequestBody {
+    /// Puts what was read of it, and not sent, in front again.
+    pub(super) fn put_back(&mut self, read: Vec<Bytes>) {
+        match self {
+            // One that is kept is sent on shared connections alone, which give nothing back that was read.
+            Self::Empty | Self::Kept(_) => {}
+            Self::Whole(whole) => whole.put_back(read),
+            Self::Streaming(upload) => upload.put_ahead(read),
+        }
+    }
+}
+
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<NextFrame<UploadError>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),

@@ -199,6 +199,14 @@ mod tests {
     }
 
     #[test]
+    #[test]
+    fn what_was_read_of_a_whole_body_can_be_put_back() {
+        let mut body = whole(&["a", "b", "c"], None);
+        let first = body.next().unwrap().unwrap().into_data().unwrap();
+        body.put_back(vec![first]);
+        assert_eq!((body.size_hint().exact(), read(body).0.as_str()), (Some(3), "abc"));
+    }
+
     fn a_whole_body_can_be_read_again_with_its_trailers() {
         for trailers in [None, Some(HeaderMap::new())] {
             let body = whole(&["ab", "c"], trailers.clone());

@@ -83,6 +83,11 @@ impl Upload {
     fn take_beginning(&mut self) -> Option<Bytes> {
         let piece = self.beginning.pop_front();
         if piece.is_none() {
+    /// Puts what was read of it, and not sent, in front of the rest.
+    pub(super) fn put_ahead(&mut self, read: Vec<Bytes>) {
+        read.into_iter().rev().for_each(|piece| self.beginning.push_front(piece));
+    }
+
             self.room = None;
         }
         piece

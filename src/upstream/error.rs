@@ -2,6 +2,7 @@
 
 use std::{error::Error, fmt, io};
 
+use bytes::Bytes;
 use http::Request;
 use rustix::io::Errno;
 
@@ -91,8 +92,16 @@ impl AnswerError {
 pub struct Unanswered<B> {
     /// Why.
     pub error: AnswerError,
-    /// The request, whole, if nothing of it was written.
-    pub unsent: Option<Box<Request<B>>>,
+    /// The request, if nothing of it was written.
+    pub unsent: Option<Box<Unsent<B>>>,
+}
+
+/// A request of which nothing was written.
+pub struct Unsent<B> {
+    /// The request.
+    pub request: Request<B>,
+    /// What was read of its body already, to be put in front of the rest.
+    pub read: Vec<Bytes>,
 }
 
 impl<B> fmt::Debug for Unanswered<B> {

@@ -21,7 +21,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Notify;
 
-use super::{AnswerError, ConnectError, Unanswered, greeting::Greeted, life::Life, stream::Stream as Socket};
+use super::{AnswerError, ConnectError, Unanswered, Unsent, greeting::Greeted, life::Life, stream::Stream as Socket};
 
 /// Streams at once on one connection, fewer if the app server allows fewer. What every server is advised to allow (RFC
 /// 9113 §6.5.2); further exchanges get another connection, so that one lost packet does not hold up hundreds.
@@ -220,7 +220,7 @@ impl<B> Stream<B> {
 }
 
 fn unanswered<B>(mut error: TrySendError<Request<B>>) -> Unanswered<B> {
-    let unsent = error.take_message().map(Box::new);
+    let unsent = error.take_message().map(|request| Box::new(Unsent { request, read: Vec::new() }));
     Unanswered { error: error.into_error().into(), unsent }
 }
 

@@ -60,7 +60,7 @@ pub use connector::Connector;
 pub use dial::reach;
 pub use discovery::{discover, resolve};
 pub use endpoint::{Endpoint, InFlight, Snapshot};
-pub use error::{AnswerError, ConnectError, Unanswered};
+pub use error::{AnswerError, ConnectError, Unanswered, Unsent};
 pub use health::HealthRules;
 pub use http2::{StreamPermit, connection_died, was_refused};
 use maker::Maker;

@@ -27,7 +27,7 @@ pub use switched::Switched;
 
 use self::{inlet::Inlet, sending::Sending};
 use super::{
-    AnswerError, Unanswered,
+    AnswerError, Unanswered, Unsent,
     life::Life,
     stream::{ReadHalf, Stream},
 };
@@ -186,7 +186,10 @@ where
     fn unanswered(&mut self, error: AnswerError) -> Unanswered<B> {
         self.is_kept = false;
         let unsent = match (&self.request, self.sending.take_unsent()) {
-            (Some(_), Some(body)) => self.request.take().map(|head| Box::new(Request::from_parts(head, body))),
+            (Some(_), Some((body, read))) => self.request.take().map(|head| {
+                let request = Request::from_parts(head, body);
+                Box::new(Unsent { request, read })
+            }),
             _ => None,
         };
         Unanswered { error, unsent }
