@@ -53,7 +53,8 @@ pub(super) async fn attempt(
     found.connection.begin(request, is_repeatable);
     let tally = exchange.request_tally.clone();
     let mut running = Running { worker, position, found, spare, tally, outcome: AttemptOutcome::Cancelled };
-    let patience = search.patience(running.found.since);
+    let now = if running.is_reused() { running.found.since } else { Instant::now() };
+    let patience = search.patience(now);
     let first = search.attempt_timeout().min(patience);
     let mut head = running.head(first).await;
     if head.is_err() && first < patience {

@@ -90,6 +90,11 @@ impl<'a> Search<'a> {
             exchange.attempts += 1;
             exchange.endpoint = Some(in_flight.endpoint().clone());
             match self.take_or_open(now, exchange).await {
+                // A new connection has taken its time.
+                Ok(connection) if !connection.reused() && self.is_late(Instant::now()) => {
+                    self.last = ConnectError::Late;
+                    break;
+                }
                 Ok(connection) => {
                     let counts = Arc::clone(self.view.counts(self.chosen));
                     counts.connection(connection.reused());
@@ -156,6 +161,7 @@ impl<'a> Search<'a> {
             worker.metrics.queued(position, QueueOutcome::Full);
             return Err(Failure::NotConnected(ConnectError::Full));
         };
+        let (patience, limit) = (self.patience(now), upstream.settings.queue_timeout);
         let place = async {
             loop {
                 waiting.next().await;
@@ -166,7 +172,18 @@ impl<'a> Search<'a> {
         };
         let place = worker.clock.within(upstream.settings.queue_timeout, place).await;
         worker.metrics.queued(position, if place.is_ok() { QueueOutcome::Served } else { QueueOutcome::TimedOut });
-        place.map_err(|_elapsed| Failure::NotConnected(ConnectError::Full))
+        let error = if patience < limit { ConnectError::Late } else { ConnectError::QueueTimeout };
+        place.map_err(|_elapsed| Failure::NotConnected(error))
+    }
+
+    /// Whether a place that was handed over is at an endpoint that is there by now.
+    fn is_seen(&mut self, place: &InFlight) -> bool {
+        if self.view.position(place.endpoint()).is_none() {
+            self.renew_view();
+        }
+        let position = self.view.position(place.endpoint());
+        self.chosen = position.unwrap_or(self.chosen);
+        position.is_some()
     }
 
     fn not_connected(&mut self, error: ConnectError, at: &mut InFlight, waited: Duration, exchange: &mut Exchange) {

@@ -22,8 +22,14 @@ pub enum Outcome {
     DirectoryUnavailable,
     /// The store's row names an upstream that does not exist, and `routing.unknown_upstream` says so (503).
     UnknownUpstream,
-    /// All app servers had as many requests as they may (503).
-    Overloaded,
+    /// All app servers had as many requests as they may, and `queue_max` waited (503).
+    QueueFull,
+    /// None of them had a place within `queue_timeout` (503).
+    QueueTimeout,
+    /// All connections to app servers that there may be were in use (503).
+    ConnectionsFull,
+    /// `head_timeout` was over before the request could be sent: it has waited, or connecting took so long (504).
+    SendTimeout,
     /// No app server could be connected to (502), or all are draining (503).
     ConnectFailed,
     /// No app server accepted a connection in time (504).
@@ -48,7 +54,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in order of declaration.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::Ok,
         Self::Redirected,
         Self::UnknownHost,
@@ -58,7 +64,10 @@ impl Outcome {
         Self::Limited,
         Self::DirectoryUnavailable,
         Self::UnknownUpstream,
-        Self::Overloaded,
+        Self::QueueFull,
+        Self::QueueTimeout,
+        Self::ConnectionsFull,
+        Self::SendTimeout,
         Self::ConnectFailed,
         Self::ConnectTimeout,
         Self::TlsFailed,
@@ -83,7 +92,10 @@ impl Outcome {
             Self::Limited => "limited",
             Self::DirectoryUnavailable => "directory_unavailable",
             Self::UnknownUpstream => "unknown_upstream",
-            Self::Overloaded => "overloaded",
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::ConnectionsFull => "connections_full",
+            Self::SendTimeout => "send_timeout",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
             Self::TlsFailed => "tls_failed",

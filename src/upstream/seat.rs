@@ -134,7 +134,7 @@ where
         match &self.way {
             Way::Shared(trunk) if trunk.lacks_room() => {
                 self.counts.connection_limit(ConnectionLimit::Connections);
-                ConnectError::Full
+                ConnectError::ConnectionsFull
             }
             _ => ConnectError::Timeout,
         }
@@ -219,7 +219,7 @@ where
             Lent::Connection(socket, life) => Some(Admission::Lent(socket, life)),
             Lent::Closed | Lent::Nothing => connections.permit().map(Admission::New),
         };
-        timeout_at(deadline, connections.wait(look)).await.map_err(|_elapsed| ConnectError::Full)
+        timeout_at(deadline, connections.wait(look)).await.map_err(|_elapsed| ConnectError::ConnectionsFull)
     }
 
     async fn permit(&self, deadline: Deadline) -> Result<ConnectionPermit, ConnectError> {
@@ -228,7 +228,9 @@ where
             return Ok(permit);
         }
         self.counts.connection_limit(ConnectionLimit::Connections);
-        timeout_at(deadline, connections.wait(|| connections.permit())).await.map_err(|_elapsed| ConnectError::Full)
+        timeout_at(deadline, connections.wait(|| connections.permit()))
+            .await
+            .map_err(|_elapsed| ConnectError::ConnectionsFull)
     }
 }
 

@@ -49,7 +49,7 @@ pub struct Settings {
     pub buffer_response: usize,
     /// For a connection to one server, with TLS until the handshake is over, with HTTP/2 until it has sent its settings.
     pub connect_timeout: Duration,
-    /// From the request sent to the head of the response; in all, where several servers are asked.
+    /// To the head of the response, with waiting, connecting and all servers that are asked.
     pub head_timeout: Duration,
     /// How long one server is waited for before another one is asked, where the request may be sent twice.
     pub attempt_timeout: Duration,

@@ -36,7 +36,7 @@ pub(in crate::config) struct Upstream {
     pub(in crate::config) buffer_response: Written<Size<0, 67_108_864>>,
     /// For a connection to one app server, TLS and with HTTP/2 its settings included; then the next one is tried.
     pub(in crate::config) connect_timeout: Written<Timespan<1>>,
-    /// From the request sent to the head of the response, in all; begins anew while an upload goes on coming. Then 504.
+    /// To the head of the response, with all waiting and connecting before; begins anew while an upload goes on coming. Then 504.
     pub(in crate::config) head_timeout: Written<Timespan<1>>,
     /// How long one app server is waited for before another one is asked, where the request may be sent twice.
     pub(in crate::config) attempt_timeout: Written<Timespan<1>>,
