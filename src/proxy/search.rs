@@ -157,20 +157,26 @@ impl<'a> Search<'a> {
     async fn wait(&mut self, now: Instant, exchange: &Exchange) -> Result<InFlight, Failure> {
         let (worker, position) = (self.worker, self.position);
         let upstream = worker.upstreams[position].upstream();
-        let Some(waiting) = upstream.wait() else {
+        let Some(waiting) = upstream.wait(self.view.wish(&self.tried, self.is_repeatable)) else {
             worker.metrics.queued(position, QueueOutcome::Full);
             return Err(Failure::NotConnected(ConnectError::Full));
         };
         let (patience, limit) = (self.patience(now), upstream.settings.queue_timeout);
         let place = async {
             loop {
-                waiting.next().await;
-                if let Some(in_flight) = self.choose(exchange, now).and_then(|chosen| self.begin(chosen)) {
+                // It may have become free a moment ago, or be at an app server that is new.
+                self.renew_view();
+                if let Some(in_flight) = self.choose(exchange, Instant::now()).and_then(|chosen| self.begin(chosen)) {
+                    return in_flight;
+                }
+                if let Some(in_flight) = waiting.next().await
+                    && self.is_seen(&in_flight)
+                {
                     return in_flight;
                 }
             }
         };
-        let place = worker.clock.within(upstream.settings.queue_timeout, place).await;
+        let place = worker.clock.within(limit.min(patience), place).await;
         worker.metrics.queued(position, if place.is_ok() { QueueOutcome::Served } else { QueueOutcome::TimedOut });
         let error = if patience < limit { ConnectError::Late } else { ConnectError::QueueTimeout };
         place.map_err(|_elapsed| Failure::NotConnected(error))
@@ -243,8 +249,7 @@ impl<'a> Search<'a> {
         self.view.choose(&asking, &self.tried, now)
     }
 
-    /// How long the head of an answer may be waited for that is asked for at `now`: all of the time at the first server, what is
-    /// left of it at those after it.
+    /// How long the head of an answer may be waited for at `now`: what is left of the time after waiting, connecting and other servers.
     pub(super) fn patience(&self, now: Instant) -> Duration {
         let spent = if self.repeats == 0 { Duration::ZERO } else { now.saturating_duration_since(self.began) };
         self.head_timeout().saturating_sub(spent)

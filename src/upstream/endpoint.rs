@@ -125,9 +125,13 @@ impl Endpoint {
         self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
-    fn end(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if let Some(limit) = &self.limit {
+    fn end(self: &Arc<Self>) {
+        let Some(limit) = &self.limit else {
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+            return;
+        };
+        if !limit.queue.hand_over(self) {
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
             limit.queue.free_one();
         }
     }
@@ -178,6 +182,15 @@ impl Endpoint {
         &self.health
     }
     /// Whether an operator has said so.
+    /// Whether it is fit for requests.
+    pub(super) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Whether it has just failed.
+    pub(super) fn is_suspect(&self, now: Instant) -> bool {
+        self.health.is_suspect(self.moment(now))
+    }
     pub(super) fn is_ordered_to_drain(&self) -> bool {
         self.health.is_ordered_to_drain()
     }
@@ -217,6 +230,11 @@ impl Endpoint {
     }
 
     fn moment(&self, now: Instant) -> Moment {
+        if state.is_some()
+            && let Some(limit) = &self.limit
+        {
+            limit.queue.look();
+        }
         Moment::of(self.start, now)
     }
 
@@ -265,7 +283,12 @@ pub struct InFlight {
 impl InFlight {
     /// `None` where the endpoint has no room.
     pub(super) fn begin(endpoint: &Arc<Endpoint>) -> Option<Self> {
-        endpoint.begin().then(|| Self { endpoint: Arc::clone(endpoint), share: None, is_owed: false })
+        endpoint.begin().then(|| Self::taken_over(endpoint))
+    }
+
+    /// In the place of another one at `endpoint`, which is counted already.
+    pub(super) fn taken_over(endpoint: &Arc<Endpoint>) -> Self {
+        Self { endpoint: Arc::clone(endpoint), share: None, is_owed: false, is_begun: false }
     }
 
     /// The endpoint that is counted at.
@@ -346,6 +369,13 @@ impl Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    /// The same, and so many may wait in the queue.
+    pub(super) fn example_in_queue(requests_max: usize, queue_max: usize) -> (Arc<Self>, Arc<Queue>) {
+        let queue = Arc::new(Queue::new(queue_max));
+        let requests = Some(Limit { max: requests_max, queue: Arc::clone(&queue) });
+        (Self::example_with(1, 1, Limits { requests, connections_max: None }), queue)
+    }
+
 
     #[test]
     fn a_request_is_counted_until_its_guard_drops() {

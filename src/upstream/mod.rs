@@ -70,7 +70,7 @@ use origin::Origin;
 pub use prober::{Probe, probe};
 pub use proxy_header::{ClientAddresses, SIGNATURE as PROXY_SIGNATURE};
 use queue::Queue;
-pub use queue::Waiting;
+pub use queue::{Waiting, Wish};
 use resolver::Found;
 pub use resolver::ResolveError;
 pub use server::{Server, ServerAddress};
@@ -150,8 +150,8 @@ impl Upstream {
     }
 
     /// A place among those who wait for one, if there is one left.
-    pub fn wait(&self) -> Option<Waiting<'_>> {
-        self.queue.enter()
+    pub fn wait(&self, wish: Wish) -> Option<Waiting<'_>> {
+        self.queue.enter(wish)
     }
 
     /// How often names were resolved since the start, and how often that failed.
@@ -182,6 +182,8 @@ impl Upstream {
             let (upstream, server) = (&self.settings.name, &self.settings.servers[position].address);
             tracing::info!(upstream, %server, addresses = found.len(), "a name leads elsewhere than before");
             self.members.store(Arc::new(self.maker.members(&origins, &self.settings)));
+            drop(origins);
+            self.queue.look();
         }
     }
 

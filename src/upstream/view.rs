@@ -8,7 +8,8 @@ use fastrand::Rng;
 use http_body::Body;
 
 use super::{
-    Asking, ClientAddresses, ConnectError, Connection, InFlight, Members, Settings, Tried, Upstream, seat::Seat,
+    Asking, ClientAddresses, ConnectError, Connection, Endpoint, InFlight, Members, Settings, Tried, Upstream, Wish,
+    seat::Seat,
 };
 use crate::telemetry::metrics::{EndpointMetrics, WorkerMetrics};
 
@@ -77,7 +78,6 @@ impl<B> View<B> {
         self.members.has_untried(tried)
     }
 
-    /// Counts a request at the endpoint at `position`; `None` where all places there are taken.
     /// What a request has to say of itself that waits for a place, after it was `tried` at some.
     pub fn wish(&self, tried: &Tried, is_repeatable: bool) -> Wish {
         let endpoints = self.members.endpoints().iter().enumerate();
@@ -90,6 +90,7 @@ impl<B> View<B> {
         self.members.endpoints().iter().position(|known| Arc::ptr_eq(known, endpoint))
     }
 
+    /// Counts a request at the endpoint at `position`; `None` where all places there are taken.
     pub fn begin(&self, position: usize) -> Option<InFlight> {
         self.seats[position].begin()
     }
