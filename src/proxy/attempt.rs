@@ -25,6 +25,11 @@ use crate::{
     upstream::{AnswerError, Connection, Unanswered, Unsent, connection_died, was_refused},
 };
 
+/// How soon a kept connection ends that the app server was closing when the request was written: what says so is on its way at that
+/// moment, and here within a round trip, over half of the world and past a busy machine too. Whatever ends later has had the time
+/// to begin with the request.
+const CROSSING_MAX: Duration = Duration::from_millis(200);
+
 pub(super) type Outgoing = Request<RequestBody>;
 
 type Head = Result<Parts, Unanswered<RequestBody>>;
@@ -162,7 +167,8 @@ impl Running<'_> {
         self.outcome = match ending {
             _ if !goes_on => AttemptOutcome::Broken,
             Ending::Unprocessed if was_refused => AttemptOutcome::Refused,
-            Ending::Unprocessed | Ending::Crossed => AttemptOutcome::Stale,
+            Ending::Unprocessed => AttemptOutcome::Stale,
+            Ending::Crossed => AttemptOutcome::Crossed,
             Ending::Failed => AttemptOutcome::Broken,
         };
         if self.outcome == AttemptOutcome::Broken || !self.is_reused() {
@@ -172,14 +178,14 @@ impl Running<'_> {
 
     fn ending(&self, error: &AnswerError) -> Ending {
         let is_shared = self.found.connection.permit().is_some();
-        match (is_shared, self.is_reused()) {
-            (true, _) if was_refused(error) => Ending::Unprocessed,
-            (true, true) if connection_died(error) => Ending::Crossed,
-            // An answer that cannot be read is an answer still: the app has processed the request.
-            (false, true) if !error.is_an_answer() => Ending::Crossed,
-            _ => Ending::Failed,
+        if is_shared && was_refused(error) {
+            return Ending::Unprocessed;
         }
     }
+        // An answer that cannot be read is an answer still: the app has processed the request.
+        let has_ended = if is_shared { connection_died(error) } else { !error.is_an_answer() };
+        let may_have_crossed = self.is_reused() && has_ended && self.found.since.elapsed() < CROSSING_MAX;
+        if may_have_crossed { Ending::Crossed } else { Ending::Failed }
 
     /// The request, where it may be sent again.
     fn again(&mut self, ending: Ending, search: &mut Search<'_>, exchange: &Exchange) -> Option<Box<Outgoing>> {

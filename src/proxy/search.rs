@@ -58,8 +58,8 @@ pub(super) struct Found {
 impl Found {
     /// The answer to what was asked on it.
     pub(super) fn answered(self, head: Parts) -> Answered {
-        let Self { connection, in_flight, .. } = self;
-        Answered { head, connection, in_flight }
+        let Self { connection, in_flight, counts, .. } = self;
+        Answered { head, connection, in_flight, counts }
     }
 }
 
@@ -159,7 +159,7 @@ impl<'a> Search<'a> {
         let upstream = worker.upstreams[position].upstream();
         let Some(waiting) = upstream.wait(self.view.wish(&self.tried, self.is_repeatable)) else {
             worker.metrics.queued(position, QueueOutcome::Full);
-            return Err(Failure::NotConnected(ConnectError::Full));
+            return Err(Failure::NotConnected(ConnectError::QueueFull));
         };
         let (patience, limit) = (self.patience(now), upstream.settings.queue_timeout);
         let place = async {
@@ -223,9 +223,17 @@ impl<'a> Search<'a> {
         self.fresh_only = ending != Ending::Failed;
         match again(ending, self.is_repeatable) {
             Again::No => false,
+            Again::Free if ending == Ending::Crossed => self.crosses(),
             Again::Free => true,
             Again::Paid => self.repeats(exchange),
         }
+    }
+
+    /// Whether it may be sent once more without being paid for: nobody is to blame, and it may have been processed all the same.
+    fn crosses(&mut self) -> bool {
+        let goes_on = self.repeats < REPEATS_MAX && !self.is_late(Instant::now());
+        self.repeats += u32::from(goes_on);
+        goes_on
     }
 
     /// Whether there is somebody to send it to once more, and something left to pay for it.
@@ -251,8 +259,7 @@ impl<'a> Search<'a> {
 
     /// How long the head of an answer may be waited for at `now`: what is left of the time after waiting, connecting and other servers.
     pub(super) fn patience(&self, now: Instant) -> Duration {
-        let spent = if self.repeats == 0 { Duration::ZERO } else { now.saturating_duration_since(self.began) };
-        self.head_timeout().saturating_sub(spent)
+        self.head_timeout().saturating_sub(now.saturating_duration_since(self.began))
     }
 
     fn is_late(&self, now: Instant) -> bool {

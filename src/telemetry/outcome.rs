@@ -236,6 +236,8 @@ pub enum AttemptOutcome {
     Refused,
     /// No head in time.
     TimedOut,
+    /// A kept connection ended just as the request was written, as one does that the app server was closing; the request went on.
+    Crossed,
     /// The connection broke after the request was written, or what came was no answer.
     Broken,
     /// A response head came whose status says that the app server failed.
@@ -256,6 +258,7 @@ impl AttemptOutcome {
         Self::ServerError,
         Self::Cancelled,
     ];
+        Self::Crossed,
 
     /// The name in metrics.
     pub fn as_str(self) -> &'static str {
@@ -270,6 +273,7 @@ impl AttemptOutcome {
             Self::Cancelled => "cancelled",
         }
     }
+            Self::Crossed => "crossed",
 }
 
 /// What became of a request that had to wait for a place at an app server.
