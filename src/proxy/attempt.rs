@@ -87,16 +87,17 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// The limit is for the app: while the client's body goes on coming or is waited for, it begins anew.
+    /// The limit is for the app: while the client's body goes on coming or is waited for, or is a stream that the app may want to
+    /// hear more of, it begins anew.
     async fn head(&mut self, limit: Duration) -> Result<Head, Elapsed> {
         let (connection, tally) = (&mut self.found.connection, self.tally.as_deref());
         let received = || tally.map_or(0, Tally::bytes);
         let mut hear = |interim: StatusCode| tally.iter().for_each(|tally| tally.expectation.hear(interim));
         loop {
-            let before = received();
+            let (before, was_open) = (received(), tally.is_some_and(Tally::is_open_stream));
             let head = poll_fn(|context| connection.poll_head(context, &mut hear));
             match self.worker.clock.within(limit, head).await {
-                Err(Elapsed) if received() > before || tally.is_some_and(Tally::is_awaited) => {}
+                Err(Elapsed) if was_open || received() > before || tally.is_some_and(Tally::is_awaited) => {}
                 head => return head,
             }
         }
@@ -181,11 +182,11 @@ impl Running<'_> {
         if is_shared && was_refused(error) {
             return Ending::Unprocessed;
         }
-    }
         // An answer that cannot be read is an answer still: the app has processed the request.
         let has_ended = if is_shared { connection_died(error) } else { !error.is_an_answer() };
         let may_have_crossed = self.is_reused() && has_ended && self.found.since.elapsed() < CROSSING_MAX;
         if may_have_crossed { Ending::Crossed } else { Ending::Failed }
+    }
 
     /// The request, where it may be sent again.
     fn again(&mut self, ending: Ending, search: &mut Search<'_>, exchange: &Exchange) -> Option<Box<Outgoing>> {
@@ -217,14 +218,6 @@ impl Drop for Running<'_> {
     }
 }
 
-/// What is kept of a request to send it again.
-struct Spare {
-    body: Option<RequestBody>,
-    /// Where others use the connection at the same time, which then cannot tell what was written.
-    replay: Option<Replay>,
-}
-
-impl Spare {
 /// The request as it was before something of its body was read.
 fn whole(Unsent { mut request, read }: Unsent<RequestBody>) -> Outgoing {
     if !read.is_empty() {
@@ -233,6 +226,14 @@ fn whole(Unsent { mut request, read }: Unsent<RequestBody>) -> Outgoing {
     request
 }
 
+/// What is kept of a request to send it again.
+struct Spare {
+    body: Option<RequestBody>,
+    /// Where others use the connection at the same time, which then cannot tell what was written.
+    replay: Option<Replay>,
+}
+
+impl Spare {
     fn of(
         request: &mut Outgoing,
         connection: &Connection<RequestBody>,

@@ -1,23 +1,25 @@
 //! The body of a request, read before an app server is chosen: a client on a slow line holds no worker of the app while it
 //! sends, and a body that is held whole can be sent again.
 //!
-//! Not read ahead are bodies of which nobody can say that they come to an end without an answer: those of gRPC, those that go
-//! from HTTP/2 to HTTP/2, and those that the app has to ask for. One whose length is unknown is waited for a second at most:
+//! Not read ahead are bodies of which nobody can say that they come to an end without an answer: those of gRPC, and those that
+//! the app has to ask for. One whose length is unknown is waited for a second at most:
 //! it may be a live stream.
 
 use std::{future::poll_fn, sync::Arc, time::Duration, vec};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, header};
+use http::{HeaderMap, Request};
 use hyper::body::{Frame, SizeHint};
 
 use super::{
     body::{NextFrame, RequestBody},
     buffers::{Room, weight},
+    endless::has_grpc,
     error::Failure,
     upload::{Upload, UploadError},
     worker::Worker,
 };
+use crate::upstream::StreamPermit;
 
 /// How long a body of unknown length is waited for. Much longer than one takes that was ready when its client began to send.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -60,19 +62,6 @@ async fn read(request: &mut Request<RequestBody>, limit: usize, worker: &Worker)
     };
     *request.body_mut() = beginning.into_body(is_whole, room, upload);
     Ok(())
-}
-
-fn has_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(is_grpc)
-}
-
-/// gRPC asks and answers in turns, within one body each way.
-pub(super) fn is_grpc(media_type: &HeaderValue) -> bool {
-    starts_with(media_type, b"application/grpc")
-}
-
-pub(super) fn starts_with(text: &HeaderValue, beginning: &[u8]) -> bool {
-    text.as_bytes().get(..beginning.len()).is_some_and(|start| start.eq_ignore_ascii_case(beginning))
 }
 
 /// What a body of this `length` may weigh: one that comes in crumbs takes more than its bytes, and is passed on before it takes
@@ -130,8 +119,6 @@ impl Beginning {
             let whole = Whole { pieces: pieces.into_iter(), trailers, room: room.map(Arc::new), permit: None };
             return RequestBody::Whole(Box::new(whole));
         }
-    /// Of the stream that it is sent on, where others share the connection.
-    permit: Option<Arc<StreamPermit>>,
         upload.put_back(self.pieces, room);
         RequestBody::Streaming(upload)
     }
@@ -143,6 +130,8 @@ pub(super) struct Whole {
     trailers: Option<Box<HeaderMap>>,
     /// Given back with the last copy.
     room: Option<Arc<Room>>,
+    /// Of the stream that it is sent on, where others share the connection.
+    permit: Option<Arc<StreamPermit>>,
 }
 
 impl Whole {
@@ -199,14 +188,6 @@ mod tests {
     }
 
     #[test]
-    #[test]
-    fn what_was_read_of_a_whole_body_can_be_put_back() {
-        let mut body = whole(&["a", "b", "c"], None);
-        let first = body.next().unwrap().unwrap().into_data().unwrap();
-        body.put_back(vec![first]);
-        assert_eq!((body.size_hint().exact(), read(body).0.as_str()), (Some(3), "abc"));
-    }
-
     fn a_whole_body_can_be_read_again_with_its_trailers() {
         for trailers in [None, Some(HeaderMap::new())] {
             let body = whole(&["ab", "c"], trailers.clone());
@@ -216,6 +197,14 @@ mod tests {
                 assert_eq!(read(reading), ("abc".to_owned(), trailers.is_some()));
             }
         }
+    }
+
+    #[test]
+    fn what_was_read_of_a_whole_body_can_be_put_back() {
+        let mut body = whole(&["a", "b", "c"], None);
+        let first = body.next().unwrap().unwrap().into_data().unwrap();
+        body.put_back(vec![first]);
+        assert_eq!((body.size_hint().exact(), read(body).0.as_str()), (Some(3), "abc"));
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub(super) struct Exchange {
     pub(super) bytes_out: u64,
     /// Bytes that a tunnel has carried to the app.
     pub(super) tunnelled_in: u64,
+    /// Whether the answer has no end of its own.
+    is_stream: bool,
     /// The status of the answer, once there is one.
     pub(super) status: Option<StatusCode>,
     finished: Option<Instant>,
@@ -116,6 +118,7 @@ impl Exchange {
             request_tally: None,
             bytes_out: 0,
             tunnelled_in: 0,
+            is_stream: false,
             status: None,
             finished: None,
             outcome: Outcome::ClientGone,
@@ -193,6 +196,17 @@ impl Exchange {
     }
 
     /// What the connection of the client is doing.
+    /// The answer has no end of its own: nobody is hurried who listens to it.
+    pub(super) fn begin_stream(&mut self) {
+        self.is_stream = true;
+        self.pulse().begin_stream();
+    }
+
+    /// Whether that is so.
+    pub(super) fn is_stream(&self) -> bool {
+        self.is_stream
+    }
+
     pub(super) fn pulse(&self) -> &Pulse {
         &self.client.pulse
     }
@@ -254,7 +268,11 @@ impl Drop for Exchange {
         if self.outcome == Outcome::ClientGone {
             pulse.reset();
         }
-        pulse.end(worker.clock.now_ms());
+        let now = worker.clock.now_ms();
+        if self.is_stream {
+            pulse.end_stream(now);
+        }
+        pulse.end(now);
     }
 }
 

@@ -11,6 +11,7 @@ mod buffers;
 mod clock;
 mod connection;
 mod dialect;
+mod endless;
 mod error;
 mod exchange;
 mod expectation;

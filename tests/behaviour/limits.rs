@@ -387,6 +387,33 @@ fn a_client_that_waits_for_events_is_not_cut_off() {
     assert_eq!(body, b"data: tick\n\ndata: tick\n\n");
 }
 
+/// More than usher and the kernels hold for somebody who does not read.
+const BURST: usize = 16 << 20;
+
+/// Says much at once.
+fn bursts(mut conversation: Conversation) {
+    if conversation.head().is_some() {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {BURST}\r\n\r\n");
+        let _ = conversation.write(head).and_then(|()| conversation.write(vec![b'x'; BURST]));
+    }
+}
+
+#[test]
+fn who_listens_to_events_may_leave_them_unread() {
+    let limits = "[listen]\nwrite_timeout = '500ms'\nrate_min = '1MiB'";
+    let stage = Fixture::configured(App::scripted(bursts), limits);
+    let mut client = stage.usher.connect();
+    client.send(GET);
+    client.head();
+    let (mut http2, mut body) = unread(&stage.usher, 65_535);
+    thread::sleep(Duration::from_millis(2500));
+    let mut received = 0;
+    client.wire().stream_body(Framing::Length(BURST as u64), |part| received += part.len()).unwrap();
+    assert_eq!((received, http2.read(&mut body).unwrap().len()), (BURST, BURST));
+    assert_eq!(reached(&stage.usher, "write_timeout") + reached(&stage.usher, "write_rate"), 0);
+    assert_eq!(http2.get(HOST, "/").unwrap().1.len(), BURST);
+}
+
 /// Requests `/` with such windows, and leaves the answer where it is.
 fn unread(usher: &Usher, window: u32) -> (H2Client, h2::RecvStream) {
     let mut client = H2Client::with(usher.http(), client::Builder::new().initial_window_size(window));
@@ -496,7 +523,7 @@ fn a_client_that_takes_them_back_before_anybody_sees_them_is_cut_off() {
 }
 
 #[test]
-fn an_upload_that_pauses_on_http_2_is_a_408_unless_the_app_speaks_it_too() {
+fn an_upload_that_pauses_on_http_2_is_a_408_unless_it_is_a_call_of_grpc() {
     let app = App::scripted(|mut conversation| drop(conversation.request()));
     let grpc = H2App::echo();
     let tables = Tables::example(Backend::Sqlite);
@@ -505,17 +532,19 @@ fn an_upload_that_pauses_on_http_2_is_a_408_unless_the_app_speaks_it_too() {
         .config(&format!("[listen]\nbody_timeout = '500ms'\n[routing]\nhomepage_upstream = 'grpc'\n[upstreams.grpc]\nservers = ['{}']", grpc.url()))
         .start();
     let mut client = H2Client::connect(usher.http());
-    let mut upload = |host: &str| {
-        let mut stream = client.start(Request::post(format!("http://{host}/")).body(()).unwrap()).unwrap();
+    let mut upload = |host: &str, media_type: &str| {
+        let request = Request::post(format!("http://{host}/")).header("content-type", media_type);
+        let mut stream = client.start(request.body(()).unwrap()).unwrap();
         stream.body.send_data(Bytes::from_static(b"half "), false).unwrap();
         thread::sleep(Duration::from_millis(1500));
         let _reset = stream.body.send_data(Bytes::from_static(b"whole"), true);
         client.answer(stream).unwrap()
     };
-    let (head, body) = upload("platform.com");
+    let (head, body) = upload("platform.com", "application/grpc");
     assert_eq!((head.status().as_u16(), body.as_slice()), (200, &b"half whole"[..]));
-    assert_eq!(upload(HOST).0.status(), 408);
-    assert_eq!(reached(&usher, "body_timeout"), 1);
+    assert_eq!(upload("platform.com", "application/json").0.status(), 408);
+    assert_eq!(upload(HOST, "application/grpc").0.status(), 408, "an app without HTTP/2 has no gRPC");
+    assert_eq!(reached(&usher, "body_timeout"), 2);
 }
 
 #[test]

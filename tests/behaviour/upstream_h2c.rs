@@ -14,8 +14,8 @@ use h2::Reason;
 use http::HeaderMap;
 
 use crate::support::{
-    A_MOMENT, App, Backend, Binary, Call, Client, DATA, END_HEADERS, END_STREAM, FrameApp, Frames, H2App, HEADERS,
-    RST_STREAM, Response, SOON, Tables, UNBUFFERED, Usher, eventually,
+    A_MOMENT, App, Backend, Binary, Call, Client, DATA, END_HEADERS, END_STREAM, FrameApp, Frames, H2App, H2Client,
+    HEADERS, RST_STREAM, Response, SOON, Tables, UNBUFFERED, Usher, eventually,
 };
 
 const GET: &str = "GET /p HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
@@ -515,6 +515,21 @@ fn a_client_that_does_not_read_does_not_stop_its_neighbours() {
     }
     assert_eq!(app.connections(), 1);
     drop(slow);
+}
+
+/// A server of gRPC may say nothing before it has heard all.
+#[test]
+fn a_call_of_grpc_whose_client_pauses_waits_for_its_head() {
+    let app = H2App::echo();
+    let usher = usher(&[app.url()], "[upstreams.default]\nhead_timeout = '300ms'");
+    let mut client = H2Client::connect(usher.http());
+    let request = http::Request::post("http://customdomain1.com/").header("content-type", "application/grpc");
+    let mut stream = client.start(request.body(()).unwrap()).unwrap();
+    stream.body.send_data(Bytes::from_static(b"half "), false).unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    stream.body.send_data(Bytes::from_static(b"whole"), true).unwrap();
+    let (head, body) = client.answer(stream).unwrap();
+    assert_eq!((head.status().as_u16(), body.as_slice()), (200, &b"half whole"[..]));
 }
 
 #[test]
