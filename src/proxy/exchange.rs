@@ -186,6 +186,7 @@ impl Exchange {
     /// The answer broke off with `error`; where the request body did before, because of it.
     pub(super) fn break_off(&mut self, error: &AnswerError) {
         match self.upload_fault() {
+            None if matches!(error, AnswerError::Silent) => self.fail(Outcome::AnswerTimeout, error),
             None => self.fail(Outcome::BodyBroken, error),
             Some(Fault::Broken) => self.fail(Outcome::RequestBroken, error),
             Some(Fault::Limit(limit)) => {
@@ -195,7 +196,6 @@ impl Exchange {
         }
     }
 
-    /// What the connection of the client is doing.
     /// The answer has no end of its own: nobody is hurried who listens to it.
     pub(super) fn begin_stream(&mut self) {
         self.is_stream = true;
@@ -207,6 +207,7 @@ impl Exchange {
         self.is_stream
     }
 
+    /// What the connection of the client is doing.
     pub(super) fn pulse(&self) -> &Pulse {
         &self.client.pulse
     }

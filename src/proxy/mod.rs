@@ -30,6 +30,7 @@ mod ids;
 mod listener;
 mod look_up;
 mod pace;
+mod patience;
 mod places;
 mod preface;
 pub mod presets;

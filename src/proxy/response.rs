@@ -1,18 +1,25 @@
 //! The app's answer on its way to the client.
 
+use std::{sync::Arc, time::Instant};
+
 use http::{HeaderValue, Response, StatusCode, Version, header};
 use hyper::body::Body;
 
 use super::{
     ahead,
     body::{Relay, RequestBody, Source},
+    endless::is_stream,
     error::Failure,
     exchange::Exchange,
     headers::remove_hop_by_hop,
+    patience::Patience,
     upgrade::Upgrade,
     worker::Worker,
 };
-use crate::upstream::{Connection, InFlight};
+use crate::{
+    telemetry::metrics::EndpointMetrics,
+    upstream::{Connection, InFlight},
+};
 
 /// The head of an answer, with what still holds on to the app.
 pub(super) struct Answered {
@@ -20,6 +27,7 @@ pub(super) struct Answered {
     /// The body comes from here.
     pub(super) connection: Connection<RequestBody>,
     pub(super) in_flight: InFlight,
+    pub(super) counts: Arc<EndpointMetrics>,
 }
 
 /// Frees the head of what was meant for us only; the body follows as it comes from the upstream at `position`.
@@ -36,7 +44,7 @@ pub(super) fn relay(
     if upgrade.as_ref().is_some_and(|upgrade| upgrade.would_open(answered.head.status)) {
         return Err(Failure::UnaskedUpgrade);
     }
-    let Answered { mut head, connection, in_flight } = answered;
+    let Answered { mut head, connection, mut in_flight, counts } = answered;
     remove_hop_by_hop(&mut head.headers);
     if exchange.leaves_body_unread() {
         // RFC 9110 §10.1.1: the client is told that its body is not waited for.
@@ -46,8 +54,16 @@ pub(super) fn relay(
         upgrade.is_refused(&mut head.headers);
     }
     head.version = Version::HTTP_11;
-    let limit = worker.upstreams[position].upstream().settings.buffer_response;
-    let ahead_max = ahead::limit_for(&head.headers, connection.size_hint().exact(), limit);
-    let relay = Relay { connection: Some(connection), in_flight: Some(in_flight), ahead_max };
+    let settings = &worker.upstreams[position].upstream().settings;
+    let ahead_max = ahead::limit_for(&head.headers, connection.size_hint().exact(), settings.buffer_response);
+    let is_stream = is_stream(&head.headers);
+    if is_stream {
+        // Its end may be far off, and tells nothing.
+        in_flight.delivered(Instant::now());
+    }
+    let limit = if is_stream { settings.stream_idle_timeout } else { settings.answer_timeout };
+    let patience = limit.map(|limit| Patience::new(&worker.clock, limit));
+    let (connection, in_flight) = (Some(connection), Some(in_flight));
+    let relay = Relay { connection, in_flight, counts, patience, is_stream, ahead_max };
     Ok(Response::from_parts(head, Source::Upstream(relay)))
 }

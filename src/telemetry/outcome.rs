@@ -44,6 +44,8 @@ pub enum Outcome {
     HeadBroken,
     /// The app broke off in the middle of the body.
     BodyBroken,
+    /// The app said nothing for too long in the middle of the body.
+    AnswerTimeout,
     /// The client broke off in the middle of its request body.
     RequestBroken,
     /// The client went away before the end of the answer.
@@ -75,6 +77,7 @@ impl Outcome {
         Self::HeadTimeout,
         Self::HeadBroken,
         Self::BodyBroken,
+        Self::AnswerTimeout,
         Self::RequestBroken,
         Self::ClientGone,
         Self::Panicked,
@@ -103,6 +106,7 @@ impl Outcome {
             Self::HeadTimeout => "head_timeout",
             Self::HeadBroken => "head_broken",
             Self::BodyBroken => "body_broken",
+            Self::AnswerTimeout => "answer_timeout",
             Self::RequestBroken => "request_broken",
             Self::ClientGone => "client_gone",
             Self::Panicked => "panicked",
@@ -232,33 +236,36 @@ pub enum AttemptOutcome {
     NotConnected,
     /// A kept connection was found closed before anything was written; the request went on.
     Stale,
+    /// A kept connection ended just as the request was written, as one does that the app server was closing; the request went on.
+    Crossed,
     /// The app server said that it has not processed the request (HTTP/2); the request went on.
     Refused,
     /// No head in time.
     TimedOut,
-    /// A kept connection ended just as the request was written, as one does that the app server was closing; the request went on.
-    Crossed,
     /// The connection broke after the request was written, or what came was no answer.
     Broken,
     /// A response head came whose status says that the app server failed.
     ServerError,
+    /// The body behind a response head broke off, or did not go on in time; the attempt counts as answered too.
+    BodyBroken,
     /// The client went away or reached a limit first.
     Cancelled,
 }
 
 impl AttemptOutcome {
     /// Every outcome, in order of declaration.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Answered,
         Self::NotConnected,
         Self::Stale,
+        Self::Crossed,
         Self::Refused,
         Self::TimedOut,
         Self::Broken,
         Self::ServerError,
+        Self::BodyBroken,
         Self::Cancelled,
     ];
-        Self::Crossed,
 
     /// The name in metrics.
     pub fn as_str(self) -> &'static str {
@@ -266,14 +273,15 @@ impl AttemptOutcome {
             Self::Answered => "answered",
             Self::NotConnected => "not_connected",
             Self::Stale => "stale",
+            Self::Crossed => "crossed",
             Self::Refused => "refused",
             Self::TimedOut => "timed_out",
             Self::Broken => "broken",
             Self::ServerError => "server_error",
+            Self::BodyBroken => "body_broken",
             Self::Cancelled => "cancelled",
         }
     }
-            Self::Crossed => "crossed",
 }
 
 /// What became of a request that had to wait for a place at an app server.
@@ -320,30 +328,6 @@ impl EndpointState {
     /// Every state, in order of declaration.
     pub const ALL: [Self; 4] = [Self::Healthy, Self::Ejected, Self::Probing, Self::Draining];
 
-    /// The name in logs, metrics and the admin API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::Ejected => "ejected",
-            Self::Probing => "probing",
-            Self::Draining => "draining",
-        }
-    }
-}
-
-/// Why a connection that had to begin with a PROXY header was closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum ProxyHeaderRefusal {
-    /// It began with something else.
-    Absent,
-    /// It was not complete in time.
-    Late,
-    /// The connection ended before it was complete, as those of some health checks do.
-    CutOff,
-    /// It broke the format.
-    Malformed,
-    /// It was longer than any header that makes sense.
     /// Why an app server can be in this state; none where it needs no reason.
     pub fn reasons(self) -> &'static [EndpointReason] {
         use EndpointReason::{FailedProbes, FailedTrial, FailuresInARow, Order, ShareOfFailures, Trial, Unlisted};
@@ -355,17 +339,17 @@ pub enum ProxyHeaderRefusal {
         }
     }
 
-    TooLong,
-    /// A version, command, family or transport that cannot be meant for a listener of TCP connections.
-    Unsupported,
+    /// The name in logs, metrics and the admin API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Ejected => "ejected",
+            Self::Probing => "probing",
+            Self::Draining => "draining",
+        }
+    }
 }
 
-impl ProxyHeaderRefusal {
-    /// Every reason, in order of declaration.
-    pub const ALL: [Self; 6] =
-        [Self::Absent, Self::Late, Self::CutOff, Self::Malformed, Self::TooLong, Self::Unsupported];
-
-    /// The name in logs and metrics.
 /// Why an app server is out of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -414,6 +398,30 @@ impl EndpointReason {
     }
 }
 
+/// Why a connection that had to begin with a PROXY header was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ProxyHeaderRefusal {
+    /// It began with something else.
+    Absent,
+    /// It was not complete in time.
+    Late,
+    /// The connection ended before it was complete, as those of some health checks do.
+    CutOff,
+    /// It broke the format.
+    Malformed,
+    /// It was longer than any header that makes sense.
+    TooLong,
+    /// A version, command, family or transport that cannot be meant for a listener of TCP connections.
+    Unsupported,
+}
+
+impl ProxyHeaderRefusal {
+    /// Every reason, in order of declaration.
+    pub const ALL: [Self; 6] =
+        [Self::Absent, Self::Late, Self::CutOff, Self::Malformed, Self::TooLong, Self::Unsupported];
+
+    /// The name in logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Absent => "absent",

@@ -146,10 +146,6 @@ impl Endpoint {
         self.weight.swap(weight, Ordering::Relaxed) != weight
     }
 
-    /// Whether its name leads to it.
-    pub(super) fn is_listed(&self) -> bool {
-        self.listed.load(Ordering::Relaxed)
-    }
     /// Its place among all: those with a higher number stand by until the ones before them are out.
     pub(super) fn priority(&self) -> u16 {
         self.priority.load(Ordering::Relaxed)
@@ -160,6 +156,10 @@ impl Endpoint {
         self.priority.swap(priority, Ordering::Relaxed) != priority
     }
 
+    /// Whether its name leads to it.
+    pub(super) fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Relaxed)
+    }
 
     /// Its name leads to it, or does not any more: then it finishes what it has. Whether that is new.
     pub(super) fn list(&self, listed: bool, now: Instant) -> bool {
@@ -177,11 +177,11 @@ impl Endpoint {
         self.health.is_draining()
     }
 
-    /// Whether it is fit for requests.
-    pub(super) fn health(&self) -> &Health {
-        &self.health
-    }
     /// Whether an operator has said so.
+    pub(super) fn is_ordered_to_drain(&self) -> bool {
+        self.health.is_ordered_to_drain()
+    }
+
     /// Whether it is fit for requests.
     pub(super) fn health(&self) -> &Health {
         &self.health
@@ -191,10 +191,6 @@ impl Endpoint {
     pub(super) fn is_suspect(&self, now: Instant) -> bool {
         self.health.is_suspect(self.moment(now))
     }
-    pub(super) fn is_ordered_to_drain(&self) -> bool {
-        self.health.is_ordered_to_drain()
-    }
-
 
     /// For how long it has given no answer that it owes.
     pub(super) fn silence(&self) -> &Silence {
@@ -230,15 +226,15 @@ impl Endpoint {
     }
 
     fn moment(&self, now: Instant) -> Moment {
+        Moment::of(self.start, now)
+    }
+
+    fn announce(&self, state: Option<EndpointState>) {
         if state.is_some()
             && let Some(limit) = &self.limit
         {
             limit.queue.look();
         }
-        Moment::of(self.start, now)
-    }
-
-    fn announce(&self, state: Option<EndpointState>) {
         let endpoint = &*self.label;
         match state {
             None => {}
@@ -278,6 +274,8 @@ pub struct InFlight {
     share: Option<Share>,
     /// Whether an answer is owed.
     is_owed: bool,
+    /// Whether it has begun, and its end is still to tell whether the app server is well.
+    is_begun: bool,
 }
 
 impl InFlight {
@@ -307,14 +305,27 @@ impl InFlight {
         self.is_owed = true;
     }
 
-    /// The head of an answer came after `took`.
+    /// The head of an answer came after `took`. Whether the app server is well, the body shows.
     pub fn answered(&mut self, took: Duration, now: Instant) {
         let now = self.endpoint.moment(now);
         if std::mem::take(&mut self.is_owed) {
             self.endpoint.silence.hear(now);
         }
         self.endpoint.latency.observe(took, now);
-        self.endpoint.announce(self.endpoint.health.answered(now));
+        self.is_begun = true;
+    }
+
+    /// The answer that has begun came to its end: the app server is well.
+    pub fn delivered(&mut self, now: Instant) {
+        if std::mem::take(&mut self.is_begun) {
+            self.endpoint.announce(self.endpoint.health.answered(self.endpoint.moment(now)));
+        }
+    }
+
+    /// The answer that has begun broke off: the app server failed.
+    pub fn broke(&mut self, now: Instant) {
+        self.is_begun = false;
+        self.endpoint.announce(self.endpoint.health.failed(self.endpoint.moment(now)));
     }
 
     /// The app server failed, after as long as `waited`.
@@ -358,6 +369,13 @@ impl Endpoint {
         Self::example_with(1, 1, Limits { requests, connections_max: None })
     }
 
+    /// The same, and so many may wait in the queue.
+    pub(super) fn example_in_queue(requests_max: usize, queue_max: usize) -> (Arc<Self>, Arc<Queue>) {
+        let queue = Arc::new(Queue::new(queue_max));
+        let requests = Some(Limit { max: requests_max, queue: Arc::clone(&queue) });
+        (Self::example_with(1, 1, Limits { requests, connections_max: None }), queue)
+    }
+
     fn example_with(port: u16, weight: usize, limits: Limits) -> Arc<Self> {
         let address = ServerAddress::Tcp { host: "app".into(), port };
         let allowance = Arc::new(super::allowance::Allowance::new(2, 50));
@@ -369,13 +387,6 @@ impl Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    /// The same, and so many may wait in the queue.
-    pub(super) fn example_in_queue(requests_max: usize, queue_max: usize) -> (Arc<Self>, Arc<Queue>) {
-        let queue = Arc::new(Queue::new(queue_max));
-        let requests = Some(Limit { max: requests_max, queue: Arc::clone(&queue) });
-        (Self::example_with(1, 1, Limits { requests, connections_max: None }), queue)
-    }
-
 
     #[test]
     fn a_request_is_counted_until_its_guard_drops() {

@@ -57,15 +57,6 @@ impl Stream {
         }
     }
 
-    /// What TCP goes by, where there is TCP below.
-    pub(super) fn tcp(&self) -> Option<&TcpStream> {
-        match self {
-            Self::Tcp(stream) => Some(stream),
-            Self::Unix(_) => None,
-            Self::Tls(stream) => Some(stream.get_ref().0),
-        }
-    }
-
     /// The socket without a runtime, to be taken over by another one; `None` where that cannot be, and it is closed.
     pub(super) fn park(self) -> Option<Parked> {
         match self {
@@ -112,6 +103,15 @@ impl ReadHalf {
         let would_block = |read: io::Result<usize>| read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
         match self {
             Self::Tcp(half) => would_block(half.try_read(&mut [0])),
+            Self::Unix(half) => would_block(half.try_read(&mut [0])),
+            // Beneath, tickets for sessions may have come, which are nothing that was said.
+            Self::Tls(half) => {
+                let mut context = Context::from_waker(Waker::noop());
+                Pin::new(half).poll_read(&mut context, &mut ReadBuf::new(&mut [0])).is_pending()
+            }
+        }
+    }
+
     /// The same as the system sees it at this moment: what has come since the runtime last asked it counts too. A system call. Of TLS
     /// only what the runtime knows is seen.
     pub(super) fn is_silent_now(&mut self) -> bool {
@@ -123,15 +123,6 @@ impl ReadHalf {
             Self::Tcp(half) => is_empty(SockRef::from(half.as_ref())),
             Self::Unix(half) => is_empty(SockRef::from(half.as_ref())),
             Self::Tls(_) => self.is_silent(),
-        }
-    }
-
-            Self::Unix(half) => would_block(half.try_read(&mut [0])),
-            // Beneath, tickets for sessions may have come, which are nothing that was said.
-            Self::Tls(half) => {
-                let mut context = Context::from_waker(Waker::noop());
-                Pin::new(half).poll_read(&mut context, &mut ReadBuf::new(&mut [0])).is_pending()
-            }
         }
     }
 
