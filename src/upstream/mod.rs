@@ -38,10 +38,12 @@ mod shares;
 mod silence;
 mod stream;
 mod tls;
+mod tls_files;
 mod trunk;
 mod view;
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -78,6 +80,7 @@ pub use settings::{Protocol, ProxyProtocol, Settings};
 pub use shares::Share;
 use shares::Shares;
 pub use tls::{ClientFiles, TlsError, TlsSettings};
+pub use tls_files::watch_files;
 pub use view::View;
 
 /// A store has as many requests as it may.
@@ -161,6 +164,18 @@ impl Upstream {
 
     fn count_resolution(&self, succeeded: bool) {
         self.resolutions[usize::from(!succeeded)].fetch_add(1, Relaxed);
+    }
+
+    /// The files that TLS towards the servers needs.
+    fn tls_files(&self) -> Vec<PathBuf> {
+        self.settings.tls.as_ref().map(TlsSettings::files).unwrap_or_default()
+    }
+
+    /// Reads them again if they are others than before; whether that is so.
+    fn reload_tls(&self) -> Result<bool, TlsError> {
+        let Some(tls) = self.maker.reload_tls()? else { return Ok(false) };
+        self.origins().iter().filter_map(|origin| origin.handshake.as_ref()).for_each(|handshake| handshake.renew(tls));
+        Ok(true)
     }
 
     /// The items of `servers` that are names, by position.
