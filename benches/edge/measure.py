@@ -77,6 +77,8 @@ class Figure:
     p50_us: int | None
     p99_us: int | None
     rss_bytes: int
+    connections_opened: int | None  # to the app, of a peer that counts them
+    connections_reused: int | None
 
     def raw(self):
         return asdict(self)
@@ -134,9 +136,11 @@ def measure(peer, work, load, seconds, round_number):
     """One figure; answers that are wrong, broken off or not in the log make the run invalid."""
     if peer.log:
         os.truncate(peer.log, 0)
+    taken = peer.connections()
     before = cpu_seconds(peer.process.pid)
     result = load.run(peer, work, seconds)
     spent = cpu_seconds(peer.process.pid) - before
+    opened, reused = since(taken, peer.connections())
     requests = result["requests"]
     refuse_bad(peer, work, result)
     if peer.log:
@@ -144,7 +148,12 @@ def measure(peer, work, load, seconds, round_number):
     return Figure(
         work.name, peer.name, round_number, spent / requests * 1e6, spent, requests,
         requests / result["microseconds"] * 1e6, result["p50"], result["p99"], rss_bytes(peer.process.pid),
+        opened, reused,
     )
+
+
+def since(before, after):
+    return (None, None) if after is None else tuple(late - early for early, late in zip(before, after))
 
 
 def warm_up(peer, work, load, seconds):

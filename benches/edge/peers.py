@@ -8,6 +8,7 @@ X-Forwarded-Proto and X-Request-Id, keeps connections on both sides alive, and w
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -124,6 +125,7 @@ class Peer:
         self.port = free_port()
         self.http2_port = free_port() if self.needs_http2_port else self.port
         self.tls_port = free_port()
+        self.admin_port = free_port()
         self.app_port = app_port
         self.directory = directory / self.name
         self.directory.mkdir()
@@ -141,6 +143,10 @@ class Peer:
     @classmethod
     def version(cls):
         return first_line([cls.binary, cls.version_flag])
+
+    def connections(self):
+        """Connections to the app so far, opened and taken again, of a peer that counts them."""
+        return None
 
     def stop(self):
         self.process.stop()
@@ -191,7 +197,7 @@ certificates = [{{ certificate = "{self.certificate.chain}", key = "{self.certif
 redirect = false
 
 [admin]
-listen = "127.0.0.1:0"
+listen = "127.0.0.1:{self.admin_port}"
 
 [routing]
 platform_domains = ["platform.com"]
@@ -208,6 +214,14 @@ servers = ["http://127.0.0.1:{self.app_port}"]
         subprocess.run([self.binary, "migrate", "--config", config], check=True, stdout=subprocess.DEVNULL)
         self.add_rows(database)
         return [self.binary, "serve", "--config", config]
+
+    def connections(self):
+        client = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=5)
+        client.request("GET", "/metrics")
+        text = client.getresponse().read().decode()
+        client.close()
+        series = re.findall(r'^usher_upstream_connections_total\{.*reused="(true|false)".*\} (\d+)$', text, re.MULTILINE)
+        return tuple(sum(int(count) for reused, count in series if reused == kind) for kind in ("false", "true"))
 
     @staticmethod
     def add_rows(database):

@@ -13,6 +13,7 @@ from peers import PEERS, first_line
 from plot import plot
 
 REFERENCES = ["nginx", "haproxy"]
+REUSE_EXPECTED = 0.999
 CROWD_REFERENCES = ["usher-unparked", *REFERENCES]
 
 
@@ -49,6 +50,7 @@ class Report:
         return "\n".join([
             "# Side by side", "", f"![CPU time per request]({stem}.svg)", "",
             "## CPU time per request", "", self.subtitle() + ".", "", *self.table(), "",
+            *self.reuse(),
             *self.crowd_sections(),
             "Ratios are taken within each round (in their order) and the last figure is their median; below 1 the proxy "
             "of the row is cheaper. Requests per second and p99 are medians for orientation only: they depend on the "
@@ -68,6 +70,16 @@ class Report:
                 "requests/s", "p99 ms", "RSS MiB"]
         rows = [self.row(work, peer, references) for work in self.works for peer in self.peers if peer.works]
         return [line(head), line(["---", "---"] + ["---:"] * (len(head) - 2)), *map(line, rows)]
+
+    def reuse(self):
+        """How many of the requests found a connection to the app that was open; the worst round of each peer that counts."""
+        said = []
+        for peer in self.peers:
+            for work in self.works:
+                shares = [share for figure in self.of(work, peer.name) if (share := reused_share(figure)) is not None]
+                if shares:
+                    said.append(reuse_line(peer.title, work.title, min(shares)))
+        return [*said, ""] if said else []
 
     def crowd_sections(self):
         return [line for kind in ("plain", "tls") for line in self.crowd_section(kind)]
@@ -121,6 +133,17 @@ def cost(figures):
     """The median of the rounds in which the peer kept up."""
     each = [f.cpu_us_per_request for f in figures if f.cpu_us_per_request is not None]
     return f"**{median(each):.1f}**" if each else "did not keep up"
+
+
+def reused_share(figure):
+    taken = (figure.connections_opened or 0) + (figure.connections_reused or 0)
+    return figure.connections_reused / taken if taken else None
+
+
+def reuse_line(peer, work, share):
+    percent = int(share * 100_000) / 1000  # cut off: what is not all must not look like it
+    verdict = "" if share >= REUSE_EXPECTED else f", which is under the {REUSE_EXPECTED:.1%} that steady load should have"
+    return f"- {peer}, {work}: {percent:.3f} % of the connections to the app were kept ones{verdict}"
 
 
 def ratios(name, reference, mine, theirs):

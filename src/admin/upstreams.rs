@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Parts, problem::Problem};
 use crate::{
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, outcome::EndpointReason},
     upstream::{Endpoint, Upstream},
 };
 
@@ -63,7 +63,7 @@ fn shown(endpoint: &Endpoint, upstream: usize, metrics: &Metrics, now: Instant) 
         name: Some(endpoint.origin()).filter(|name| **name != **endpoint.label()).map(str::to_owned),
         weight: snapshot.weight,
         state: snapshot.state.as_str(),
-        reason: snapshot.reason,
+        reason: snapshot.reason.map(EndpointReason::in_words),
         in_flight: snapshot.in_flight,
         latency_ms: snapshot.latency.map(|latency| (latency.as_secs_f64() * 1e6).round() / 1e3),
         attempts: counts.attempts.into_iter().map(|(outcome, count)| (outcome.as_str(), count)).collect(),
@@ -94,8 +94,6 @@ fn order(parts: &Parts, (upstream, endpoint): &(String, String), drain: bool) ->
     let missing = |what: &str, name: &str| Problem::new(StatusCode::NOT_FOUND, format!("there is no {what} {name}"));
     let found = parts.upstreams.iter().find(|found| found.settings.name == *upstream);
     let found = found.ok_or_else(|| missing("upstream", upstream))?;
-    let members = found.members();
-    let server = members.endpoints().iter().find(|server| **server.label() == **endpoint);
-    server.ok_or_else(|| missing("app server", endpoint))?.drain(drain, Instant::now());
-    Ok(StatusCode::NO_CONTENT)
+    let is_known = found.order(endpoint, drain, Instant::now());
+    is_known.then_some(StatusCode::NO_CONTENT).ok_or_else(|| missing("app server", endpoint))
 }

@@ -91,6 +91,7 @@ fn gauges(upstream: usize, group: &Upstream, now: Instant) -> Vec<EndpointGauges
             upstream,
             endpoint: Arc::clone(endpoint.label()),
             state: snapshot.state,
+            reason: snapshot.reason,
             in_flight: snapshot.in_flight,
             connections: snapshot.connections,
             latency: snapshot.latency,

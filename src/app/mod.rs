@@ -171,6 +171,7 @@ impl App {
         }
         tasks.spawn("feed", self.rows.clone().follow(self.follow, self.feed));
         tasks.spawn("discovery", upstream::discover(self.upstreams.clone(), resolving));
+        tasks.spawn("upstream-files", upstream::watch_files(self.upstreams.clone()));
         tasks.spawn("prober", upstream::probe(self.upstreams));
         if let Some((tickets, keys)) = self.tickets {
             tasks.spawn("tickets", tickets.share(self.rows.session(), keys));

@@ -16,7 +16,7 @@ use super::{
     file, probes,
     problems::{Refusal, Report},
     suggest::closest,
-    units::Count,
+    units::{Count, Timespan},
     upstream_tls,
     written::{List, Section, Written},
 };
@@ -113,6 +113,8 @@ fn group(name: Spanned<String>, mut written: file::Upstream, workers: usize, rep
         connect_timeout: written.connect_timeout.or(default.connect_timeout),
         head_timeout: written.head_timeout.or(default.head_timeout),
         attempt_timeout: written.attempt_timeout.or(default.attempt_timeout),
+        answer_timeout: patience(written.answer_timeout, default.answer_timeout),
+        stream_idle_timeout: patience(written.stream_idle_timeout, default.stream_idle_timeout),
         failure_status: written.failure_status.given().map_or(default.failure_status, failure_status),
         requests_max: limit(written.requests_max.or(0)),
         connections_max,
@@ -151,6 +153,11 @@ fn failure_status(written: Spanned<List<Count<500, 599>>>) -> Vec<StatusCode> {
 /// 0 is written for no limit.
 fn limit(written: usize) -> Option<usize> {
     (written > 0).then_some(written)
+}
+
+/// The same of a time.
+fn patience(written: Written<Timespan<0>>, default: Option<Duration>) -> Option<Duration> {
+    written.into_value().map_or(default, |time: Duration| Some(time).filter(|time| !time.is_zero()))
 }
 
 /// On HTTP/2 a connection stays with its worker: each needs one.

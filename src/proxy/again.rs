@@ -11,7 +11,7 @@ use super::body::RequestBody;
 pub(super) enum Ending {
     /// The app server cannot have processed the request: there was no connection, nothing was written, or it said so (HTTP/2).
     Unprocessed,
-    /// A kept connection ended under the request, as one does that the app server was closing at the same moment.
+    /// A kept connection ended under the request, and so soon that the app server was closing it at the same moment.
     Crossed,
     /// Any other end: the connection broke, no head came in time, what came was no answer, or it says that the server failed.
     Failed,

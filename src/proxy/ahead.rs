@@ -12,13 +12,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName};
 use hyper::body::{Frame, SizeHint};
 
 use super::{
     body::{NextFrame, Relay, data_length},
-    buffered::{is_grpc, starts_with},
     buffers::{Buffers, Room, weight},
+    endless::is_stream,
     upload::{Tally, longer},
 };
 use crate::upstream::AnswerError;
@@ -42,12 +42,6 @@ pub(super) fn limit_for(headers: &HeaderMap, length: Option<u64>, limit: usize) 
     }
     let declined = headers.get(X_ACCEL_BUFFERING).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no"));
     if declined || is_stream(headers) { 0 } else { limit }
-}
-
-fn is_stream(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|media_type| is_grpc(media_type) || starts_with(media_type, b"text/event-stream"))
 }
 
 /// The rest of an answer, from the app to the client.

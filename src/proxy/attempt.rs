@@ -11,6 +11,7 @@ use http::{Request, StatusCode, response::Parts};
 use super::{
     again::Ending,
     body::RequestBody,
+    buffers::Buffers,
     clock::Elapsed,
     error::Failure,
     exchange::Exchange,
@@ -21,8 +22,13 @@ use super::{
 };
 use crate::{
     telemetry::outcome::AttemptOutcome,
-    upstream::{AnswerError, Connection, Unanswered, connection_died, was_refused},
+    upstream::{AnswerError, Connection, Unanswered, Unsent, connection_died, was_refused},
 };
+
+/// How soon a kept connection ends that the app server was closing when the request was written: what says so is on its way at that
+/// moment, and here within a round trip, over half of the world and past a busy machine too. Whatever ends later has had the time
+/// to begin with the request.
+const CROSSING_MAX: Duration = Duration::from_millis(200);
 
 pub(super) type Outgoing = Request<RequestBody>;
 
@@ -48,11 +54,12 @@ pub(super) async fn attempt(
     exchange: &mut Exchange,
 ) -> Attempted {
     let Search { worker, position, is_repeatable, .. } = *search;
-    let spare = Spare::of(&mut request, &found.connection, is_repeatable);
+    let spare = Spare::of(&mut request, &found.connection, is_repeatable, &worker.buffers);
     found.connection.begin(request, is_repeatable);
     let tally = exchange.request_tally.clone();
     let mut running = Running { worker, position, found, spare, tally, outcome: AttemptOutcome::Cancelled };
-    let patience = search.patience(running.found.since);
+    let now = if running.is_reused() { running.found.since } else { Instant::now() };
+    let patience = search.patience(now);
     let first = search.attempt_timeout().min(patience);
     let mut head = running.head(first).await;
     if head.is_err() && first < patience {
@@ -80,16 +87,17 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// The limit is for the app: while the client's body goes on coming or is waited for, it begins anew.
+    /// The limit is for the app: while the client's body goes on coming or is waited for, or is a stream that the app may want to
+    /// hear more of, it begins anew.
     async fn head(&mut self, limit: Duration) -> Result<Head, Elapsed> {
         let (connection, tally) = (&mut self.found.connection, self.tally.as_deref());
         let received = || tally.map_or(0, Tally::bytes);
         let mut hear = |interim: StatusCode| tally.iter().for_each(|tally| tally.expectation.hear(interim));
         loop {
-            let before = received();
+            let (before, was_open) = (received(), tally.is_some_and(Tally::is_open_stream));
             let head = poll_fn(|context| connection.poll_head(context, &mut hear));
             match self.worker.clock.within(limit, head).await {
-                Err(Elapsed) if received() > before || tally.is_some_and(Tally::is_awaited) => {}
+                Err(Elapsed) if was_open || received() > before || tally.is_some_and(Tally::is_awaited) => {}
                 head => return head,
             }
         }
@@ -145,7 +153,7 @@ impl Running<'_> {
     ) -> Attempted {
         let ending = if unsent.is_some() { Ending::Unprocessed } else { self.ending(&error) };
         let again = match unsent {
-            Some(unsent) => search.goes_on(ending, self.is_reused(), exchange).then_some(unsent),
+            Some(unsent) => search.goes_on(ending, self.is_reused(), exchange).then(|| Box::new(whole(*unsent))),
             None => self.again(ending, search, exchange),
         };
         if exchange.upload_fault().is_none() {
@@ -160,7 +168,8 @@ impl Running<'_> {
         self.outcome = match ending {
             _ if !goes_on => AttemptOutcome::Broken,
             Ending::Unprocessed if was_refused => AttemptOutcome::Refused,
-            Ending::Unprocessed | Ending::Crossed => AttemptOutcome::Stale,
+            Ending::Unprocessed => AttemptOutcome::Stale,
+            Ending::Crossed => AttemptOutcome::Crossed,
             Ending::Failed => AttemptOutcome::Broken,
         };
         if self.outcome == AttemptOutcome::Broken || !self.is_reused() {
@@ -170,13 +179,13 @@ impl Running<'_> {
 
     fn ending(&self, error: &AnswerError) -> Ending {
         let is_shared = self.found.connection.permit().is_some();
-        match (is_shared, self.is_reused()) {
-            (true, _) if was_refused(error) => Ending::Unprocessed,
-            (true, true) if connection_died(error) => Ending::Crossed,
-            // An answer that cannot be read is an answer still: the app has processed the request.
-            (false, true) if !error.is_an_answer() => Ending::Crossed,
-            _ => Ending::Failed,
+        if is_shared && was_refused(error) {
+            return Ending::Unprocessed;
         }
+        // An answer that cannot be read is an answer still: the app has processed the request.
+        let has_ended = if is_shared { connection_died(error) } else { !error.is_an_answer() };
+        let may_have_crossed = self.is_reused() && has_ended && self.found.since.elapsed() < CROSSING_MAX;
+        if may_have_crossed { Ending::Crossed } else { Ending::Failed }
     }
 
     /// The request, where it may be sent again.
@@ -209,6 +218,14 @@ impl Drop for Running<'_> {
     }
 }
 
+/// The request as it was before something of its body was read.
+fn whole(Unsent { mut request, read }: Unsent<RequestBody>) -> Outgoing {
+    if !read.is_empty() {
+        request.body_mut().put_back(read);
+    }
+    request
+}
+
 /// What is kept of a request to send it again.
 struct Spare {
     body: Option<RequestBody>,
@@ -217,9 +234,16 @@ struct Spare {
 }
 
 impl Spare {
-    fn of(request: &mut Outgoing, connection: &Connection<RequestBody>, is_repeatable: bool) -> Self {
-        let body = is_repeatable.then(|| request.body().again()).flatten();
-        Self { body, replay: connection.permit().map(|permit| Replay::of(request, permit)) }
+    fn of(
+        request: &mut Outgoing,
+        connection: &Connection<RequestBody>,
+        is_repeatable: bool,
+        buffers: &Arc<Buffers>,
+    ) -> Self {
+        if let Some(permit) = connection.permit() {
+            return Self { body: None, replay: Some(Replay::of(request, permit, buffers)) };
+        }
+        Self { body: is_repeatable.then(|| request.body().again()).flatten(), replay: None }
     }
 
     fn request(&mut self, connection: &mut Connection<RequestBody>) -> Option<Outgoing> {

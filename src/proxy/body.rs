@@ -14,11 +14,15 @@ use super::{
     ahead::{AHEAD_AFTER, Ahead},
     buffered::Whole,
     exchange::Exchange,
+    patience::Patience,
     replay::KeptBody,
     tunnel::Tunnel,
     upload::{Tally, Upload, UploadError},
 };
-use crate::upstream::{AnswerError, Connection, InFlight};
+use crate::{
+    telemetry::{metrics::EndpointMetrics, outcome::AttemptOutcome},
+    upstream::{AnswerError, Connection, InFlight},
+};
 
 pub(super) type NextFrame<E = AnswerError> = Option<Result<Frame<Bytes>, E>>;
 
@@ -43,6 +47,18 @@ impl RequestBody {
             Self::Empty => Some(Self::Empty),
             Self::Whole(whole) => Some(Self::Whole(Box::new(whole.again()))),
             Self::Streaming(_) | Self::Kept(_) => None,
+        }
+    }
+}
+
+impl RequestBody {
+    /// Puts what was read of it, and not sent, in front again.
+    pub(super) fn put_back(&mut self, read: Vec<Bytes>) {
+        match self {
+            // One that is kept is sent on shared connections alone, which give nothing back that was read.
+            Self::Empty | Self::Kept(_) => {}
+            Self::Whole(whole) => whole.put_back(read),
+            Self::Streaming(upload) => upload.put_ahead(read),
         }
     }
 }
@@ -141,6 +157,12 @@ pub(super) struct Relay {
     pub(super) connection: Option<Connection<RequestBody>>,
     /// Counts the exchange at its endpoint.
     pub(super) in_flight: Option<InFlight>,
+    /// What is counted there.
+    pub(super) counts: Arc<EndpointMetrics>,
+    /// `None` where the app may be silent for as long as it likes.
+    pub(super) patience: Option<Patience>,
+    /// Whether it has no end of its own.
+    pub(super) is_stream: bool,
     /// Bytes that may be read ahead of the client.
     pub(super) ahead_max: usize,
 }
@@ -149,16 +171,46 @@ impl Relay {
     /// The next piece; with the last one the app server is let go. `upload` is the body of the request.
     pub(super) fn poll_frame(&mut self, context: &mut Context<'_>, upload: Option<&Tally>) -> Poll<NextFrame> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(connection).poll_frame(context));
-        let is_last = match &frame {
-            Some(Ok(frame)) => frame.is_trailers() || self.is_end_stream(),
-            Some(Err(_)) => false,
-            None => true,
+        let frame = match Pin::new(connection).poll_frame(context) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => Some(Err(ready!(self.poll_silence(context, upload)))),
         };
-        if is_last {
-            self.let_go(upload);
+        if let Some(patience) = &mut self.patience {
+            patience.renew();
+        }
+        match &frame {
+            Some(Ok(frame)) if !frame.is_trailers() && !self.is_end_stream() => {}
+            Some(Err(error)) => self.blame(error, upload),
+            _ => self.let_go(upload),
         }
         Poll::Ready(frame)
+    }
+
+    /// Ready once the app has said nothing for too long. It may wait for a client that is to go on with its request.
+    fn poll_silence(&mut self, context: &mut Context<'_>, upload: Option<&Tally>) -> Poll<AnswerError> {
+        let Some(patience) = &mut self.patience else { return Poll::Pending };
+        loop {
+            ready!(patience.poll_wait(context));
+            if !upload.is_some_and(Tally::is_awaited) {
+                break;
+            }
+            patience.renew();
+        }
+        if let Some(connection) = &self.connection {
+            connection.leave();
+        }
+        Poll::Ready(AnswerError::Silent)
+    }
+
+    /// The answer breaks off: the app server has failed, unless the client did before.
+    fn blame(&mut self, error: &AnswerError, upload: Option<&Tally>) {
+        if matches!(error, AnswerError::Upload(_)) || upload.is_some_and(|upload| upload.fault().is_some()) {
+            return;
+        }
+        self.counts.attempt(AttemptOutcome::BodyBroken);
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.broke(Instant::now());
+        }
     }
 
     /// Where hyper needs no further frame it asks for none: the end has to be noticed with the last one.
@@ -171,12 +223,15 @@ impl Relay {
     }
 
     fn let_go(&mut self, upload: Option<&Tally>) {
-        self.in_flight = None;
+        let now = Instant::now();
+        if let Some(mut in_flight) = self.in_flight.take() {
+            in_flight.delivered(now);
+        }
         let Some(connection) = self.connection.take() else { return };
         match upload {
             Some(upload) if upload.expectation.is_refused() => drop(connection),
             Some(upload) if !upload.ended() => connection.retire(),
-            _ => connection.release(Instant::now()),
+            _ => connection.release(now),
         }
     }
 }
@@ -197,6 +252,9 @@ pub(super) struct ResponseBody {
 
 impl ResponseBody {
     pub(super) fn new(mut source: Source, mut exchange: Box<Exchange>) -> Self {
+        if matches!(&source, Source::Upstream(relay) if relay.is_stream) {
+            exchange.begin_stream();
+        }
         if source.is_at_end() {
             if let Source::Upstream(relay) = &mut source {
                 relay.let_go(exchange.request_tally.as_deref());
@@ -243,7 +301,8 @@ impl Body for ResponseBody {
         let body = self.get_mut();
         let next = body.next_piece(context);
         let Some(exchange) = &mut body.exchange else { return next };
-        exchange.pulse().answer().say(&next);
+        // Who listens to a stream may leave it unread for as long as it likes.
+        exchange.pulse().answer().say(if exchange.is_stream() { &Poll::Pending } else { &next });
         if matches!(next, Poll::Ready(Some(Ok(_)))) && body.tail.is_empty() {
             match body.source.is_at_end() {
                 true => exchange.finish(Instant::now()),

@@ -1,23 +1,25 @@
 //! The body of a request, read before an app server is chosen: a client on a slow line holds no worker of the app while it
 //! sends, and a body that is held whole can be sent again.
 //!
-//! Not read ahead are bodies of which nobody can say that they come to an end without an answer: those of gRPC, those that go
-//! from HTTP/2 to HTTP/2, and those that the app has to ask for. One whose length is unknown is waited for a second at most:
+//! Not read ahead are bodies of which nobody can say that they come to an end without an answer: those of gRPC, and those that
+//! the app has to ask for. One whose length is unknown is waited for a second at most:
 //! it may be a live stream.
 
 use std::{future::poll_fn, sync::Arc, time::Duration, vec};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, header};
+use http::{HeaderMap, Request};
 use hyper::body::{Frame, SizeHint};
 
 use super::{
     body::{NextFrame, RequestBody},
     buffers::{Room, weight},
+    endless::has_grpc,
     error::Failure,
     upload::{Upload, UploadError},
     worker::Worker,
 };
+use crate::upstream::StreamPermit;
 
 /// How long a body of unknown length is waited for. Much longer than one takes that was ready when its client began to send.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -60,19 +62,6 @@ async fn read(request: &mut Request<RequestBody>, limit: usize, worker: &Worker)
     };
     *request.body_mut() = beginning.into_body(is_whole, room, upload);
     Ok(())
-}
-
-fn has_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(is_grpc)
-}
-
-/// gRPC asks and answers in turns, within one body each way.
-pub(super) fn is_grpc(media_type: &HeaderValue) -> bool {
-    starts_with(media_type, b"application/grpc")
-}
-
-pub(super) fn starts_with(text: &HeaderValue, beginning: &[u8]) -> bool {
-    text.as_bytes().get(..beginning.len()).is_some_and(|start| start.eq_ignore_ascii_case(beginning))
 }
 
 /// What a body of this `length` may weigh: one that comes in crumbs takes more than its bytes, and is passed on before it takes
@@ -127,7 +116,7 @@ impl Beginning {
     fn into_body(self, is_whole: bool, room: Option<Room>, mut upload: Box<Upload>) -> RequestBody {
         if is_whole {
             let Self { pieces, trailers, .. } = self;
-            let whole = Whole { pieces: pieces.into_iter(), trailers, room: room.map(Arc::new) };
+            let whole = Whole { pieces: pieces.into_iter(), trailers, room: room.map(Arc::new), permit: None };
             return RequestBody::Whole(Box::new(whole));
         }
         upload.put_back(self.pieces, room);
@@ -141,12 +130,26 @@ pub(super) struct Whole {
     trailers: Option<Box<HeaderMap>>,
     /// Given back with the last copy.
     room: Option<Arc<Room>>,
+    /// Of the stream that it is sent on, where others share the connection.
+    permit: Option<Arc<StreamPermit>>,
 }
 
 impl Whole {
     /// What has not been sent of it yet, once more: before any of it was sent, all of it. The bytes themselves are shared.
     pub(super) fn again(&self) -> Self {
-        Self { pieces: self.pieces.clone(), trailers: self.trailers.clone(), room: self.room.clone() }
+        let (pieces, trailers, room) = (self.pieces.clone(), self.trailers.clone(), self.room.clone());
+        Self { pieces, trailers, room, permit: None }
+    }
+
+    /// The stream that it is sent on counts for as long as it is there.
+    pub(super) fn hold(&mut self, permit: Arc<StreamPermit>) {
+        self.permit = Some(permit);
+    }
+
+    /// Puts what was read of it in front again.
+    pub(super) fn put_back(&mut self, mut read: Vec<Bytes>) {
+        read.extend(self.pieces.by_ref());
+        self.pieces = read.into_iter();
     }
 
     pub(super) fn next(&mut self) -> NextFrame<UploadError> {
@@ -169,7 +172,7 @@ mod tests {
 
     fn whole(pieces: &[&'static str], trailers: Option<HeaderMap>) -> Whole {
         let pieces: Vec<_> = pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())).collect();
-        Whole { pieces: pieces.into_iter(), trailers: trailers.map(Box::new), room: None }
+        Whole { pieces: pieces.into_iter(), trailers: trailers.map(Box::new), room: None, permit: None }
     }
 
     /// The text of it, and whether trailers follow.
@@ -194,6 +197,14 @@ mod tests {
                 assert_eq!(read(reading), ("abc".to_owned(), trailers.is_some()));
             }
         }
+    }
+
+    #[test]
+    fn what_was_read_of_a_whole_body_can_be_put_back() {
+        let mut body = whole(&["a", "b", "c"], None);
+        let first = body.next().unwrap().unwrap().into_data().unwrap();
+        body.put_back(vec![first]);
+        assert_eq!((body.size_hint().exact(), read(body).0.as_str()), (Some(3), "abc"));
     }
 
     #[test]

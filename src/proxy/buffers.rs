@@ -81,6 +81,11 @@ impl Room {
         self.bytes -= bytes;
     }
 
+    /// Gives back all of it.
+    pub(super) fn clear(&mut self) {
+        self.shrink(self.bytes);
+    }
+
     /// A body found no room beyond this one.
     pub(super) fn refuse(&self) {
         self.buffers.refuse();
@@ -89,7 +94,7 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.shrink(self.bytes);
+        self.clear();
     }
 }
 

@@ -163,6 +163,10 @@ impl Client {
 
     /// Whether the client lets us wait with what it has asked for, altogether or by taking it in drops.
     pub(super) fn takes_too_little(&self) -> bool {
+        // With HTTP/2 the other answers of the connection have limits of their own.
+        if self.pulse.has_streams() {
+            return false;
+        }
         let (settings, writes, now) = (&self.worker.settings, self.pulse.writes(), self.worker.clock.now_ms());
         let limit = if u128::from(writes.blocked_ms(now)) >= settings.write_timeout.as_millis() {
             Limit::WriteTimeout

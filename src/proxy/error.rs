@@ -137,11 +137,10 @@ impl Failure {
             Self::Closed(Closed::Gone) => StatusCode::GONE,
             Self::Closed(Closed::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
             Self::CouldNotAsk(_) | Self::UnknownUpstream => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NotConnected(ConnectError::Draining | ConnectError::Full | ConnectError::NoAddress)
-            | Self::StoreFull(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NotConnected(ConnectError::Timeout | ConnectError::TlsTimeout) | Self::HeadTimeout => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
+            Self::NotConnected(error) if error.passes() => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StoreFull(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotConnected(ConnectError::Timeout | ConnectError::TlsTimeout | ConnectError::Late)
+            | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::NotConnected(_) | Self::HeadBroken(_) | Self::UnaskedUpgrade | Self::AmbiguousAnswer => {
                 StatusCode::BAD_GATEWAY
             }
@@ -157,7 +156,10 @@ impl Failure {
             Self::Closed(_) => Outcome::StoreInactive,
             Self::CouldNotAsk(_) => Outcome::DirectoryUnavailable,
             Self::UnknownUpstream => Outcome::UnknownUpstream,
-            Self::NotConnected(ConnectError::Full) => Outcome::Overloaded,
+            Self::NotConnected(ConnectError::QueueFull) => Outcome::QueueFull,
+            Self::NotConnected(ConnectError::QueueTimeout) => Outcome::QueueTimeout,
+            Self::NotConnected(ConnectError::ConnectionsFull) => Outcome::ConnectionsFull,
+            Self::NotConnected(ConnectError::Late) => Outcome::SendTimeout,
             Self::TooMany(_) | Self::StoreFull(_) => Outcome::Limited,
             Self::NotConnected(ConnectError::Timeout) => Outcome::ConnectTimeout,
             Self::NotConnected(ConnectError::Tls(_)) => Outcome::TlsFailed,
@@ -199,13 +201,11 @@ impl Failure {
 
     /// Whether the client should try again soon: the reason passes by itself.
     pub(super) fn passes(&self) -> bool {
-        matches!(
-            self,
-            Self::TooMany(_)
-                | Self::CouldNotAsk(_)
-                | Self::StoreFull(_)
-                | Self::NotConnected(ConnectError::Draining | ConnectError::Full | ConnectError::NoAddress)
-        )
+        match self {
+            Self::TooMany(_) | Self::CouldNotAsk(_) | Self::StoreFull(_) => true,
+            Self::NotConnected(error) => error.passes(),
+            _ => false,
+        }
     }
 
     /// Whether it passes once somebody has done something: edited a row, or the configuration.

@@ -59,6 +59,8 @@ pub(super) struct Exchange {
     pub(super) bytes_out: u64,
     /// Bytes that a tunnel has carried to the app.
     pub(super) tunnelled_in: u64,
+    /// Whether the answer has no end of its own.
+    is_stream: bool,
     /// The status of the answer, once there is one.
     pub(super) status: Option<StatusCode>,
     finished: Option<Instant>,
@@ -122,6 +124,7 @@ impl Exchange {
             request_tally: None,
             bytes_out: 0,
             tunnelled_in: 0,
+            is_stream: false,
             status: None,
             finished: None,
             outcome: Outcome::ClientGone,
@@ -195,6 +198,7 @@ impl Exchange {
     /// The answer broke off with `error`; where the request body did before, because of it.
     pub(super) fn break_off(&mut self, error: &AnswerError) {
         match self.upload_fault() {
+            None if matches!(error, AnswerError::Silent) => self.fail(Outcome::AnswerTimeout, error),
             None => self.fail(Outcome::BodyBroken, error),
             Some(Fault::Broken) => self.fail(Outcome::RequestBroken, error),
             Some(Fault::Limit(limit)) => {
@@ -202,6 +206,17 @@ impl Exchange {
                 self.count_limit(limit.into());
             }
         }
+    }
+
+    /// The answer has no end of its own: nobody is hurried who listens to it.
+    pub(super) fn begin_stream(&mut self) {
+        self.is_stream = true;
+        self.pulse().begin_stream();
+    }
+
+    /// Whether that is so.
+    pub(super) fn is_stream(&self) -> bool {
+        self.is_stream
     }
 
     /// What the connection of the client is doing.
@@ -267,7 +282,11 @@ impl Drop for Exchange {
         if self.outcome == Outcome::ClientGone {
             pulse.reset();
         }
-        pulse.end(worker.clock.now_ms());
+        let now = worker.clock.now_ms();
+        if self.is_stream {
+            pulse.end_stream(now);
+        }
+        pulse.end(now);
     }
 }
 

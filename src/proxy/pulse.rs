@@ -13,6 +13,7 @@ const NEVER: u64 = u64::MAX;
 pub(super) struct Pulse {
     begun: AtomicU64,
     running: AtomicU32,
+    streams: AtomicU32,
     quiet_since: AtomicU64,
     heard_at: AtomicU64,
     flushed: AtomicBool,
@@ -30,6 +31,7 @@ impl Pulse {
         Self {
             begun: AtomicU64::new(0),
             running: AtomicU32::new(0),
+            streams: AtomicU32::new(0),
             quiet_since: AtomicU64::new(now),
             heard_at: AtomicU64::new(now),
             flushed: AtomicBool::new(true),
@@ -60,6 +62,22 @@ impl Pulse {
         self.quiet_since.store(now, Relaxed);
         // Its last bytes may still be with hyper.
         self.flushed.store(false, Relaxed);
+    }
+
+    /// The answer of an exchange that runs is a stream without an end.
+    pub(super) fn begin_stream(&self) {
+        self.streams.store(self.streams.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// That exchange ends, at `now`: only from now on the client may be too slow.
+    pub(super) fn end_stream(&self, now: u64) {
+        self.streams.store(self.streams.load(Relaxed).saturating_sub(1), Relaxed);
+        self.writes.pardon(now);
+    }
+
+    /// Whether some answer is a stream without an end.
+    pub(super) fn has_streams(&self) -> bool {
+        self.streams.load(Relaxed) > 0
     }
 
     /// The client took back a request.
@@ -205,6 +223,14 @@ impl Writes {
         }
     }
 
+    /// What was waited for until `now` does not count.
+    fn pardon(&self, now: u64) {
+        self.forget();
+        if self.is_blocked() {
+            self.blocked_since.store(now, Relaxed);
+        }
+    }
+
     /// Milliseconds for which the client has taken nothing although there was something to take.
     pub(super) fn blocked_ms(&self, now: u64) -> u64 {
         let since = self.blocked_since.load(Relaxed);
@@ -253,6 +279,17 @@ mod tests {
         assert!(!pulse.is_silent());
         pulse.flushed();
         assert!(pulse.is_silent());
+    }
+
+    #[test]
+    fn who_left_a_stream_unread_has_time_for_the_rest_once_it_is_over() {
+        let pulse = Pulse::new(0);
+        pulse.begin_stream();
+        assert!(pulse.has_streams());
+        pulse.writes().block(1_000);
+        pulse.end_stream(90_000);
+        assert!(!pulse.has_streams());
+        assert_eq!((pulse.writes().blocked_ms(91_000), pulse.writes().rate(91_000, 1_001)), (1_000, None));
     }
 
     #[test]

@@ -2,18 +2,19 @@
 //! and hyper does not give it back then.
 
 use std::{
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Uri, Version};
-use hyper::body::{Body, Frame, SizeHint};
+use hyper::body::{Frame, SizeHint};
 
 use super::{
     body::{NextFrame, RequestBody},
-    upload::{UploadError, longer},
+    buffered::Whole,
+    buffers::{Buffers, Room, weight},
+    upload::{Upload, UploadError, longer},
 };
 use crate::upstream::StreamPermit;
 
@@ -26,31 +27,43 @@ pub(super) struct Replay {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
-    body: Option<KeptBody>,
+    body: Spare,
+}
+
+/// What is kept of a body.
+enum Spare {
+    None,
+    /// All of it: it is held anyway.
+    Whole(Box<Whole>),
+    /// What was sent, as long as there is room for it.
+    Sent(KeptBody),
 }
 
 impl Replay {
-    /// Keeps what is needed of `request`, whose body is read through this from now on and holds `permit`.
-    pub(super) fn of(request: &mut Request<RequestBody>, permit: Arc<StreamPermit>) -> Self {
-        let body = match std::mem::replace(request.body_mut(), RequestBody::Empty) {
-            RequestBody::Empty => None,
-            RequestBody::Kept(kept) => Some(kept),
-            streaming => Some(KeptBody::new(streaming)),
+    /// Keeps what is needed of `request`, in the memory of `buffers`. Its body holds `permit` from now on.
+    pub(super) fn of(request: &mut Request<RequestBody>, permit: Arc<StreamPermit>, buffers: &Arc<Buffers>) -> Self {
+        let (body, spare) = match std::mem::take(request.body_mut()) {
+            RequestBody::Empty => (RequestBody::Empty, Spare::None),
+            RequestBody::Whole(mut whole) => {
+                let spare = Spare::Whole(Box::new(whole.again()));
+                whole.hold(permit);
+                (RequestBody::Whole(whole), spare)
+            }
+            RequestBody::Kept(kept) => kept.shared(permit),
+            RequestBody::Streaming(upload) => KeptBody::new(upload, Room::none(buffers)).shared(permit),
         };
-        if let Some(body) = &body {
-            body.state().permit = Some(permit);
-            *request.body_mut() = RequestBody::Kept(body.again());
-        }
+        *request.body_mut() = body;
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        Self { method, uri, headers: request.headers().clone(), body }
+        Self { method, uri, headers: request.headers().clone(), body: spare }
     }
 
     /// The request, unless more of its body was sent than is kept.
     pub(super) fn request(self) -> Option<Request<RequestBody>> {
         let body = match self.body {
-            None => RequestBody::Empty,
-            Some(body) if body.is_whole() => RequestBody::Kept(body.again()),
-            Some(_) => return None,
+            Spare::None => RequestBody::Empty,
+            Spare::Whole(whole) => RequestBody::Whole(whole),
+            Spare::Sent(body) if body.is_whole() => RequestBody::Kept(body.again()),
+            Spare::Sent(_) => return None,
         };
         let mut request = Request::new(body);
         *request.method_mut() = self.method;
@@ -62,7 +75,7 @@ impl Replay {
 
     /// The answer has begun: nothing needs to be kept any more.
     pub(super) fn forget(self) {
-        if let Some(body) = self.body {
+        if let Spare::Sent(body) = self.body {
             body.state().forget();
         }
     }
@@ -76,11 +89,13 @@ pub(super) struct KeptBody {
 }
 
 struct State {
-    body: RequestBody,
+    body: Box<Upload>,
     /// Of the stream that it is sent on.
     permit: Option<Arc<StreamPermit>>,
     sent: Vec<Bytes>,
     sent_bytes: usize,
+    /// For what was sent.
+    room: Room,
     /// Whether `sent` is all that was sent.
     whole: bool,
     turn: u32,
@@ -89,9 +104,16 @@ struct State {
 }
 
 impl KeptBody {
-    fn new(body: RequestBody) -> Self {
-        let state = State { body, permit: None, sent: Vec::new(), sent_bytes: 0, whole: true, turn: 0, position: 0 };
+    fn new(body: Box<Upload>, room: Room) -> Self {
+        let (sent, permit) = (Vec::new(), None);
+        let state = State { body, permit, sent, sent_bytes: 0, room, whole: true, turn: 0, position: 0 };
         Self { state: Arc::new(Mutex::new(state)), turn: 0 }
+    }
+
+    /// The body to be sent, which holds `permit`, and what is kept of it.
+    fn shared(self, permit: Arc<StreamPermit>) -> (RequestBody, Spare) {
+        self.state().permit = Some(permit);
+        (RequestBody::Kept(self.again()), Spare::Sent(self))
     }
 
     /// The same body from its beginning. Earlier readings get nothing more: hyper may still ask for some.
@@ -137,7 +159,7 @@ impl State {
             self.position += 1;
             return Poll::Ready(Some(Ok(Frame::data(part.clone()))));
         }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let frame = ready!(self.body.poll_frame(context));
         if let Some(Ok(frame)) = &frame {
             self.keep(frame);
         }
@@ -146,7 +168,7 @@ impl State {
 
     fn keep(&mut self, frame: &Frame<Bytes>) {
         match frame.data_ref() {
-            Some(part) if self.whole && self.sent_bytes + part.len() <= KEPT_MAX => {
+            Some(part) if self.has_room(part.len()) => {
                 self.sent_bytes += part.len();
                 self.sent.push(part.clone());
                 self.position += 1;
@@ -155,9 +177,22 @@ impl State {
         }
     }
 
+    /// Whether further `bytes` can be kept; their room is taken then.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        if !self.whole || self.sent_bytes + bytes > KEPT_MAX {
+            return false;
+        }
+        let has_room = self.room.grow(weight(bytes));
+        if !has_room {
+            self.room.refuse();
+        }
+        has_room
+    }
+
     fn forget(&mut self) {
         self.whole = false;
         self.sent = Vec::new();
         self.position = 0;
+        self.room.clear();
     }
 }

@@ -161,7 +161,7 @@ pub(super) fn prepare(
     if incoming.is_end_stream() {
         return Ok(Request::from_parts(head, RequestBody::Empty));
     }
-    let upload = Box::new(Upload::new(incoming, version, worker, upstream));
+    let upload = Box::new(Upload::new(incoming, (version, &head.headers), worker, upstream));
     exchange.request_tally = Some(Arc::clone(upload.tally()));
     let mut request = Request::from_parts(head, upload);
     // hyper does not tell what an app says meanwhile on HTTP/2, where it is less needed: an upload that is not wanted costs

@@ -58,20 +58,21 @@ pub(super) struct Found {
 impl Found {
     /// The answer to what was asked on it.
     pub(super) fn answered(self, head: Parts) -> Answered {
-        let Self { connection, in_flight, .. } = self;
-        Answered { head, connection, in_flight }
+        let Self { connection, in_flight, counts, .. } = self;
+        Answered { head, connection, in_flight, counts }
     }
 }
 
 impl<'a> Search<'a> {
     pub(super) fn new(worker: &'a Worker, position: usize, is_repeatable: bool) -> Self {
         let upstream = &worker.upstreams[position];
-        upstream.budget().earn();
+        let began = Instant::now();
+        upstream.upstream().earn(began);
         Self {
             worker,
             position,
             is_repeatable,
-            began: Instant::now(),
+            began,
             view: upstream.view(),
             tried: Tried::default(),
             chosen: 0,
@@ -89,6 +90,11 @@ impl<'a> Search<'a> {
             exchange.attempts += 1;
             exchange.endpoint = Some(in_flight.endpoint().clone());
             match self.take_or_open(now, exchange).await {
+                // A new connection has taken its time.
+                Ok(connection) if !connection.reused() && self.is_late(Instant::now()) => {
+                    self.last = ConnectError::Late;
+                    break;
+                }
                 Ok(connection) => {
                     let counts = Arc::clone(self.view.counts(self.chosen));
                     counts.connection(connection.reused());
@@ -151,21 +157,39 @@ impl<'a> Search<'a> {
     async fn wait(&mut self, now: Instant, exchange: &Exchange) -> Result<InFlight, Failure> {
         let (worker, position) = (self.worker, self.position);
         let upstream = worker.upstreams[position].upstream();
-        let Some(waiting) = upstream.wait() else {
+        let Some(waiting) = upstream.wait(self.view.wish(&self.tried, self.is_repeatable)) else {
             worker.metrics.queued(position, QueueOutcome::Full);
-            return Err(Failure::NotConnected(ConnectError::Full));
+            return Err(Failure::NotConnected(ConnectError::QueueFull));
         };
+        let (patience, limit) = (self.patience(now), upstream.settings.queue_timeout);
         let place = async {
             loop {
-                waiting.next().await;
-                if let Some(in_flight) = self.choose(exchange, now).and_then(|chosen| self.begin(chosen)) {
+                // It may have become free a moment ago, or be at an app server that is new.
+                self.renew_view();
+                if let Some(in_flight) = self.choose(exchange, Instant::now()).and_then(|chosen| self.begin(chosen)) {
+                    return in_flight;
+                }
+                if let Some(in_flight) = waiting.next().await
+                    && self.is_seen(&in_flight)
+                {
                     return in_flight;
                 }
             }
         };
-        let place = worker.clock.within(upstream.settings.queue_timeout, place).await;
+        let place = worker.clock.within(limit.min(patience), place).await;
         worker.metrics.queued(position, if place.is_ok() { QueueOutcome::Served } else { QueueOutcome::TimedOut });
-        place.map_err(|_elapsed| Failure::NotConnected(ConnectError::Full))
+        let error = if patience < limit { ConnectError::Late } else { ConnectError::QueueTimeout };
+        place.map_err(|_elapsed| Failure::NotConnected(error))
+    }
+
+    /// Whether a place that was handed over is at an endpoint that is there by now.
+    fn is_seen(&mut self, place: &InFlight) -> bool {
+        if self.view.position(place.endpoint()).is_none() {
+            self.renew_view();
+        }
+        let position = self.view.position(place.endpoint());
+        self.chosen = position.unwrap_or(self.chosen);
+        position.is_some()
     }
 
     fn not_connected(&mut self, error: ConnectError, at: &mut InFlight, waited: Duration, exchange: &mut Exchange) {
@@ -180,7 +204,7 @@ impl<'a> Search<'a> {
 
     async fn take_or_open(&self, now: Instant, exchange: &Exchange) -> Result<Connection<RequestBody>, ConnectError> {
         if !self.fresh_only
-            && let Some(connection) = self.view.reuse(self.chosen, now)
+            && let Some(connection) = self.view.reuse(self.chosen, now, self.is_repeatable)
         {
             return Ok(connection);
         }
@@ -199,9 +223,17 @@ impl<'a> Search<'a> {
         self.fresh_only = ending != Ending::Failed;
         match again(ending, self.is_repeatable) {
             Again::No => false,
+            Again::Free if ending == Ending::Crossed => self.crosses(),
             Again::Free => true,
             Again::Paid => self.repeats(exchange),
         }
+    }
+
+    /// Whether it may be sent once more without being paid for: nobody is to blame, and it may have been processed all the same.
+    fn crosses(&mut self) -> bool {
+        let goes_on = self.repeats < REPEATS_MAX && !self.is_late(Instant::now());
+        self.repeats += u32::from(goes_on);
+        goes_on
     }
 
     /// Whether there is somebody to send it to once more, and something left to pay for it.
@@ -214,7 +246,7 @@ impl<'a> Search<'a> {
         if self.next.is_none() {
             return false;
         }
-        let is_paid = self.worker.upstreams[self.position].budget().spend();
+        let is_paid = self.worker.upstreams[self.position].upstream().may_repeat(now);
         self.worker.metrics.repeat(self.position, is_paid);
         self.repeats += u32::from(is_paid);
         is_paid
@@ -225,11 +257,9 @@ impl<'a> Search<'a> {
         self.view.choose(&asking, &self.tried, now)
     }
 
-    /// How long the head of an answer may be waited for that is asked for at `now`: all of the time at the first server, what is
-    /// left of it at those after it.
+    /// How long the head of an answer may be waited for at `now`: what is left of the time after waiting, connecting and other servers.
     pub(super) fn patience(&self, now: Instant) -> Duration {
-        let spent = if self.repeats == 0 { Duration::ZERO } else { now.saturating_duration_since(self.began) };
-        self.head_timeout().saturating_sub(spent)
+        self.head_timeout().saturating_sub(now.saturating_duration_since(self.began))
     }
 
     fn is_late(&self, now: Instant) -> bool {

@@ -4,6 +4,8 @@
 //! Other protocols are not switched to: an offer of one (Java's HTTP client offers `h2c` with every plain request) is dropped
 //! with what else concerns one hop only, and the request is served as it stands.
 
+use std::time::Instant;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::{
@@ -62,11 +64,12 @@ impl Upgrade {
 
     /// The app has agreed: what it said goes to the client, and a tunnel between them is ready.
     pub(super) fn switch(self, answered: Answered) -> Result<Response<Source>, Failure> {
-        let Answered { mut head, connection, in_flight } = answered;
+        let Answered { mut head, connection, mut in_flight, .. } = answered;
         if !names(&head.headers, &header::UPGRADE, b"websocket") {
             return Err(Failure::UnaskedUpgrade);
         }
         let app = connection.switch().ok_or(Failure::UnaskedUpgrade)?;
+        in_flight.delivered(Instant::now());
         remove_hop_by_hop(&mut head.headers);
         let stream = match self {
             Self::Connection => {

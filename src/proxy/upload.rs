@@ -11,12 +11,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Version;
+use http::{HeaderMap, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::{
     body::{NextFrame, data_length},
     buffers::Room,
+    endless::has_grpc,
     expectation::{Expectation, Hold},
     pace::Pace,
     worker::Worker,
@@ -45,21 +46,23 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    /// The body that a client has announced in `version`, for `upstream`.
+    /// The body that a client has announced by `headers` in `version`, for `upstream`.
     pub(super) fn new(
         incoming: Incoming,
-        version: Version,
+        (version, headers): (Version, &HeaderMap),
         worker: &Arc<Worker>,
         upstream: &upstream::Settings,
     ) -> Self {
         let settings = &worker.settings;
-        // On HTTP/2 from end to end both sides may talk and be silent as they please: so does gRPC.
-        let is_stream = version == Version::HTTP_2 && upstream.protocol == Protocol::Http2;
+        // In gRPC both sides may talk and be silent as they please. It needs HTTP/2 from end to end: anywhere else its name alone
+        // would free a client of its limits.
+        let is_http2 = version == Version::HTTP_2 && upstream.protocol == Protocol::Http2;
+        let is_stream = is_http2 && has_grpc(headers);
         let pace = (!is_stream).then(|| Pace::new(&worker.clock, settings.body_timeout, settings.rate_min));
         let left = upstream.body_max_bytes.unwrap_or(u64::MAX);
         Self {
             incoming,
-            tally: Arc::default(),
+            tally: Arc::new(Tally { is_stream, ..Tally::default() }),
             worker: Arc::clone(worker),
             hold: None,
             pace,
@@ -78,6 +81,11 @@ impl Upload {
     pub(super) fn put_back(&mut self, beginning: Vec<Bytes>, room: Option<Room>) {
         self.beginning = beginning.into();
         self.room = room;
+    }
+
+    /// Puts what was read of it, and not sent, in front of the rest.
+    pub(super) fn put_ahead(&mut self, read: Vec<Bytes>) {
+        read.into_iter().rev().for_each(|piece| self.beginning.push_front(piece));
     }
 
     fn take_beginning(&mut self) -> Option<Bytes> {
@@ -170,6 +178,8 @@ pub(super) struct Tally {
     ended: AtomicBool,
     awaited: AtomicBool,
     fault: OnceLock<Fault>,
+    /// Whether it may pause for as long as it likes.
+    is_stream: bool,
     /// Whether the app wants it.
     pub(super) expectation: Expectation,
 }
@@ -188,6 +198,11 @@ impl Tally {
     /// Whether it is the client's turn, under a deadline.
     pub(super) fn is_awaited(&self) -> bool {
         self.awaited.load(Relaxed)
+    }
+
+    /// Whether it is a stream that may go on at any time, so that the app need not answer yet.
+    pub(super) fn is_open_stream(&self) -> bool {
+        self.is_stream && !self.ended()
     }
 
     /// Why it ended too early.

@@ -39,14 +39,18 @@ impl Outcome {
             | Self::RequestBroken
             | Self::ClientGone => Some(Fault::Client),
             Self::DirectoryUnavailable | Self::UnknownUpstream => Some(Fault::Database),
-            Self::Overloaded
+            Self::QueueFull
+            | Self::QueueTimeout
+            | Self::ConnectionsFull
+            | Self::SendTimeout
             | Self::ConnectFailed
             | Self::ConnectTimeout
             | Self::TlsFailed
             | Self::TlsTimeout
             | Self::HeadTimeout
             | Self::HeadBroken
-            | Self::BodyBroken => Some(Fault::App),
+            | Self::BodyBroken
+            | Self::AnswerTimeout => Some(Fault::App),
             Self::Panicked => Some(Fault::Usher),
         }
     }
@@ -60,8 +64,9 @@ mod tests {
     fn outcomes_that_end_a_phase_of_the_app_server_are_its_fault() {
         for outcome in Outcome::ALL {
             let name = outcome.as_str();
-            let of_app = ["connect_", "tls_", "head_", "body_"].iter().any(|phase| name.starts_with(phase));
-            assert_eq!(outcome.fault() == Some(Fault::App), of_app || name == "overloaded", "{name}");
+            let phases = ["queue_", "connections_", "send_", "connect_", "tls_", "head_", "body_", "answer_"];
+            let of_app = phases.iter().any(|phase| name.starts_with(phase));
+            assert_eq!(outcome.fault() == Some(Fault::App), of_app, "{name}");
         }
     }
 

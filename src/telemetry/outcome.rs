@@ -22,8 +22,14 @@ pub enum Outcome {
     DirectoryUnavailable,
     /// The store's row names an upstream that does not exist, and `routing.unknown_upstream` says so (503).
     UnknownUpstream,
-    /// All app servers had as many requests as they may (503).
-    Overloaded,
+    /// All app servers had as many requests as they may, and `queue_max` waited (503).
+    QueueFull,
+    /// None of them had a place within `queue_timeout` (503).
+    QueueTimeout,
+    /// All connections to app servers that there may be were in use (503).
+    ConnectionsFull,
+    /// `head_timeout` was over before the request could be sent: it has waited, or connecting took so long (504).
+    SendTimeout,
     /// No app server could be connected to (502), or all are draining (503).
     ConnectFailed,
     /// No app server accepted a connection in time (504).
@@ -38,6 +44,8 @@ pub enum Outcome {
     HeadBroken,
     /// The app broke off in the middle of the body.
     BodyBroken,
+    /// The app said nothing for too long in the middle of the body.
+    AnswerTimeout,
     /// The client broke off in the middle of its request body.
     RequestBroken,
     /// The client went away before the end of the answer.
@@ -48,7 +56,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in order of declaration.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::Ok,
         Self::Redirected,
         Self::UnknownHost,
@@ -58,7 +66,10 @@ impl Outcome {
         Self::Limited,
         Self::DirectoryUnavailable,
         Self::UnknownUpstream,
-        Self::Overloaded,
+        Self::QueueFull,
+        Self::QueueTimeout,
+        Self::ConnectionsFull,
+        Self::SendTimeout,
         Self::ConnectFailed,
         Self::ConnectTimeout,
         Self::TlsFailed,
@@ -66,6 +77,7 @@ impl Outcome {
         Self::HeadTimeout,
         Self::HeadBroken,
         Self::BodyBroken,
+        Self::AnswerTimeout,
         Self::RequestBroken,
         Self::ClientGone,
         Self::Panicked,
@@ -83,7 +95,10 @@ impl Outcome {
             Self::Limited => "limited",
             Self::DirectoryUnavailable => "directory_unavailable",
             Self::UnknownUpstream => "unknown_upstream",
-            Self::Overloaded => "overloaded",
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::ConnectionsFull => "connections_full",
+            Self::SendTimeout => "send_timeout",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
             Self::TlsFailed => "tls_failed",
@@ -91,6 +106,7 @@ impl Outcome {
             Self::HeadTimeout => "head_timeout",
             Self::HeadBroken => "head_broken",
             Self::BodyBroken => "body_broken",
+            Self::AnswerTimeout => "answer_timeout",
             Self::RequestBroken => "request_broken",
             Self::ClientGone => "client_gone",
             Self::Panicked => "panicked",
@@ -228,6 +244,8 @@ pub enum AttemptOutcome {
     NotConnected,
     /// A kept connection was found closed before anything was written; the request went on.
     Stale,
+    /// A kept connection ended just as the request was written, as one does that the app server was closing; the request went on.
+    Crossed,
     /// The app server said that it has not processed the request (HTTP/2); the request went on.
     Refused,
     /// No head in time.
@@ -236,20 +254,24 @@ pub enum AttemptOutcome {
     Broken,
     /// A response head came whose status says that the app server failed.
     ServerError,
+    /// The body behind a response head broke off, or did not go on in time; the attempt counts as answered too.
+    BodyBroken,
     /// The client went away or reached a limit first.
     Cancelled,
 }
 
 impl AttemptOutcome {
     /// Every outcome, in order of declaration.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Answered,
         Self::NotConnected,
         Self::Stale,
+        Self::Crossed,
         Self::Refused,
         Self::TimedOut,
         Self::Broken,
         Self::ServerError,
+        Self::BodyBroken,
         Self::Cancelled,
     ];
 
@@ -259,10 +281,12 @@ impl AttemptOutcome {
             Self::Answered => "answered",
             Self::NotConnected => "not_connected",
             Self::Stale => "stale",
+            Self::Crossed => "crossed",
             Self::Refused => "refused",
             Self::TimedOut => "timed_out",
             Self::Broken => "broken",
             Self::ServerError => "server_error",
+            Self::BodyBroken => "body_broken",
             Self::Cancelled => "cancelled",
         }
     }
@@ -312,6 +336,17 @@ impl EndpointState {
     /// Every state, in order of declaration.
     pub const ALL: [Self; 4] = [Self::Healthy, Self::Ejected, Self::Probing, Self::Draining];
 
+    /// Why an app server can be in this state; none where it needs no reason.
+    pub fn reasons(self) -> &'static [EndpointReason] {
+        use EndpointReason::{FailedProbes, FailedTrial, FailuresInARow, Order, ShareOfFailures, Trial, Unlisted};
+        match self {
+            Self::Healthy => &[],
+            Self::Ejected => &[FailuresInARow, ShareOfFailures, FailedTrial, FailedProbes],
+            Self::Probing => &[Trial],
+            Self::Draining => &[Order, Unlisted],
+        }
+    }
+
     /// The name in logs, metrics and the admin API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -319,6 +354,54 @@ impl EndpointState {
             Self::Ejected => "ejected",
             Self::Probing => "probing",
             Self::Draining => "draining",
+        }
+    }
+}
+
+/// Why an app server is out of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum EndpointReason {
+    /// `eject_after` requests have failed in a row.
+    FailuresInARow,
+    /// `eject_percent` of the requests have failed.
+    ShareOfFailures,
+    /// It has failed again when it was tried.
+    FailedTrial,
+    /// `probe_fall` probes have failed.
+    FailedProbes,
+    /// It is being tried.
+    Trial,
+    /// An operator has said so.
+    Order,
+    /// Its name does not lead to it any more.
+    Unlisted,
+}
+
+impl EndpointReason {
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FailuresInARow => "failures_in_a_row",
+            Self::ShareOfFailures => "share_of_failures",
+            Self::FailedTrial => "failed_trial",
+            Self::FailedProbes => "failed_probes",
+            Self::Trial => "trial",
+            Self::Order => "order",
+            Self::Unlisted => "unlisted",
+        }
+    }
+
+    /// The same in words.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::FailuresInARow => "failures in a row",
+            Self::ShareOfFailures => "share of failures",
+            Self::FailedTrial => "failed again when it was tried",
+            Self::FailedProbes => "failed probes",
+            Self::Trial => "is being tried",
+            Self::Order => "by order",
+            Self::Unlisted => "gone from DNS",
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 
-use super::{Budget, Upstream, view::View};
+use super::{Upstream, view::View};
 use crate::telemetry::metrics::WorkerMetrics;
 
 /// One worker's way to one upstream.
@@ -14,25 +14,18 @@ pub struct Connector<B> {
     position: usize,
     metrics: Arc<WorkerMetrics>,
     view: ArcSwap<View<B>>,
-    budget: Budget,
 }
 
 impl<B: Send + 'static> Connector<B> {
     /// A way to `upstream`, which stands at `position` in the configuration; with no open connections yet.
     pub fn new(upstream: Arc<Upstream>, position: usize, metrics: Arc<WorkerMetrics>) -> Self {
-        let budget = Budget::new(upstream.settings.repeat_percent);
         let view = ArcSwap::from_pointee(View::of(&upstream, &[], position, &metrics));
-        Self { upstream, position, metrics, view, budget }
+        Self { upstream, position, metrics, view }
     }
 
     /// The group it leads to.
     pub fn upstream(&self) -> &Upstream {
         &self.upstream
-    }
-
-    /// What this worker may repeat.
-    pub fn budget(&self) -> &Budget {
-        &self.budget
     }
 
     /// The endpoints, as they were a second ago at most.

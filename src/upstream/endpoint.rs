@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -12,7 +12,7 @@ use super::{
     Server, ServerAddress, Share, connections::Connections, health::Health, latency::Latency, moment::Moment,
     queue::Queue, silence::Silence, tls::Handshake,
 };
-use crate::telemetry::outcome::EndpointState;
+use crate::telemetry::outcome::{EndpointReason, EndpointState};
 
 /// How many requests may run at each endpoint of an upstream, and who is told when one has ended.
 #[derive(Clone, Debug)]
@@ -40,6 +40,7 @@ pub struct Endpoint {
     connections: Arc<Connections>,
     address: ServerAddress,
     weight: AtomicUsize,
+    priority: AtomicU16,
     /// Whether its name in DNS leads to it; always, where it has none.
     listed: AtomicBool,
     /// What follows TCP.
@@ -70,6 +71,7 @@ impl Endpoint {
             connections: Arc::new(Connections::new(limits.connections_max)),
             address: server.address,
             weight: AtomicUsize::new(server.weight),
+            priority: AtomicU16::new(0),
             listed: AtomicBool::new(true),
             handshake,
             label,
@@ -123,9 +125,13 @@ impl Endpoint {
         self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
-    fn end(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if let Some(limit) = &self.limit {
+    fn end(self: &Arc<Self>) {
+        let Some(limit) = &self.limit else {
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+            return;
+        };
+        if !limit.queue.hand_over(self) {
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
             limit.queue.free_one();
         }
     }
@@ -138,6 +144,16 @@ impl Endpoint {
     /// Gives it another share; whether it is another one.
     pub(super) fn reweigh(&self, weight: usize) -> bool {
         self.weight.swap(weight, Ordering::Relaxed) != weight
+    }
+
+    /// Its place among all: those with a higher number stand by until the ones before them are out.
+    pub(super) fn priority(&self) -> u16 {
+        self.priority.load(Ordering::Relaxed)
+    }
+
+    /// Gives it another place; whether it is another one.
+    pub(super) fn rank(&self, priority: u16) -> bool {
+        self.priority.swap(priority, Ordering::Relaxed) != priority
     }
 
     /// Whether its name leads to it.
@@ -161,9 +177,19 @@ impl Endpoint {
         self.health.is_draining()
     }
 
+    /// Whether an operator has said so.
+    pub(super) fn is_ordered_to_drain(&self) -> bool {
+        self.health.is_ordered_to_drain()
+    }
+
     /// Whether it is fit for requests.
     pub(super) fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// Whether it has just failed.
+    pub(super) fn is_suspect(&self, now: Instant) -> bool {
+        self.health.is_suspect(self.moment(now))
     }
 
     /// For how long it has given no answer that it owes.
@@ -182,7 +208,7 @@ impl Endpoint {
     }
 
     /// From now on it finishes what it has and gets nothing new, or gets its share again.
-    pub fn drain(&self, drain: bool, now: Instant) {
+    pub(super) fn drain(&self, drain: bool, now: Instant) {
         self.announce(self.health.drain(drain, self.moment(now)));
     }
 
@@ -204,12 +230,17 @@ impl Endpoint {
     }
 
     fn announce(&self, state: Option<EndpointState>) {
+        if state.is_some()
+            && let Some(limit) = &self.limit
+        {
+            limit.queue.look();
+        }
         let endpoint = &*self.label;
         match state {
             None => {}
             Some(EndpointState::Healthy) => tracing::info!(endpoint, "app server gets requests again"),
             Some(EndpointState::Ejected) => {
-                let reason = self.health.reason();
+                let reason = self.health.reason().map(EndpointReason::in_words);
                 tracing::warn!(endpoint, reason, "app server fails and gets no requests for a while");
             }
             Some(EndpointState::Probing) => tracing::info!(endpoint, "app server is tried"),
@@ -224,7 +255,7 @@ pub struct Snapshot {
     /// In which state it was.
     pub state: EndpointState,
     /// Why it was out of use; `None` where it was not.
-    pub reason: Option<&'static str>,
+    pub reason: Option<EndpointReason>,
     /// Its share of the requests, as it is configured.
     pub weight: usize,
     /// Requests running there, of all workers.
@@ -243,12 +274,19 @@ pub struct InFlight {
     share: Option<Share>,
     /// Whether an answer is owed.
     is_owed: bool,
+    /// Whether it has begun, and its end is still to tell whether the app server is well.
+    is_begun: bool,
 }
 
 impl InFlight {
     /// `None` where the endpoint has no room.
     pub(super) fn begin(endpoint: &Arc<Endpoint>) -> Option<Self> {
-        endpoint.begin().then(|| Self { endpoint: Arc::clone(endpoint), share: None, is_owed: false })
+        endpoint.begin().then(|| Self::taken_over(endpoint))
+    }
+
+    /// In the place of another one at `endpoint`, which is counted already.
+    pub(super) fn taken_over(endpoint: &Arc<Endpoint>) -> Self {
+        Self { endpoint: Arc::clone(endpoint), share: None, is_owed: false, is_begun: false }
     }
 
     /// The endpoint that is counted at.
@@ -267,14 +305,27 @@ impl InFlight {
         self.is_owed = true;
     }
 
-    /// The head of an answer came after `took`.
+    /// The head of an answer came after `took`. Whether the app server is well, the body shows.
     pub fn answered(&mut self, took: Duration, now: Instant) {
         let now = self.endpoint.moment(now);
         if std::mem::take(&mut self.is_owed) {
             self.endpoint.silence.hear(now);
         }
         self.endpoint.latency.observe(took, now);
-        self.endpoint.announce(self.endpoint.health.answered(now));
+        self.is_begun = true;
+    }
+
+    /// The answer that has begun came to its end: the app server is well.
+    pub fn delivered(&mut self, now: Instant) {
+        if std::mem::take(&mut self.is_begun) {
+            self.endpoint.announce(self.endpoint.health.answered(self.endpoint.moment(now)));
+        }
+    }
+
+    /// The answer that has begun broke off: the app server failed.
+    pub fn broke(&mut self, now: Instant) {
+        self.is_begun = false;
+        self.endpoint.announce(self.endpoint.health.failed(self.endpoint.moment(now)));
     }
 
     /// The app server failed, after as long as `waited`.
@@ -316,6 +367,13 @@ impl Endpoint {
     pub(super) fn example_for(requests_max: usize) -> Arc<Self> {
         let requests = Some(Limit { max: requests_max, queue: Arc::new(Queue::new(1)) });
         Self::example_with(1, 1, Limits { requests, connections_max: None })
+    }
+
+    /// The same, and so many may wait in the queue.
+    pub(super) fn example_in_queue(requests_max: usize, queue_max: usize) -> (Arc<Self>, Arc<Queue>) {
+        let queue = Arc::new(Queue::new(queue_max));
+        let requests = Some(Limit { max: requests_max, queue: Arc::clone(&queue) });
+        (Self::example_with(1, 1, Limits { requests, connections_max: None }), queue)
     }
 
     fn example_with(port: u16, weight: usize, limits: Limits) -> Arc<Self> {

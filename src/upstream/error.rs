@@ -2,15 +2,25 @@
 
 use std::{error::Error, fmt, io};
 
+use bytes::Bytes;
 use http::Request;
 use rustix::io::Errno;
 
 /// Why no connection to an endpoint came about.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// All places at app servers are taken, and so were those for who waits, or the time for it was over.
-    #[error("all app servers have as many requests as they may")]
-    Full,
+    /// All places at app servers are taken, and so are those for who waits.
+    #[error("all app servers have as many requests as they may, and as many wait")]
+    QueueFull,
+    /// No place at an app server has become free within `queue_timeout`.
+    #[error("all app servers had as many requests as they may, for as long as one may wait")]
+    QueueTimeout,
+    /// There are as many connections to the app server as there may be, and none was free within `connect_timeout`.
+    #[error("all connections to the app server that there may be are in use")]
+    ConnectionsFull,
+    /// The time for an answer was over before the request could be sent.
+    #[error("the time for an answer was over before the request could be sent")]
+    Late,
     /// The names of the app servers have led nowhere yet.
     #[error("no address of an app server is known yet")]
     NoAddress,
@@ -38,11 +48,16 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// Whether nothing has failed: there is nobody to ask, or too many do, and the reason passes by itself.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::QueueFull | Self::QueueTimeout | Self::ConnectionsFull | Self::NoAddress | Self::Draining)
+    }
+
     /// Whether usher itself could open no connection, which says nothing of the server: it may open no more, or has used up its files,
     /// ports or memory.
     pub fn is_own_shortage(&self) -> bool {
         match self {
-            Self::Full => true,
+            Self::ConnectionsFull => true,
             Self::Refused(cause) => Errno::from_io_error(cause).is_some_and(|error| OWN_SHORTAGES.contains(&error)),
             _ => false,
         }
@@ -72,6 +87,9 @@ pub enum AnswerError {
     /// The coding of a body is broken.
     #[error("body of the answer is not coded as it says: {0}")]
     BadCoding(&'static str),
+    /// The app server said nothing for too long in the middle of the answer.
+    #[error("app server did not go on with its answer in time")]
+    Silent,
     /// The body of the request did not come to its end, so that no answer can be expected.
     #[error("body of the request broke off")]
     Upload(#[source] Box<dyn Error + Send + Sync>),
@@ -91,8 +109,16 @@ impl AnswerError {
 pub struct Unanswered<B> {
     /// Why.
     pub error: AnswerError,
-    /// The request, whole, if nothing of it was written.
-    pub unsent: Option<Box<Request<B>>>,
+    /// The request, if nothing of it was written.
+    pub unsent: Option<Box<Unsent<B>>>,
+}
+
+/// A request of which nothing was written.
+pub struct Unsent<B> {
+    /// The request.
+    pub request: Request<B>,
+    /// What was read of its body already, to be put in front of the rest.
+    pub read: Vec<Bytes>,
 }
 
 impl<B> fmt::Debug for Unanswered<B> {

@@ -21,7 +21,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Notify;
 
-use super::{AnswerError, ConnectError, Unanswered, greeting::Greeted, life::Life, stream::Stream as Socket};
+use super::{AnswerError, ConnectError, Unanswered, Unsent, greeting::Greeted, life::Life, stream::Stream as Socket};
 
 /// Streams at once on one connection, fewer if the app server allows fewer. What every server is advised to allow (RFC
 /// 9113 §6.5.2); further exchanges get another connection, so that one lost packet does not hold up hundreds.
@@ -220,7 +220,7 @@ impl<B> Stream<B> {
 }
 
 fn unanswered<B>(mut error: TrySendError<Request<B>>) -> Unanswered<B> {
-    let unsent = error.take_message().map(Box::new);
+    let unsent = error.take_message().map(|request| Box::new(Unsent { request, read: Vec::new() }));
     Unanswered { error: error.into_error().into(), unsent }
 }
 
@@ -256,6 +256,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::upstream::trunk::Trunk;
 
     const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 
@@ -287,6 +288,18 @@ mod tests {
         assert!((PING_INTERVAL..PING_INTERVAL + 2 * PING_TIMEOUT).contains(&begun.elapsed()), "{:?}", begun.elapsed());
         assert!(connection_died(&error) && !was_refused(&error), "{error:?}");
         assert!(shared.stream(Instant::now()).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_was_unused_for_too_long_is_not_used_before_it_is_swept() {
+        let idle_timeout = Duration::from_secs(4);
+        let trunk = Trunk::new(idle_timeout, None);
+        let shared = Arc::into_inner(to_a_silent_server().await).unwrap();
+        drop(trunk.open(async { Ok(shared) }).await.unwrap());
+        assert!(trunk.take(Instant::now() + idle_timeout).is_none());
+        let running = trunk.take(Instant::now()).unwrap();
+        assert!(trunk.take(Instant::now() + idle_timeout).is_some(), "it is in use");
+        drop(running);
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::moment::Moment;
+use super::moment::{Moment, pack, unpack};
 
 /// In this time half of what was known is forgotten. A server ten times slower than the others is asked about every half
 /// minute; one that was slow for a moment is back within the same time.
@@ -44,30 +44,17 @@ impl Latency {
 
     /// What was stored, and how much of it counts still.
     fn faded(&self, now: Moment) -> (f32, f32) {
-        let stored = self.0.load(Relaxed);
-        let average = f32::from_bits(high(stored));
-        // Another worker's last moment may be a little later than ours.
-        let elapsed = low(now.0).wrapping_sub(low(stored));
-        let elapsed_ms = if elapsed > u32::MAX / 2 { 0 } else { elapsed };
+        let (average, elapsed_ms) = unpack(self.0.load(Relaxed), now);
         (average, (-(elapsed_ms as f32) / HALF_LIFE_MS).exp2())
     }
 
     fn store(&self, average: f32, now: Moment) {
-        self.0.store(u64::from(average.to_bits()) << 32 | u64::from(low(now.0)), Relaxed);
+        self.0.store(pack(average, now), Relaxed);
     }
 }
 
 fn micros(duration: Duration) -> f32 {
     duration.as_secs_f32() * 1e6
-}
-
-fn high(stored: u64) -> u32 {
-    (stored >> 32) as u32
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "differences of up to 24 days come out right")]
-fn low(stored: u64) -> u32 {
-    stored as u32
 }
 
 #[cfg(test)]

@@ -42,6 +42,12 @@ impl Maker {
         self.tls.as_ref().zip(server.address.host()).map(|(tls, host)| tls.handshake(host)).transpose()
     }
 
+    /// Reads the files of TLS again if they are others than before; what handshakes are to be like from now on then.
+    pub(super) fn reload_tls(&self) -> Result<Option<&Tls>, TlsError> {
+        let Some(tls) = &self.tls else { return Ok(None) };
+        Ok(tls.reload()?.then_some(tls))
+    }
+
     /// An endpoint at `server` that comes from `origin`; `since` when, where others were there before.
     pub(super) fn endpoint(&self, server: Server, origin: &Origin, since: Option<Instant>) -> Arc<Endpoint> {
         let since = since.map_or(Moment::default(), |since| Moment::of(self.start, since));

@@ -38,10 +38,12 @@ mod shares;
 mod silence;
 mod stream;
 mod tls;
+mod tls_files;
 mod trunk;
 mod view;
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -53,23 +55,24 @@ use arc_swap::ArcSwap;
 
 use crate::routing::TenantId;
 pub use balancer::{Asking, Balance, Tried};
-pub use budget::Budget;
+use budget::Budget;
 pub use connection::Connection;
 pub use connections::ConnectionPermit;
 pub use connector::Connector;
 pub use dial::reach;
 pub use discovery::{discover, resolve};
 pub use endpoint::{Endpoint, InFlight, Snapshot};
-pub use error::{AnswerError, ConnectError, Unanswered};
+pub use error::{AnswerError, ConnectError, Unanswered, Unsent};
 pub use health::HealthRules;
 pub use http2::{StreamPermit, connection_died, was_refused};
 use maker::Maker;
 pub use members::Members;
+use moment::Moment;
 use origin::Origin;
 pub use prober::{Probe, probe};
 pub use proxy_header::{ClientAddresses, SIGNATURE as PROXY_SIGNATURE};
 use queue::Queue;
-pub use queue::Waiting;
+pub use queue::{Waiting, Wish};
 use resolver::Found;
 pub use resolver::ResolveError;
 pub use server::{Server, ServerAddress};
@@ -77,6 +80,7 @@ pub use settings::{Protocol, ProxyProtocol, Settings};
 pub use shares::Share;
 use shares::Shares;
 pub use tls::{ClientFiles, TlsError, TlsSettings};
+pub use tls_files::watch_files;
 pub use view::View;
 
 /// A store has as many requests as it may.
@@ -90,11 +94,14 @@ pub struct Upstream {
     /// What was asked for.
     pub settings: Settings,
     maker: Maker,
-    /// The items of `servers`, in their order. Locked when names lead elsewhere.
+    /// The items of `servers`, in their order. Locked when names lead elsewhere, and by orders.
     origins: Mutex<Vec<Origin>>,
     members: ArcSwap<Members>,
     queue: Arc<Queue>,
     shares: Option<Arc<Shares>>,
+    budget: Budget,
+    /// When it was made.
+    start: Instant,
     /// How often names were resolved, and how often that failed.
     resolutions: [AtomicU64; 2],
 }
@@ -108,6 +115,7 @@ impl Upstream {
             settings.servers.iter().map(|server| Origin::new(server, &maker)).collect::<Result<_, TlsError>>()?;
         let members = ArcSwap::from_pointee(maker.members(&origins, &settings));
         let shares = settings.store_requests_max.map(Shares::new).map(Arc::new);
+        let (budget, start) = (Budget::new(settings.repeat_percent), Instant::now());
         Ok(Self {
             settings,
             maker,
@@ -115,6 +123,8 @@ impl Upstream {
             members,
             queue,
             shares,
+            budget,
+            start,
             resolutions: Default::default(),
         })
     }
@@ -127,14 +137,24 @@ impl Upstream {
         }
     }
 
+    /// A request is sent for the first time, at `now`: it earns a part of a repetition.
+    pub fn earn(&self, now: Instant) {
+        self.budget.earn(Moment::of(self.start, now));
+    }
+
+    /// Whether a request may be repeated at `now` that may have been processed; it has been paid for then.
+    pub fn may_repeat(&self, now: Instant) -> bool {
+        self.budget.spend(Moment::of(self.start, now))
+    }
+
     /// The endpoints as they are now.
     pub fn members(&self) -> Arc<Members> {
         self.members.load_full()
     }
 
     /// A place among those who wait for one, if there is one left.
-    pub fn wait(&self) -> Option<Waiting<'_>> {
-        self.queue.enter()
+    pub fn wait(&self, wish: Wish) -> Option<Waiting<'_>> {
+        self.queue.enter(wish)
     }
 
     /// How often names were resolved since the start, and how often that failed.
@@ -146,10 +166,28 @@ impl Upstream {
         self.resolutions[usize::from(!succeeded)].fetch_add(1, Relaxed);
     }
 
+    /// The files that TLS towards the servers needs.
+    fn tls_files(&self) -> Vec<PathBuf> {
+        self.settings.tls.as_ref().map(TlsSettings::files).unwrap_or_default()
+    }
+
+    /// Reads them again if they are others than before; whether that is so.
+    fn reload_tls(&self) -> Result<bool, TlsError> {
+        let Some(tls) = self.maker.reload_tls()? else { return Ok(false) };
+        self.origins().iter().filter_map(|origin| origin.handshake.as_ref()).for_each(|handshake| handshake.renew(tls));
+        Ok(true)
+    }
+
     /// The items of `servers` that are names, by position.
     fn named_origins(&self) -> Vec<usize> {
         let servers = self.settings.servers.iter().enumerate();
         servers.filter(|(_, server)| server.address.is_resolved()).map(|(position, _)| position).collect()
+    }
+
+    /// The endpoint with this label drains from now on, or goes on; whether there is one. An order lasts until the next one, also
+    /// where DNS drops the address and brings it back.
+    pub fn order(&self, label: &str, drain: bool, now: Instant) -> bool {
+        self.origins().iter_mut().map(|origin| origin.order(label, drain, now)).fold(false, |any, known| any | known)
     }
 
     /// The item at `position` leads to `found` and nowhere else.
@@ -159,6 +197,8 @@ impl Upstream {
             let (upstream, server) = (&self.settings.name, &self.settings.servers[position].address);
             tracing::info!(upstream, %server, addresses = found.len(), "a name leads elsewhere than before");
             self.members.store(Arc::new(self.maker.members(&origins, &self.settings)));
+            drop(origins);
+            self.queue.look();
         }
     }
 

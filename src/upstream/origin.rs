@@ -12,13 +12,19 @@ pub(super) struct Origin {
     /// The handshake of TLS with all that it leads to.
     pub(super) handshake: Option<Handshake>,
     endpoints: Vec<Arc<Endpoint>>,
+    /// Those that are gone and drain by order, by their labels: who comes back there drains still.
+    ordered: Vec<Arc<str>>,
 }
+
+/// Orders that are kept for what is gone; beyond it the oldest one is forgotten. More servers than any name leads to.
+const ORDERED_MAX: usize = 1000;
 
 impl Origin {
     /// An address leads to itself, a name nowhere before it was resolved.
     pub(super) fn new(server: &Server, maker: &Maker) -> Result<Self, TlsError> {
         let handshake = maker.handshake(server)?;
-        let mut origin = Self { name: server.address.to_string().into(), handshake, endpoints: Vec::new() };
+        let mut origin =
+            Self { name: server.address.to_string().into(), handshake, endpoints: Vec::new(), ordered: Vec::new() };
         if !server.address.is_resolved() {
             origin.endpoints.push(maker.endpoint(server.clone(), &origin, None));
         }
@@ -36,12 +42,16 @@ impl Origin {
         for endpoint in &self.endpoints {
             let listed = found.iter().find(|found| found.server().address == *endpoint.address());
             changed |= endpoint.list(listed.is_some(), now);
-            changed |= listed.is_some_and(|found| endpoint.reweigh(found.weight));
+            changed |= listed.is_some_and(|found| endpoint.reweigh(found.weight) | endpoint.rank(found.priority));
         }
         let since = (!self.endpoints.is_empty()).then_some(now);
-        for server in found.iter().map(Found::server) {
+        for (server, priority) in found.iter().map(|found| (found.server(), found.priority)) {
             if !self.endpoints.iter().any(|endpoint| *endpoint.address() == server.address) {
                 let endpoint = maker.endpoint(server, self, since);
+                endpoint.rank(priority);
+                if self.forget_order(endpoint.label()) {
+                    endpoint.drain(true, now);
+                }
                 self.endpoints.push(endpoint);
                 changed = true;
             }
@@ -49,11 +59,40 @@ impl Origin {
         changed
     }
 
+    /// The endpoint with this label drains from `now` on, or goes on. Whether it is known: it may be gone at the moment.
+    pub(super) fn order(&mut self, label: &str, drain: bool, now: Instant) -> bool {
+        if let Some(endpoint) = self.endpoints.iter().find(|endpoint| **endpoint.label() == *label) {
+            endpoint.drain(drain, now);
+            return true;
+        }
+        let is_known = self.forget_order(label);
+        if is_known && drain {
+            self.keep_order(label.into());
+        }
+        is_known
+    }
+
     /// Lets go of endpoints that are gone from DNS and have nothing left to do. Whether there were any.
     pub(super) fn retire(&mut self) -> bool {
-        let before = self.endpoints.len();
-        self.endpoints.retain(|endpoint| endpoint.is_listed() || endpoint.in_flight() > 0);
-        self.endpoints.len() < before
+        let is_done = |endpoint: &mut Arc<Endpoint>| !endpoint.is_listed() && endpoint.in_flight() == 0;
+        let done: Vec<_> = self.endpoints.extract_if(.., is_done).collect();
+        let ordered = done.iter().filter(|endpoint| endpoint.is_ordered_to_drain());
+        ordered.for_each(|endpoint| self.keep_order(Arc::clone(endpoint.label())));
+        !done.is_empty()
+    }
+
+    fn keep_order(&mut self, label: Arc<str>) {
+        if self.ordered.len() >= ORDERED_MAX {
+            self.ordered.remove(0);
+        }
+        self.ordered.push(label);
+    }
+
+    /// Whether there was one.
+    fn forget_order(&mut self, label: &str) -> bool {
+        let before = self.ordered.len();
+        self.ordered.retain(|ordered| **ordered != *label);
+        self.ordered.len() < before
     }
 }
 
@@ -85,7 +124,7 @@ mod tests {
         fn lead_to(&mut self, addresses: &[(&str, usize)]) -> bool {
             let found = |(address, weight): &(&str, usize)| {
                 let address = address.parse().unwrap();
-                Found { address, port: 80, weight: *weight }
+                Found { address, port: 80, weight: *weight, priority: 0 }
             };
             let found: Vec<_> = addresses.iter().map(found).collect();
             self.origin.lead_to(&found, Instant::now(), &self.maker)
@@ -118,6 +157,33 @@ mod tests {
         drop(running);
         assert!(fixture.origin.retire() && !fixture.origin.retire());
         assert_eq!(fixture.labels(), ["10.0.0.2:80"]);
+    }
+
+    #[test]
+    fn an_order_outlasts_an_address_that_goes_and_comes_back() {
+        let (mut fixture, now) = (Fixture::new(), Instant::now());
+        let both = [("10.0.0.1", 1), ("10.0.0.2", 1)];
+        fixture.lead_to(&both);
+        assert!(!fixture.origin.order("10.0.0.3:80", true, now));
+        assert!(fixture.origin.order("10.0.0.1:80", true, now));
+        let goes = |fixture: &mut Fixture| {
+            fixture.lead_to(&both[1..]);
+            assert!(fixture.origin.retire());
+        };
+        let comes_back = |fixture: &mut Fixture| {
+            fixture.lead_to(&both);
+            let mut endpoints = fixture.origin.endpoints().iter();
+            endpoints.find(|endpoint| **endpoint.label() == *"10.0.0.1:80").unwrap().is_draining()
+        };
+        for _ in 0..2 {
+            goes(&mut fixture);
+            assert!(comes_back(&mut fixture));
+        }
+        goes(&mut fixture);
+        assert!(fixture.origin.order("10.0.0.1:80", false, now), "it is known while it is gone");
+        assert!(!comes_back(&mut fixture));
+        goes(&mut fixture);
+        assert!(!comes_back(&mut fixture));
     }
 
     #[test]

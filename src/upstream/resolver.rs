@@ -38,6 +38,8 @@ pub(super) struct Found {
     pub(super) address: IpAddr,
     pub(super) port: u16,
     pub(super) weight: usize,
+    /// Of its record of a service, the lower the better; 0 where there is none.
+    pub(super) priority: u16,
 }
 
 /// What DNS says of a name.
@@ -113,27 +115,29 @@ impl Resolver {
         for kind in [RecordType::A, RecordType::AAAA] {
             let Some(lookup) = self.lookup(host, kind).await? else { continue };
             let addresses = lookup.answers().iter().filter_map(|record| record.data.ip_addr());
-            found.extend(addresses.map(|address| Found { address, port, weight }));
+            found.extend(addresses.map(|address| Found { address, port, weight, priority: 0 }));
             until = earlier(until, lookup.valid_until());
         }
         Ok(Answer { found, until: until.unwrap_or_else(Instant::now) })
     }
 
-    /// All addresses of the servers of a service (RFC 2782) that have the best priority; those with a worse one stand by for a day
-    /// on which the records are changed.
+    /// All addresses of the servers of a service (RFC 2782), from the best priority on. Shares are those among servers of one priority.
     async fn service(&self, name: &str) -> Result<Answer, ResolveError> {
         let lookup = self.lookup(name, RecordType::SRV).await?.ok_or(ResolveError::NoAddress)?;
         let records: Vec<_> = lookup.answers().iter().filter_map(|record| srv(&record.data)).collect();
-        let best = records.iter().map(|record| record.priority).min().ok_or(ResolveError::NoAddress)?;
-        let used: Vec<_> = records.into_iter().filter(|record| record.priority == best).collect();
-        let heaviest = used.iter().map(|record| record.weight).max().unwrap_or_default();
+        let heaviest = |priority: u16| {
+            let equals = records.iter().filter(|record| record.priority == priority);
+            equals.map(|record| record.weight).max().unwrap_or_default()
+        };
         let mut answer = Answer { found: Vec::new(), until: lookup.valid_until() };
-        for record in used.iter().filter(|record| !record.target.is_root()) {
-            let weight = share(record.weight, heaviest);
+        for record in records.iter().filter(|record| !record.target.is_root()) {
+            let weight = share(record.weight, heaviest(record.priority));
             let host = self.host(&record.target.to_ascii(), record.port, weight).await?;
-            answer.found.extend(host.found);
+            answer.found.extend(host.found.into_iter().map(|found| Found { priority: record.priority, ..found }));
             answer.until = answer.until.min(host.until);
         }
+        // Where there are too many the last ones are left out.
+        answer.found.sort_by_key(|found| found.priority);
         Ok(answer)
     }
 

@@ -1,13 +1,9 @@
 //! What one worker keeps for one endpoint: its connections there, and what it counts.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http_body::Body;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::time::{Instant as Deadline, timeout_at};
 
 use super::{
@@ -23,11 +19,6 @@ use super::{
     trunk::Trunk,
 };
 use crate::telemetry::{metrics::EndpointMetrics, outcome::ConnectionLimit};
-
-/// Silence after which the system asks whether the other machine is still there, and how often it asks then. With the
-/// nine questions of Linux a machine that is gone is noticed after two minutes.
-const KEEPALIVE: TcpKeepalive =
-    TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
 
 /// One worker's way to one endpoint.
 pub(super) struct Seat<B> {
@@ -106,10 +97,10 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// A connection that is open and has room, if there is one.
-    pub(super) fn reuse(&self, now: Instant) -> Option<Connection<B>> {
+    /// A connection that is open and has room, if there is one; looked at closely where the request is not `repeatable`.
+    pub(super) fn reuse(&self, now: Instant, repeatable: bool) -> Option<Connection<B>> {
         let held = match &self.way {
-            Way::Idle(pool) => Held::Own(pool.take(now)?, Some(Arc::clone(pool))),
+            Way::Idle(pool) => Held::Own(pool.take(now, repeatable)?, Some(Arc::clone(pool))),
             Way::Shared(trunk) => Held::share(trunk.take(now)?),
             Way::Single => return None,
         };
@@ -134,7 +125,7 @@ where
         match &self.way {
             Way::Shared(trunk) if trunk.lacks_room() => {
                 self.counts.connection_limit(ConnectionLimit::Connections);
-                ConnectError::Full
+                ConnectError::ConnectionsFull
             }
             _ => ConnectError::Timeout,
         }
@@ -198,9 +189,6 @@ where
     ) -> Result<Shared<B>, ConnectError> {
         let life = self.life(self.permit(deadline).await?, settings);
         let stream = dial(&self.endpoint, b"", deadline).await?;
-        if let Some(tcp) = stream.tcp() {
-            SockRef::from(tcp).set_tcp_keepalive(&KEEPALIVE).map_err(ConnectError::Refused)?;
-        }
         Shared::start(stream, life, trunk.freed()).await
     }
 
@@ -219,7 +207,7 @@ where
             Lent::Connection(socket, life) => Some(Admission::Lent(socket, life)),
             Lent::Closed | Lent::Nothing => connections.permit().map(Admission::New),
         };
-        timeout_at(deadline, connections.wait(look)).await.map_err(|_elapsed| ConnectError::Full)
+        timeout_at(deadline, connections.wait(look)).await.map_err(|_elapsed| ConnectError::ConnectionsFull)
     }
 
     async fn permit(&self, deadline: Deadline) -> Result<ConnectionPermit, ConnectError> {
@@ -228,7 +216,9 @@ where
             return Ok(permit);
         }
         self.counts.connection_limit(ConnectionLimit::Connections);
-        timeout_at(deadline, connections.wait(|| connections.permit())).await.map_err(|_elapsed| ConnectError::Full)
+        timeout_at(deadline, connections.wait(|| connections.permit()))
+            .await
+            .map_err(|_elapsed| ConnectError::ConnectionsFull)
     }
 }
 

@@ -49,10 +49,14 @@ pub struct Settings {
     pub buffer_response: usize,
     /// For a connection to one server, with TLS until the handshake is over, with HTTP/2 until it has sent its settings.
     pub connect_timeout: Duration,
-    /// From the request sent to the head of the response; in all, where several servers are asked.
+    /// To the head of the response, with waiting, connecting and all servers that are asked.
     pub head_timeout: Duration,
     /// How long one server is waited for before another one is asked, where the request may be sent twice.
     pub attempt_timeout: Duration,
+    /// How long a server may be silent in the middle of an answer; `None`: as long as it likes.
+    pub answer_timeout: Option<Duration>,
+    /// The same in event streams and gRPC.
+    pub stream_idle_timeout: Option<Duration>,
     /// Answers that say that the server failed; where the request may be sent twice another server is asked.
     pub failure_status: Vec<StatusCode>,
     /// How many of a hundred requests may be sent again that may have been processed.
@@ -136,6 +140,10 @@ impl Default for Settings {
             head_timeout: Duration::from_secs(60),
             // Longer than nearly any page takes, and than most polls that wait for news.
             attempt_timeout: Duration::from_secs(30),
+            // As nginx has it: an app that computes for longer has not begun its answer.
+            answer_timeout: Some(Duration::from_secs(60)),
+            // Who watches for changes may hear nothing for days, and TCP tells of a server that is gone.
+            stream_idle_timeout: None,
             failure_status: FAILURE_STATUS.to_vec(),
             repeat_percent: 20,
             requests_max: None,

@@ -2,10 +2,12 @@
 
 use std::{
     io::{self, IoSlice},
+    mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll, Waker},
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream, tcp, unix},
@@ -52,15 +54,6 @@ impl Stream {
                 let (read, write) = tokio::io::split(stream);
                 (ReadHalf::Tls(read), WriteHalf::Tls(write))
             }
-        }
-    }
-
-    /// What TCP goes by, where there is TCP below.
-    pub(super) fn tcp(&self) -> Option<&TcpStream> {
-        match self {
-            Self::Tcp(stream) => Some(stream),
-            Self::Unix(_) => None,
-            Self::Tls(stream) => Some(stream.get_ref().0),
         }
     }
 
@@ -116,6 +109,20 @@ impl ReadHalf {
                 let mut context = Context::from_waker(Waker::noop());
                 Pin::new(half).poll_read(&mut context, &mut ReadBuf::new(&mut [0])).is_pending()
             }
+        }
+    }
+
+    /// The same as the system sees it at this moment: what has come since the runtime last asked it counts too. A system call. Of TLS
+    /// only what the runtime knows is seen.
+    pub(super) fn is_silent_now(&mut self) -> bool {
+        let is_empty = |socket: SockRef<'_>| {
+            let peeked = socket.peek(&mut [MaybeUninit::uninit()]);
+            peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        };
+        match self {
+            Self::Tcp(half) => is_empty(SockRef::from(half.as_ref())),
+            Self::Unix(half) => is_empty(SockRef::from(half.as_ref())),
+            Self::Tls(_) => self.is_silent(),
         }
     }
 

@@ -1,14 +1,16 @@
 //! TLS towards app servers: the name and the CA are checked, and sessions are resumed.
 //!
-//! The files are read once, at start. Each app server has a memory for sessions of its own: those of another one are of no use there.
+//! The files are read at start, and again when they change. Each app server has a memory for sessions of its own: those of another one
+//! are of no use there.
 
 use std::{
     io,
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
+use arc_swap::ArcSwap;
 use rustls::{
     ClientConfig, RootCertStore,
     client::Resumption,
@@ -18,7 +20,7 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::Protocol;
+use super::{Protocol, tls_files::Stamps};
 
 /// Names under which an app server has sessions: there is one.
 const SESSIONS: usize = 1;
@@ -63,16 +65,46 @@ pub enum TlsError {
     Name(String, #[source] InvalidDnsNameError),
 }
 
+impl TlsSettings {
+    /// All that is read.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let client = self.client.iter().flat_map(|files| [&files.certificate, &files.key]);
+        self.ca_file.iter().chain(client).cloned().collect()
+    }
+}
+
 /// The pattern for the handshakes with all servers of an upstream.
 #[derive(Debug)]
 pub(super) struct Tls {
-    config: ClientConfig,
-    server_name: Option<String>,
+    config: ArcSwap<ClientConfig>,
+    settings: TlsSettings,
+    protocol: Protocol,
+    /// Of the files when they were last tried.
+    tried: Mutex<Stamps>,
 }
 
 impl Tls {
-    /// Reads the files. ALPN offers what the servers are configured to speak, and nothing else.
+    /// Reads the files.
     pub(super) fn load(settings: &TlsSettings, protocol: Protocol) -> Result<Self, TlsError> {
+        // Before they are read: a file that changes meanwhile is read again.
+        let tried = Mutex::new(Stamps::of(&settings.files()));
+        let config = ArcSwap::from_pointee(Self::read(settings, protocol)?);
+        Ok(Self { config, settings: settings.clone(), protocol, tried })
+    }
+
+    /// Reads the files again if they are others than before; whether that is so.
+    pub(super) fn reload(&self) -> Result<bool, TlsError> {
+        let now = Stamps::of(&self.settings.files());
+        let before = std::mem::replace(&mut *self.tried.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
+        if now == before {
+            return Ok(false);
+        }
+        self.config.store(Arc::new(Self::read(&self.settings, self.protocol)?));
+        Ok(true)
+    }
+
+    /// ALPN offers what the servers are configured to speak, and nothing else.
+    fn read(settings: &TlsSettings, protocol: Protocol) -> Result<ClientConfig, TlsError> {
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Versions)?
@@ -89,20 +121,25 @@ impl Tls {
             Protocol::Http1 => vec![b"http/1.1".to_vec()],
             Protocol::Http2 => vec![b"h2".to_vec()],
         };
-        Ok(Self { config, server_name: settings.server_name.clone() })
+        Ok(config)
     }
 
     /// The handshake with the server at `host`.
     pub(super) fn handshake(&self, host: &str) -> Result<Handshake, TlsError> {
-        let name = self.server_name.as_deref().unwrap_or(host);
+        let name = self.settings.server_name.as_deref().unwrap_or(host);
         let server_name = match name.parse::<IpAddr>() {
             Ok(address) => address.into(),
             Err(_) => ServerName::try_from(name.to_owned()).map_err(|error| TlsError::Name(name.to_owned(), error))?,
         };
-        let mut config = self.config.clone();
+        let config = Arc::new(ArcSwap::new(self.config()));
+        Ok(Handshake { config, server_name, speaks_http2: self.protocol == Protocol::Http2 })
+    }
+
+    /// What the files say, with a memory for sessions.
+    fn config(&self) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.config.load());
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
-        let speaks_http2 = config.alpn_protocols.iter().any(|protocol| protocol == b"h2");
-        Ok(Handshake { connector: Arc::new(config).into(), server_name, speaks_http2 })
+        Arc::new(config)
     }
 }
 
@@ -136,15 +173,21 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 /// The handshake with one app server.
 #[derive(Clone)]
 pub(super) struct Handshake {
-    connector: TlsConnector,
+    /// Shared by all copies of it.
+    config: Arc<ArcSwap<ClientConfig>>,
     server_name: ServerName<'static>,
     speaks_http2: bool,
 }
 
 impl Handshake {
+    /// From now on it is as `tls` is.
+    pub(super) fn renew(&self, tls: &Tls) {
+        self.config.store(tls.config());
+    }
+
     /// Secures `stream`. Where HTTP/2 was offered it has to be taken (RFC 9113 §3.2).
     pub(super) async fn with(&self, stream: TcpStream) -> io::Result<Box<TlsStream<TcpStream>>> {
-        let stream = self.connector.connect(self.server_name.clone(), stream).await?;
+        let stream = TlsConnector::from(self.config.load_full()).connect(self.server_name.clone(), stream).await?;
         if self.speaks_http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err(io::Error::other("the app server does not offer HTTP/2 (ALPN h2)"));
         }

@@ -36,7 +36,10 @@ impl<B> Trunk<B> {
 
     /// A stream on the oldest connection with room, so that those opened in a rush become idle again.
     pub(super) fn take(&self, now: Instant) -> Option<Stream<B>> {
-        self.connections().iter().find_map(|shared| shared.stream(now))
+        let connections = self.connections();
+        // What is too old may wait to be swept.
+        let mut kept = connections.iter().filter(|shared| shared.is_kept(self.idle_timeout, now));
+        kept.find_map(|shared| shared.stream(now))
     }
 
     /// A stream on a connection that is opened from now on, by `open` if nobody else opens one meanwhile. Where there may be no more

@@ -8,7 +8,8 @@ use fastrand::Rng;
 use http_body::Body;
 
 use super::{
-    Asking, ClientAddresses, ConnectError, Connection, InFlight, Members, Settings, Tried, Upstream, seat::Seat,
+    Asking, ClientAddresses, ConnectError, Connection, Endpoint, InFlight, Members, Settings, Tried, Upstream, Wish,
+    seat::Seat,
 };
 use crate::telemetry::metrics::{EndpointMetrics, WorkerMetrics};
 
@@ -77,6 +78,18 @@ impl<B> View<B> {
         self.members.has_untried(tried)
     }
 
+    /// What a request has to say of itself that waits for a place, after it was `tried` at some.
+    pub fn wish(&self, tried: &Tried, is_repeatable: bool) -> Wish {
+        let endpoints = self.members.endpoints().iter().enumerate();
+        let tried = endpoints.filter(|(position, _)| tried.contains(*position));
+        Wish { tried: tried.map(|(_, endpoint)| Arc::clone(endpoint)).collect(), is_repeatable }
+    }
+
+    /// The position of `endpoint`, if it is among these.
+    pub fn position(&self, endpoint: &Arc<Endpoint>) -> Option<usize> {
+        self.members.endpoints().iter().position(|known| Arc::ptr_eq(known, endpoint))
+    }
+
     /// Counts a request at the endpoint at `position`; `None` where all places there are taken.
     pub fn begin(&self, position: usize) -> Option<InFlight> {
         self.seats[position].begin()
@@ -103,8 +116,9 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// A connection to the endpoint at `position` that is open and has room, if there is one.
-    pub fn reuse(&self, position: usize, now: Instant) -> Option<Connection<B>> {
-        self.seats[position].reuse(now)
+    /// It is looked at closely for a request that is not `repeatable`.
+    pub fn reuse(&self, position: usize, now: Instant, repeatable: bool) -> Option<Connection<B>> {
+        self.seats[position].reuse(now, repeatable)
     }
 
     /// Opens a connection to the endpoint at `position` for an exchange of `client`, under the connect deadline.
@@ -122,7 +136,7 @@ mod tests {
     };
 
     fn lead_to(upstream: &Upstream, addresses: &[&str]) {
-        let found = |address: &&str| Found { address: address.parse().unwrap(), port: 80, weight: 1 };
+        let found = |address: &&str| Found { address: address.parse().unwrap(), port: 80, weight: 1, priority: 0 };
         upstream.lead_to(0, &addresses.iter().map(found).collect::<Vec<_>>(), Instant::now());
     }
 

@@ -11,8 +11,8 @@ use http::Request;
 
 use super::limits::{LARGE, holding, reached};
 use crate::support::{
-    A_MOMENT, App, Backend, Binary, Conversation, END_HEADERS, END_STREAM, Fixture, Frames, GOAWAY, H2App, H2Client,
-    HEADERS, RST_STREAM, SETTINGS, Tables, Usher, eventually, h2_get,
+    A_MOMENT, App, Backend, Binary, Conversation, END_HEADERS, END_STREAM, Fixture, Frames, Framing, GOAWAY, H2App,
+    H2Client, HEADERS, RST_STREAM, SETTINGS, Tables, Usher, eventually, h2_get,
 };
 
 const HOST: &str = "customdomain1.com";
@@ -55,6 +55,33 @@ fn uploads_that_an_app_does_not_read_take_nothing_from_others_on_their_connectio
     assert_eq!((head.status().as_u16(), body.len()), (200, 100_000));
     assert_eq!(reached(&stage.usher, "body_timeout"), 0);
     drop(held);
+}
+
+/// More than usher and the kernels hold for somebody who does not read.
+const BURST: usize = 16 << 20;
+
+/// Says much at once.
+fn bursts(mut conversation: Conversation) {
+    if conversation.head().is_some() {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {BURST}\r\n\r\n");
+        let _ = conversation.write(head).and_then(|()| conversation.write(vec![b'x'; BURST]));
+    }
+}
+
+#[test]
+fn who_listens_to_events_may_leave_them_unread() {
+    let limits = "[listen]\nwrite_timeout = '500ms'\nrate_min = '1MiB'";
+    let stage = Fixture::configured(App::scripted(bursts), limits);
+    let mut client = stage.usher.connect();
+    client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+    client.head();
+    let (mut http2, mut body) = unread(&stage.usher, 65_535);
+    thread::sleep(Duration::from_millis(2500));
+    let mut received = 0;
+    client.wire().stream_body(Framing::Length(BURST as u64), |part| received += part.len()).unwrap();
+    assert_eq!((received, http2.read(&mut body).unwrap().len()), (BURST, BURST));
+    assert_eq!(reached(&stage.usher, "write_timeout") + reached(&stage.usher, "write_rate"), 0);
+    assert_eq!(http2.get(HOST, "/").unwrap().1.len(), BURST);
 }
 
 /// Requests `/` with such windows, and leaves the answer where it is.
@@ -277,7 +304,7 @@ fn a_connection_that_never_asks_for_anything_is_told_to_end() {
 
 /// RFC 9110 §15.5.9.
 #[test]
-fn an_upload_that_pauses_on_http_2_is_a_408_unless_the_app_speaks_it_too() {
+fn an_upload_that_pauses_on_http_2_is_a_408_unless_it_is_a_call_of_grpc() {
     let app = App::scripted(|mut conversation| drop(conversation.request()));
     let grpc = H2App::echo();
     let tables = Tables::example(Backend::Sqlite);
@@ -286,15 +313,17 @@ fn an_upload_that_pauses_on_http_2_is_a_408_unless_the_app_speaks_it_too() {
         .config(&format!("[listen]\nbody_timeout = '500ms'\n[routing]\nhomepage_upstream = 'grpc'\n[upstreams.grpc]\nservers = ['{}']", grpc.url()))
         .start();
     let mut client = H2Client::connect(usher.http());
-    let mut upload = |host: &str| {
-        let mut stream = client.start(Request::post(format!("http://{host}/")).body(()).unwrap()).unwrap();
+    let mut upload = |host: &str, media_type: &str| {
+        let request = Request::post(format!("http://{host}/")).header("content-type", media_type);
+        let mut stream = client.start(request.body(()).unwrap()).unwrap();
         stream.body.send_data(Bytes::from_static(b"half "), false).unwrap();
         thread::sleep(Duration::from_millis(1500));
         let _reset = stream.body.send_data(Bytes::from_static(b"whole"), true);
         client.answer(stream).unwrap()
     };
-    let (head, body) = upload("platform.com");
+    let (head, body) = upload("platform.com", "application/grpc");
     assert_eq!((head.status().as_u16(), body.as_slice()), (200, &b"half whole"[..]));
-    assert_eq!(upload(HOST).0.status(), 408);
-    assert_eq!(reached(&usher, "body_timeout"), 1);
+    assert_eq!(upload("platform.com", "application/json").0.status(), 408);
+    assert_eq!(upload(HOST, "application/grpc").0.status(), 408, "an app without HTTP/2 has no gRPC");
+    assert_eq!(reached(&usher, "body_timeout"), 2);
 }

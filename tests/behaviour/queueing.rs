@@ -92,7 +92,7 @@ fn who_finds_the_queue_full_is_told_at_once() {
     eventually("it is at the app", || (gate.running() == 1).then_some(()));
     let response = usher.raw(GET);
     assert_eq!((response.status, response.header("retry-after")), (503, Some("5")));
-    assert_eq!(usher.access_log(1)[0]["outcome"], "overloaded");
+    assert_eq!(usher.access_log(1)[0]["outcome"], "queue_full");
     assert_eq!(usher.metric("usher_upstream_queued_total", &["outcome=\"full\""]), 1.0);
     gate.open(1);
     assert_eq!(first.response().status, 200);
@@ -109,8 +109,36 @@ fn nobody_waits_for_longer_than_the_time_for_it() {
     assert_eq!(usher.raw(GET).status, 503);
     assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
     assert_eq!(usher.metric("usher_upstream_queued_total", &["outcome=\"timed_out\""]), 1.0);
+    assert_eq!(usher.access_log(1)[0]["outcome"], "queue_timeout");
     gate.open(1);
     assert_eq!(first.response().status, 200);
+}
+
+#[test]
+fn all_waiting_counts_towards_the_time_for_an_answer() {
+    let gate = Gate::default();
+    let app = gate.app();
+    let (usher, _tables) = usher(&app, "queue_timeout = '30s'\nhead_timeout = '600ms'");
+    let begun = Instant::now();
+    let mut clients = [asking(&usher), asking(&usher)];
+    assert_eq!(clients.each_mut().map(|client| client.response().status), [504, 504]);
+    assert!(begun.elapsed() < Duration::from_millis(1100), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn who_waits_for_longer_than_an_answer_may_take_is_told_so() {
+    let app = App::scripted(|mut conversation| {
+        conversation.request();
+        let _ = conversation.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+        conversation.closed_by_peer();
+    });
+    let (usher, _tables) = usher(&app, "queue_timeout = '30s'\nhead_timeout = '500ms'");
+    let mut held = asking(&usher);
+    held.head();
+    let begun = Instant::now();
+    assert_eq!(usher.raw(GET).status, 504);
+    assert!(begun.elapsed() >= Duration::from_millis(500), "{:?}", begun.elapsed());
+    assert_eq!(usher.access_log(1)[0]["outcome"], "send_timeout");
 }
 
 #[test]

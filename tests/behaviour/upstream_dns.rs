@@ -1,5 +1,10 @@
 //! App servers behind names in DNS: each address is a server, and changes are followed without dropping what runs.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
+
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -162,6 +167,42 @@ fn ports_and_weights_may_be_in_dns() {
     assert!((140..=160).contains(&served[0]) && served[2] == 0, "{served:?}");
     stage.dns.rewrite(ZONE, &records(1));
     until_used(&usher, &apps[2]);
+}
+
+/// Fails as long as it is told to.
+fn failing(fails: &Arc<AtomicBool>) -> App {
+    let fails = Arc::clone(fails);
+    App::scripted(move |mut conversation| {
+        while conversation.request().is_some() {
+            let status = if fails.load(SeqCst) { "500 Internal Server Error" } else { "200 OK" };
+            if conversation.write(format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nok")).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+#[test]
+fn servers_of_a_worse_priority_serve_while_the_others_are_out() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let (best, spare) = (failing(&fails), App::echo());
+    let record = |app: &App, priority| format!("_http._tcp.shop 1 SRV {priority} 1 {} here\n", app.address().port());
+    let stage = Stage::new(&format!("{}{}here 1 A 127.0.0.1\n", record(&spare, 20), record(&best, 10)));
+    let usher = stage.usher(
+        &format!("srv+http://_http._tcp.shop.{ZONE}"),
+        "eject_after = 2\nejected_max_percent = 100\neject_time = '500ms'",
+    );
+    (0..50).for_each(|_| get(&usher));
+    assert_eq!((best.requests().len(), spare.requests().len()), (50, 0));
+    fails.store(true, SeqCst);
+    (0..20).for_each(|_| get(&usher));
+    assert_eq!(spare.requests().len(), 20);
+    fails.store(false, SeqCst);
+    eventually("the best one is back", || {
+        let before = spare.requests().len();
+        (0..10).for_each(|_| get(&usher));
+        (spare.requests().len() == before).then_some(())
+    });
 }
 
 #[test]

@@ -524,6 +524,21 @@ fn a_client_that_does_not_read_does_not_stop_its_neighbours() {
     drop(slow);
 }
 
+/// A server of gRPC may say nothing before it has heard all.
+#[test]
+fn a_call_of_grpc_whose_client_pauses_waits_for_its_head() {
+    let app = H2App::echo();
+    let usher = usher(&[app.url()], "[upstreams.default]\nhead_timeout = '300ms'");
+    let mut client = H2Client::connect(usher.http());
+    let request = http::Request::post("http://customdomain1.com/").header("content-type", "application/grpc");
+    let mut stream = client.start(request.body(()).unwrap()).unwrap();
+    stream.body.send_data(Bytes::from_static(b"half "), false).unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    stream.body.send_data(Bytes::from_static(b"whole"), true).unwrap();
+    let (head, body) = client.answer(stream).unwrap();
+    assert_eq!((head.status().as_u16(), body.as_slice()), (200, &b"half whole"[..]));
+}
+
 #[test]
 fn a_connection_that_stays_silent_is_left() {
     let app = H2App::scripted(|mut call| async move {

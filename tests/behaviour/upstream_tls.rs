@@ -113,6 +113,24 @@ fn sessions_are_resumed() {
 }
 
 #[test]
+fn files_that_change_are_read_again() {
+    let stage = Stage::new();
+    let app = App::answering("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+    let (_front, url) = front(&stage, &["127.0.0.1"], &app);
+    let authority = stage.folder.path().join("ca.pem");
+    std::fs::write(&authority, Ca::new().pem()).unwrap();
+    let usher = stage.usher(&url, "eject_after = 0\neject_percent = 0");
+    let status = || usher.get("customdomain1.com", "/").status;
+    assert_eq!(status(), 502, "its CA is not known");
+    std::fs::write(&authority, stage.ca.pem()).unwrap();
+    eventually("the CA is known", || (status() == 200).then_some(()));
+    std::fs::write(&authority, "no certificate").unwrap();
+    let told = "TLS towards app servers goes on with the files of before";
+    eventually("it is told", || usher.log().contains(told).then_some(()));
+    assert_eq!(status(), 200);
+}
+
+#[test]
 fn a_connection_that_the_app_has_closed_is_not_used_again() {
     let stage = Stage::new();
     let app = App::scripted(|mut conversation| {

@@ -3,9 +3,11 @@
 use std::{
     fs,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+        mpsc,
     },
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -78,7 +80,7 @@ fn the_same_is_in_the_metrics() {
     let metric = |name, label| stage.usher.metric(name, &["upstream=\"default\"", &endpoint, label]);
     assert_eq!(metric("usher_upstream_attempts_total", "outcome=\"answered\""), 1.0);
     assert_eq!(metric("usher_upstream_connections_total", "reused=\"false\""), 1.0);
-    assert_eq!(metric("usher_endpoint_state", "state=\"healthy\""), 1.0);
+    assert_eq!(metric("usher_endpoint_state", "state=\"healthy\",reason=\"none\""), 1.0);
     assert_eq!(metric("usher_endpoint_state", "state=\"ejected\""), 0.0);
     assert!(metric("usher_endpoint_latency_seconds", "") > 0.0);
 }
@@ -96,11 +98,47 @@ fn a_draining_server_gets_nothing_new_and_loses_its_idle_connections() {
     }
     assert_eq!(stage.apps[0].requests().len(), before);
     assert_eq!(shown(&stage.usher)[0]["endpoints"][0]["state"], "draining");
+    assert_eq!(stage.usher.metric("usher_endpoint_state", &["state=\"draining\",reason=\"order\""]), 1.0);
     stage.order(0, "resume");
     eventually("it is used again", || {
         assert_eq!(stage.ask().status, 200);
         (stage.apps[0].requests().len() > before).then_some(())
     });
+}
+
+#[test]
+fn an_ordered_drain_closes_idle_connections_and_lets_what_runs_finish() {
+    let (go_on, told) = mpsc::channel::<()>();
+    let (told, closed) = (Mutex::new(told), Arc::new(AtomicUsize::new(0)));
+    let counts = Arc::clone(&closed);
+    let app = App::scripted(move |mut conversation| {
+        while let Some(request) = conversation.request() {
+            if request.target() == "/held" {
+                told.lock().unwrap().recv().unwrap();
+            }
+            conversation.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+        }
+        counts.fetch_add(1, SeqCst);
+    });
+    let tables = Tables::example(Backend::Sqlite);
+    let config = "[listen]\nworkers = 1\n[upstreams.default]\nidle_timeout = '1h'";
+    let usher = Binary::over(&tables).apps(&[&app]).config(config).env("USHER_ADMIN_TOKEN", TOKEN).start();
+    let mut held = usher.connect();
+    held.send("GET /held HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
+    eventually("it is at the app", || (app.requests().len() == 1).then_some(()));
+    assert_eq!(usher.get("customdomain1.com", "/").status, 200);
+    // For longer than usher needs to look after what is idle.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!((app.connections(), closed.load(SeqCst)), (2, 0));
+
+    let path = format!("/api/v1/upstreams/default/endpoints/{}/drain", app.address());
+    assert_eq!(post(&usher, &path, Some(TOKEN)).status, 204);
+    eventually("the idle one is closed", || (closed.load(SeqCst) == 1).then_some(()));
+    assert_eq!(usher.metric("usher_endpoint_in_flight", &[]), 1.0);
+    go_on.send(()).unwrap();
+    assert_eq!(held.response().text(), "ok");
+    eventually("the other one is closed when it is idle", || (closed.load(SeqCst) == 2).then_some(()));
+    assert_eq!(app.requests().len(), 2);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{App, Backend, Binary, Client, Conversation, Fixture, Tables, UNBUFFERED};
+use crate::support::{App, Backend, Binary, Client, Conversation, Fixture, Framing, Tables, UNBUFFERED};
 
 const REQUEST: &str = "GET /p HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
 
@@ -37,6 +37,54 @@ fn a_slow_body_is_not_a_slow_head() {
     let stage = Fixture::configured(app, "[upstreams.default]\nhead_timeout = '200ms'");
     let response = stage.get("customdomain1.com", "/");
     assert_eq!((response.status, response.text().as_str(), response.complete), (200, "slow!", true));
+}
+
+/// Says something, and something more after a while.
+fn pausing(content_type: &'static str) -> App {
+    App::scripted(move |mut conversation| {
+        conversation.head();
+        conversation
+            .write(format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: 10\r\n\r\nfirst"))
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(1200));
+        let _cut_off = conversation.write("other");
+    })
+}
+
+/// What `app` answers, whole or not, and how usher calls it.
+fn answer_of(app: App, config: &str) -> (String, bool, serde_json::Value, f64) {
+    let stage = Fixture::configured(app, &format!("[upstreams.default]\n{config}"));
+    let mut client = stage.usher.connect();
+    client.send(REQUEST);
+    client.head();
+    let mut body = Vec::new();
+    let ended = client.wire().stream_body(Framing::Length(10), |part| body.extend_from_slice(part));
+    let broken = stage.usher.metric("usher_upstream_attempts_total", &["outcome=\"body_broken\""]);
+    (String::from_utf8(body).unwrap(), ended.is_ok(), stage.usher.access_log(1).remove(0), broken)
+}
+
+#[test]
+fn an_app_that_does_not_go_on_with_its_answer_is_given_up_in_its_time() {
+    let begun = Instant::now();
+    let (body, is_whole, line, broken) = answer_of(pausing("text/html"), "answer_timeout = '300ms'");
+    assert!((Duration::from_millis(300)..Duration::from_millis(1200)).contains(&begun.elapsed()), "{line}");
+    assert_eq!((body.as_str(), is_whole, broken), ("first", false, 1.0));
+    assert_eq!(line["outcome"], "answer_timeout");
+    for config in ["answer_timeout = '10s'", "answer_timeout = '0s'"] {
+        let (body, is_whole, line, broken) = answer_of(pausing("text/html"), config);
+        assert_eq!((body.as_str(), is_whole, broken), ("firstother", true, 0.0));
+        assert_eq!(line["outcome"], "ok");
+    }
+}
+
+#[test]
+fn a_stream_may_be_silent_for_longer() {
+    for media_type in ["text/event-stream", "application/grpc"] {
+        let (body, is_whole, line, _) = answer_of(pausing(media_type), "answer_timeout = '300ms'");
+        assert_eq!((body.as_str(), is_whole, &line["outcome"]), ("firstother", true, &"ok".into()));
+        let (body, is_whole, line, _) = answer_of(pausing(media_type), "stream_idle_timeout = '300ms'");
+        assert_eq!((body.as_str(), is_whole, &line["outcome"]), ("first", false, &"answer_timeout".into()));
+    }
 }
 
 #[test]

@@ -164,6 +164,29 @@ fn never_answers(mut conversation: Conversation) {
     }
 }
 
+/// Its heads look well, and nobody gets a whole answer of it.
+fn breaks_off(conversation: &mut Conversation) -> bool {
+    let _ = conversation.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+    false
+}
+
+#[test]
+fn a_server_that_breaks_its_answers_off_is_ejected() {
+    for config in ["eject_after = 3\neject_percent = 0", "eject_after = 0\neject_percent = 50"] {
+        let stage = Stage::new(breaks_off, &format!("[upstreams.default]\neject_time = '1m'\n{config}"));
+        let ask = || {
+            let mut client = stage.usher.connect();
+            client.send(GET).try_response().ok().flatten().is_some_and(|response| response.complete)
+        };
+        let is_out = || stage.usher.metric("usher_endpoint_state", &["state=\"ejected\""]) >= 1.0;
+        let asked = (0..200).take_while(|_| !is_out()).filter(|_| !ask()).count();
+        assert!((3..=20).contains(&asked), "{asked} failures with {config}");
+        assert!((0..30).all(|_| ask()), "{config}");
+        let broken = stage.usher.metric("usher_upstream_attempts_total", &["outcome=\"body_broken\""]);
+        assert_eq!(broken, f64::from(u32::try_from(asked).unwrap()));
+    }
+}
+
 /// It says more than any page of usher's could.
 #[test]
 fn where_all_fail_the_answer_of_an_app_server_is_passed_on() {

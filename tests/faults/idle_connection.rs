@@ -75,6 +75,45 @@ fn a_get_on_a_kept_connection_that_breaks_is_sent_again() {
     }
 }
 
+/// Its end comes with the request then, and not beside it: sent again it would end the next one.
+#[test]
+fn a_kept_connection_that_breaks_after_a_while_is_no_crossing() {
+    let app = App::scripted(|mut conversation| {
+        conversation.request();
+        let _ = conversation.write(OK);
+        if conversation.request().is_some() {
+            thread::sleep(Duration::from_secs(1));
+        }
+    });
+    let stage = Fixture::configured(app, "[listen]\nworkers = 1\n[upstreams.default]\nrepeat_percent = 0");
+    let mut client = stage.usher.connect();
+    client.send("GET /first HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    client.send("GET /deadly HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
+    assert_eq!(client.response().status, 502);
+    let seen = stage.app.requests().iter().filter(|request| request.target() == "/deadly").count();
+    assert_eq!(seen, 1);
+}
+
+/// One that ends at once may be a crossing, and is counted as one. Who ends each connection so is asked three times and no more.
+#[test]
+fn a_get_that_ends_every_connection_is_sent_a_bounded_number_of_times() {
+    let app = App::scripted(|mut conversation| {
+        while conversation.request().is_some_and(|request| request.target() != "/deadly") {
+            let _ = conversation.write(OK);
+        }
+    });
+    let stage = Fixture::configured(app, "[listen]\nworkers = 1\n[upstreams.default]\nrepeat_percent = 100");
+    let mut client = stage.usher.connect();
+    client.send("GET /first HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    client.send("GET /deadly HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
+    assert_eq!(client.response().status, 502);
+    let seen = stage.app.requests().iter().filter(|request| request.target() == "/deadly").count();
+    assert_eq!(seen, 2, "on the kept connection, and on a new one of the only server");
+    assert_eq!(stage.usher.metric("usher_upstream_attempts_total", &["outcome=\"crossed\""]), 1.0);
+}
+
 #[test]
 fn a_connection_idle_for_longer_than_its_time_is_closed_by_usher() {
     let (closed, closings) = mpsc::channel();

@@ -103,8 +103,19 @@ struct Endpoint {
     connections_reused: u64,
 }
 
-const HEAD: [&str; 9] =
-    ["UPSTREAM", "SERVER", "STATE", "RUNNING", "LATENCY", "ANSWERED", "FAILED", "CONNECTIONS", "REUSED"];
+const HEAD: [&str; 11] = [
+    "UPSTREAM",
+    "SERVER",
+    "STATE",
+    "RUNNING",
+    "LATENCY",
+    "ANSWERED",
+    "FAILED",
+    "WENT ON",
+    "CONNECTIONS",
+    "OPENED",
+    "REUSED",
+];
 
 fn text(upstreams: &[Upstream]) -> String {
     let rows =
@@ -112,7 +123,7 @@ fn text(upstreams: &[Upstream]) -> String {
     table(HEAD, rows)
 }
 
-fn row(upstream: &str, endpoint: &Endpoint) -> [String; 9] {
+fn row(upstream: &str, endpoint: &Endpoint) -> [String; 11] {
     let count = |outcomes: &[&str]| outcomes.iter().filter_map(|outcome| endpoint.attempts.get(*outcome)).sum::<u64>();
     let reason = endpoint.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     [
@@ -122,17 +133,22 @@ fn row(upstream: &str, endpoint: &Endpoint) -> [String; 9] {
         endpoint.in_flight.to_string(),
         endpoint.latency_ms.map_or("-".to_owned(), |latency| format!("{latency:.1} ms")),
         count(&["answered"]).to_string(),
-        count(&["not_connected", "timed_out", "broken", "server_error"]).to_string(),
+        count(&["not_connected", "timed_out", "broken", "server_error", "body_broken"]).to_string(),
+        count(&["stale", "crossed", "refused"]).to_string(),
         endpoint.connections.to_string(),
+        endpoint.connections_opened.to_string(),
         share(endpoint.connections_reused, endpoint.connections_opened),
     ]
 }
 
-/// The share of `part` in both, as people write it.
+/// The share of `part` in both, as people write it. It is cut off and not rounded: one connection among a million is not lost.
 fn share(part: u64, rest: u64) -> String {
-    match part + rest {
+    match u128::from(part) + u128::from(rest) {
         0 => "-".to_owned(),
-        all => format!("{:.1} %", part as f64 * 100.0 / all as f64),
+        all => {
+            let thousandths = u128::from(part) * 100_000 / all;
+            format!("{}.{:03} %", thousandths / 1000, thousandths % 1000)
+        }
     }
 }
 
@@ -144,10 +160,16 @@ mod tests {
     fn app_servers_are_shown_in_a_table() {
         let answer = r#"[{"name": "default", "balance": "least_loaded", "endpoints": [{"endpoint": "a:1", "weight": 1,
             "state": "ejected", "reason": "failures in a row", "in_flight": 2, "latency_ms": 12.34,
-            "attempts": {"answered": 7, "broken": 2, "server_error": 3}, "connections": 4, "connections_opened": 1, "connections_reused": 9}]}]"#;
+            "attempts": {"answered": 7, "broken": 2, "server_error": 3, "stale": 1, "crossed": 2}, "connections": 4,
+            "connections_opened": 1, "connections_reused": 9}]}]"#;
         let shown = text(&serde_json::from_str::<Vec<Upstream>>(answer).unwrap());
-        let expected = "UPSTREAM  SERVER  STATE                        RUNNING  LATENCY  ANSWERED  FAILED  CONNECTIONS  REUSED\n\
-                        default   a:1     ejected (failures in a row)  2        12.3 ms  7         5       4            90.0 %\n";
+        let expected = "UPSTREAM  SERVER  STATE                        RUNNING  LATENCY  ANSWERED  FAILED  WENT ON  CONNECTIONS  OPENED  REUSED\n\
+                        default   a:1     ejected (failures in a row)  2        12.3 ms  7         5       3        4            1       90.000 %\n";
         assert_eq!(shown, expected);
+    }
+    #[test]
+    fn a_share_is_not_rounded_up_to_all() {
+        assert_eq!([share(9996, 4), share(999_999, 1), share(3, 0)], ["99.960 %", "99.999 %", "100.000 %"]);
+        assert_eq!(share(0, 0), "-");
     }
 }

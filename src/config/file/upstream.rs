@@ -36,10 +36,14 @@ pub(in crate::config) struct Upstream {
     pub(in crate::config) buffer_response: Written<Size<0, 67_108_864>>,
     /// For a connection to one app server, TLS and with HTTP/2 its settings included; then the next one is tried.
     pub(in crate::config) connect_timeout: Written<Timespan<1>>,
-    /// From the request sent to the head of the response, in all; begins anew while an upload goes on coming. Then 504.
+    /// To the head of the response, with all waiting and connecting before; begins anew while an upload goes on coming. Then 504.
     pub(in crate::config) head_timeout: Written<Timespan<1>>,
     /// How long one app server is waited for before another one is asked, where the request may be sent twice.
     pub(in crate::config) attempt_timeout: Written<Timespan<1>>,
+    /// How long an app server may be silent in the middle of an answer; then the answer ends unfinished. 0s: as long as it likes.
+    pub(in crate::config) answer_timeout: Written<Timespan<0>>,
+    /// The same in event streams and gRPC.
+    pub(in crate::config) stream_idle_timeout: Written<Timespan<0>>,
     /// Answers that mean that the app server failed.
     pub(in crate::config) failure_status: Written<List<Count<500, 599>>>,
     /// How many of a hundred requests may be sent again that may have been processed.

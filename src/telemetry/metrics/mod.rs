@@ -20,7 +20,7 @@ use std::{
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, encoding::text, registry::Registry};
 
-use super::outcome::{AttemptOutcome, ConnectionLimit, EndpointState};
+use super::outcome::{AttemptOutcome, ConnectionLimit, EndpointReason, EndpointState};
 pub use acme::AcmeCounts;
 use process::Process;
 pub use worker::{EndpointMetrics, WorkerMetrics};
@@ -57,6 +57,8 @@ pub struct EndpointGauges {
     pub endpoint: Arc<str>,
     /// In which state it is.
     pub state: EndpointState,
+    /// Why it is out of use, where it is.
+    pub reason: Option<EndpointReason>,
     /// Requests running there.
     pub in_flight: usize,
     /// Connections that are open.

@@ -13,7 +13,7 @@ use super::{
     series::{family, histogram, labelled, total},
     worker::{EndpointMetrics, UpstreamMetrics, WorkerMetrics},
 };
-use crate::telemetry::outcome::{AttemptOutcome, ConnectionLimit, EndpointState, QueueOutcome};
+use crate::telemetry::outcome::{AttemptOutcome, ConnectionLimit, EndpointReason, EndpointState, QueueOutcome};
 
 /// Writes what all workers have counted, added up.
 pub(super) fn counts(
@@ -178,13 +178,19 @@ pub(super) fn endpoints(
         let upstream = upstreams.get(gauges.upstream)?;
         Some((upstream.as_str(), &*gauges.endpoint, gauges))
     });
-    // Which app servers are out of use, and since when?
-    let mut state =
-        family(encoder, "endpoint_state", "The state of an app server, as the series with 1", MetricType::Gauge)?;
+    // Which app servers are out of use, since when, and why?
+    let help = "The state of an app server and the reason for it, as the series with 1";
+    let mut state = family(encoder, "endpoint_state", help, MetricType::Gauge)?;
     for (upstream, endpoint, gauges) in named.clone() {
-        for possible in EndpointState::ALL {
-            let labels = [("upstream", upstream), ("endpoint", endpoint), ("state", possible.as_str())];
-            state.encode_family(&labels)?.encode_gauge(&u64::from(gauges.state == possible))?;
+        for (possible, reason) in EndpointState::ALL.into_iter().flat_map(possibilities) {
+            let labels = [
+                ("upstream", upstream),
+                ("endpoint", endpoint),
+                ("state", possible.as_str()),
+                ("reason", reason.map_or("none", EndpointReason::as_str)),
+            ];
+            let is_so = (gauges.state, gauges.reason) == (possible, reason);
+            state.encode_family(&labels)?.encode_gauge(&u64::from(is_so))?;
         }
     }
     // Does one have more to do than the others?
@@ -211,6 +217,14 @@ pub(super) fn endpoints(
         }
     }
     Ok(())
+}
+
+/// A state with each of its reasons.
+fn possibilities(state: EndpointState) -> Vec<(EndpointState, Option<EndpointReason>)> {
+    match state.reasons() {
+        [] => vec![(state, None)],
+        reasons => reasons.iter().map(|reason| (state, Some(*reason))).collect(),
+    }
 }
 
 /// Writes how often names of app servers were resolved.

@@ -41,7 +41,9 @@ impl Affinity {
 
 /// How much an endpoint may have in flight.
 struct Bound {
-    per_weight: f64,
+    /// For all endpoints together.
+    requests: f64,
+    weights: f64,
 }
 
 impl Bound {
@@ -50,11 +52,12 @@ impl Bound {
             (requests + endpoint.in_flight(), weights + f64::from(endpoint.weight_at(candidates.now)))
         };
         let (requests, weights) = candidates.iter().fold((0, 0.0), add);
-        Self { per_weight: SPILL_RATIO * (requests as f64 + 1.0) / weights }
+        Self { requests: SPILL_RATIO * (requests as f64 + 1.0), weights }
     }
 
     fn has_room(&self, endpoint: &Endpoint, weight: f64) -> bool {
-        let bound = (self.per_weight * weight).ceil().max(SPILL_MIN);
+        // Divided last, so that what comes out even is not rounded up.
+        let bound = (self.requests * weight / self.weights).ceil().max(SPILL_MIN);
         endpoint.in_flight() as f64 + 1.0 <= bound
     }
 }
@@ -119,6 +122,24 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn nobody_gets_more_than_its_bound_while_another_one_has_room(
+            weights in proptest::collection::vec(1_usize..=10, 1..8),
+            busy in proptest::collection::vec(0_usize..8, 0..200),
+            tenant in "[a-f0-9]{8}",
+        ) {
+            let endpoints = endpoints(&weights);
+            let _running: Vec<_> = busy.iter().filter_map(|place| endpoints.get(*place)).filter_map(InFlight::begin).collect();
+            let all: usize = endpoints.iter().map(|endpoint| endpoint.in_flight() + 1).sum::<usize>() - endpoints.len() + 1;
+            let weight: usize = weights.iter().sum();
+            // In whole numbers: 5/4 of its share of all, rounded up, and four in any case.
+            let bound = |place: usize| (5 * all * weights[place]).div_ceil(4 * weight).max(4);
+            let chosen = chosen(&endpoints, &Tried::default(), &tenant);
+            let has_room = |place: &usize| endpoints[*place].in_flight() < bound(*place);
+            prop_assert!(has_room(&chosen) || !(0..endpoints.len()).any(|place| has_room(&place)));
+            prop_assert!(has_room(&chosen), "five quarters of all have room for all");
+        }
+
         #[test]
         fn only_stores_of_an_endpoint_that_goes_are_moved(
             weights in proptest::collection::vec(1_usize..=10, 2..8),

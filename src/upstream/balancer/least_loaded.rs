@@ -1,7 +1,9 @@
 //! The less loaded one of two that chance has picked: as good as the best of all, and many that choose at the same moment
 //! do not all fall upon the same one.
 //!
-//! Load is what a further request would have to wait for: the requests that are there times the time that each takes.
+//! Load is what a further request would have to wait for: the requests that are there times the time that each takes. Where
+//! neither has any, and they are about as quick, chance is the judge, with the odds of their weights: with little traffic, and for one
+//! that has just come, shares are what they are under load.
 
 use fastrand::Rng;
 
@@ -19,14 +21,21 @@ const UNKNOWN_US: f32 = 3.6e9;
 /// leave all the others to a single server.
 const RATIO_MAX: f32 = 16.0;
 
-pub(super) fn choose(candidates: &Candidates<'_>, rng: &mut Rng) -> Option<usize> {
-    let first = candidates.any(None, rng)?;
-    let Some(second) = candidates.any(Some(first), rng) else { return Some(first) };
+/// Between idle ones, how much slower than the other one an endpoint may be and still get its share: what a page takes differs by
+/// more than that from the next one.
+const COMPARABLE: f32 = 2.0;
+
+/// The endpoints weigh `weight_max` at most.
+pub(super) fn choose(candidates: &Candidates<'_>, weight_max: f32, rng: &mut Rng) -> Option<usize> {
+    let first = candidates.any(None, weight_max, rng)?;
+    let Some(second) = candidates.any(Some(first), weight_max, rng) else { return Some(first) };
     let [one, other] = [first, second].map(|position| Load::of(&candidates.endpoints[position], candidates.now));
-    Some(if other.is_below(&one) { second } else { first })
+    // The first one was drawn with the odds of its weight.
+    Some(if !one.is_idle_like(&other) && other.is_below(&one) { second } else { first })
 }
 
 struct Load {
+    is_idle: bool,
     latency_us: f32,
     /// Requests there with the one in question, per weight.
     requests: f32,
@@ -39,9 +48,16 @@ impl Load {
         let expected_us = endpoint.latency().expected_us(now).unwrap_or(unknown_us);
         let silent_us = endpoint.silence().lasts_ms(now) as f32 * 1_000.0;
         Self {
+            is_idle: in_flight == 0,
             latency_us: expected_us.max(silent_us) + NOISE_US,
             requests: (in_flight as f32 + 1.0) / endpoint.weight_at(now),
         }
+    }
+
+    /// Whether both have nothing to do, and are about as quick.
+    fn is_idle_like(&self, other: &Self) -> bool {
+        let is_quick_beside = |one: &Self, other: &Self| one.latency_us <= other.latency_us * COMPARABLE;
+        self.is_idle && other.is_idle && is_quick_beside(self, other) && is_quick_beside(other, self)
     }
 
     fn is_below(&self, other: &Self) -> bool {
@@ -61,13 +77,14 @@ mod tests {
     use crate::upstream::{InFlight, balancer::Tried};
 
     const NOW: Moment = Moment(1000);
+    const WEIGHT_MAX: f32 = 3.0;
 
     /// How many of a thousand choices each of these endpoints gets.
     fn spread(endpoints: &[Arc<Endpoint>]) -> Vec<usize> {
         let (mut counts, mut rng) = (vec![0; endpoints.len()], Rng::with_seed(7));
         let tried = Tried::default();
         let candidates = Candidates::example(endpoints, &tried);
-        (0..1000).for_each(|_| counts[choose(&candidates, &mut rng).unwrap()] += 1);
+        (0..1000).for_each(|_| counts[choose(&candidates, WEIGHT_MAX, &mut rng).unwrap()] += 1);
         counts
     }
 
@@ -102,7 +119,30 @@ mod tests {
         assert_eq!(spread(&endpoints), [0, 1000], "5/3 is less than 2/1");
         let _one_more = busy(&endpoints[1], 1);
         let counts = spread(&endpoints);
-        assert!(counts[0] > 400 && counts[1] > 400, "6/3 is 2/1: {counts:?}");
+        assert!(counts[0] > 200 && counts[1] > 200, "6/3 is 2/1: {counts:?}");
+    }
+
+    #[test]
+    fn idle_ones_share_by_their_weights() {
+        let counts = spread(&[Endpoint::example(1, 1), Endpoint::example(2, 3)]);
+        assert!((200..300).contains(&counts[0]), "{counts:?}");
+    }
+
+    #[test]
+    fn one_that_is_back_gets_its_share_little_by_little() {
+        let endpoints = [Endpoint::example(1, 1), Endpoint::example(2, 1)];
+        let health = endpoints[1].health();
+        (0..5).for_each(|_| _ = health.failed(Moment(0)));
+        assert!(health.claim_trial(true, Moment(2_000)));
+        health.answered(Moment(2_000));
+        let tried = Tried::default();
+        let shares = [2_000, 7_000, 12_000].map(|now| {
+            let candidates = Candidates { now: Moment(now), ..Candidates::example(&endpoints, &tried) };
+            let mut rng = Rng::with_seed(7);
+            (0..1000).filter(|_| choose(&candidates, WEIGHT_MAX, &mut rng) == Some(1)).count()
+        });
+        assert!((60..120).contains(&shares[0]), "a tenth of the other's: {shares:?}");
+        assert!((290..375).contains(&shares[1]) && (450..550).contains(&shares[2]), "{shares:?}");
     }
 
     #[test]

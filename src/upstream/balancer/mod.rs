@@ -53,7 +53,13 @@ pub struct Asking<'a> {
 
 /// The way in which one upstream chooses; made once, for endpoints in this order.
 #[derive(Debug)]
-pub(super) struct Balancer(Way);
+pub(super) struct Balancer {
+    way: Way,
+    /// The weight of the heaviest endpoint.
+    weight_max: f32,
+    /// The priorities of the endpoints, from the best one on; none where all have the same.
+    priorities: Box<[u16]>,
+}
 
 #[derive(Debug)]
 enum Way {
@@ -64,11 +70,13 @@ enum Way {
 
 impl Balancer {
     pub(super) fn new(balance: Balance, endpoints: &[Arc<Endpoint>]) -> Self {
-        Self(match balance {
+        let way = match balance {
             Balance::LeastLoaded => Way::LeastLoaded,
             Balance::RoundRobin => Way::RoundRobin(RoundRobin::new(endpoints)),
             Balance::StoreAffinity => Way::StoreAffinity(Affinity::new(endpoints)),
-        })
+        };
+        let weight_max = endpoints.iter().map(|endpoint| endpoint.weight()).max().unwrap_or_default() as f32;
+        Self { way, weight_max, priorities: priorities(endpoints) }
     }
 
     /// The position of the endpoint to try next; `None` once all were tried, and where those that are good enough have no room:
@@ -83,24 +91,40 @@ impl Balancer {
     ) -> Option<usize> {
         let tiers = if asking.is_repeatable { &Tier::ALL[1..] } else { &Tier::ALL };
         for tier in tiers {
-            let candidates = Candidates { endpoints, tried, tier: *tier, now };
-            let chosen = self.0.choose(&candidates, asking.tenant, rng);
-            if chosen.is_some() || candidates.are_full() {
-                return chosen;
+            for priority in self.ranks(*tier) {
+                let candidates = Candidates { endpoints, tried, tier: *tier, priority, now };
+                let chosen = self.choose_among(&candidates, asking.tenant, rng);
+                if chosen.is_some() || candidates.are_full() {
+                    return chosen;
+                }
             }
         }
         None
     }
-}
 
-impl Way {
-    fn choose(&self, candidates: &Candidates<'_>, tenant: Option<&TenantId>, rng: &mut Rng) -> Option<usize> {
-        match (self, tenant) {
-            (Self::RoundRobin(round_robin), _) => round_robin.choose(candidates, rng),
-            (Self::StoreAffinity(affinity), Some(tenant)) => affinity.choose(candidates, tenant),
-            (Self::StoreAffinity(_), None) | (Self::LeastLoaded, _) => least_loaded::choose(candidates, rng),
+    /// The priorities to look at, one after the other. When all are bad it does not matter who stands by.
+    fn ranks(&self, tier: Tier) -> impl Iterator<Item = Option<u16>> {
+        let apart = if tier == Tier::Any { &[][..] } else { &self.priorities };
+        let together = apart.is_empty().then_some(None);
+        apart.iter().copied().map(Some).chain(together)
+    }
+
+    fn choose_among(&self, candidates: &Candidates<'_>, tenant: Option<&TenantId>, rng: &mut Rng) -> Option<usize> {
+        match (&self.way, tenant) {
+            (Way::RoundRobin(round_robin), _) => round_robin.choose(candidates, rng),
+            (Way::StoreAffinity(affinity), Some(tenant)) => affinity.choose(candidates, tenant),
+            (Way::StoreAffinity(_), None) | (Way::LeastLoaded, _) => {
+                least_loaded::choose(candidates, self.weight_max, rng)
+            }
         }
     }
+}
+
+fn priorities(endpoints: &[Arc<Endpoint>]) -> Box<[u16]> {
+    let mut priorities: Vec<_> = endpoints.iter().map(|endpoint| endpoint.priority()).collect();
+    priorities.sort_unstable();
+    priorities.dedup();
+    if priorities.len() > 1 { priorities.into() } else { Box::default() }
 }
 
 #[cfg(test)]
@@ -112,6 +136,37 @@ mod tests {
 
     fn balance() -> impl Strategy<Value = Balance> {
         prop_oneof![Just(Balance::LeastLoaded), Just(Balance::RoundRobin), Just(Balance::StoreAffinity)]
+    }
+
+    #[test]
+    fn those_of_a_worse_priority_stand_by_until_the_others_are_out() {
+        for balance in [Balance::LeastLoaded, Balance::RoundRobin, Balance::StoreAffinity] {
+            let endpoints: Vec<_> = (1..=4).map(|port| Endpoint::example(port, 1)).collect();
+            endpoints.iter().zip([7, 7, 9, 8]).for_each(|(endpoint, priority)| _ = endpoint.rank(priority));
+            let (balancer, mut rng) = (Balancer::new(balance, &endpoints), fastrand::Rng::with_seed(1));
+            let mut chosen = |tried: &Tried| {
+                let tenants = (0..100).map(|id: u32| TenantId::parse(&id.to_string()).unwrap());
+                let mut chosen: Vec<_> = tenants
+                    .filter_map(|tenant| {
+                        let asking = Asking { tenant: Some(&tenant), is_repeatable: true };
+                        balancer.choose(&endpoints, &asking, tried, Moment(1), &mut rng)
+                    })
+                    .collect();
+                chosen.sort_unstable();
+                chosen.dedup();
+                chosen
+            };
+            let (mut tried, none) = (Tried::default(), Tried::default());
+            assert_eq!(chosen(&none), [0, 1], "{balance:?}");
+            tried.add(0);
+            assert_eq!(chosen(&tried), [1], "{balance:?}");
+            tried.add(1);
+            assert_eq!(chosen(&tried), [3], "{balance:?}");
+            for endpoint in &endpoints[..2] {
+                (0..5).for_each(|_| _ = endpoint.health().failed(Moment(0)));
+            }
+            assert_eq!(chosen(&none), [3], "{balance:?}");
+        }
     }
 
     #[test]

@@ -34,20 +34,8 @@ impl RoundRobin {
             let share = candidates.endpoints[position].health().share(candidates.now);
             share >= 1.0 || rng.f32() < share
         };
-        if takes_it { Some(position) } else { any_by_weight(candidates, rng) }
+        if takes_it { Some(position) } else { candidates.any_of_all(None, rng) }
     }
-}
-
-/// A candidate by chance, each with the odds that its weight gives it.
-fn any_by_weight(candidates: &Candidates<'_>, rng: &mut Rng) -> Option<usize> {
-    let weights = || candidates.iter().map(|(position, endpoint)| (position, endpoint.weight_at(candidates.now)));
-    let mut left = rng.f32() * weights().map(|(_, weight)| weight).sum::<f32>();
-    let chosen = weights().find(|(_, weight)| {
-        left -= weight;
-        left < 0.0
-    });
-    // Rounding may leave a crumb at the end.
-    chosen.or_else(|| weights().last()).map(|(position, _)| position)
 }
 
 /// A round in which each place stands as often as its share of the weights demands, as far apart as possible: at each turn

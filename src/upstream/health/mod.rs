@@ -17,14 +17,13 @@ use std::sync::{
 };
 
 pub use rules::HealthRules;
-pub(super) use states::Why;
-use states::{Event, Healthy, State};
+use states::{Event, Healthy, State, Why};
 
 use super::{
     allowance::Allowance,
     moment::{Moment, millis},
 };
-use crate::telemetry::outcome::EndpointState;
+use crate::telemetry::outcome::{EndpointReason, EndpointState};
 
 /// How long after a failure no request is sent that could not be repeated, as long as there is another endpoint.
 const SUSPECT_MS: u64 = 1_000;
@@ -80,13 +79,18 @@ impl Health {
         self.standing.load(Relaxed) == EndpointState::Draining as u8
     }
 
+    /// Whether an operator has said so.
+    pub(super) fn is_ordered_to_drain(&self) -> bool {
+        matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Draining(why) if why.ordered)
+    }
+
     /// In which state it is.
     pub(super) fn standing(&self) -> EndpointState {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).standing()
     }
 
     /// Why it is out of use, where it is.
-    pub(super) fn reason(&self) -> Option<&'static str> {
+    pub(super) fn reason(&self) -> Option<EndpointReason> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).reason()
     }
 
@@ -143,12 +147,12 @@ impl Health {
 
     /// From now on it gets nothing new by order, or its share again.
     pub(super) fn drain(&self, drain: bool, now: Moment) -> Option<EndpointState> {
-        self.apply(if drain { Event::Drain(Why::Order) } else { Event::Resume }, now)
+        self.apply(if drain { Event::Drain(Why::ORDER) } else { Event::Resume }, now)
     }
 
     /// Its name leads to it, or does not any more.
     pub(super) fn list(&self, listed: bool, now: Moment) -> Option<EndpointState> {
-        self.apply(if listed { Event::Listed } else { Event::Drain(Why::Unlisted) }, now)
+        self.apply(if listed { Event::Listed } else { Event::Drain(Why::UNLISTED) }, now)
     }
 
     fn apply(&self, event: Event, now: Moment) -> Option<EndpointState> {

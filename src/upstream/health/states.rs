@@ -2,7 +2,7 @@
 
 use super::HealthRules;
 use crate::{
-    telemetry::outcome::EndpointState,
+    telemetry::outcome::{EndpointReason, EndpointState},
     upstream::{
         allowance::Allowance,
         moment::{Moment, millis},
@@ -38,42 +38,32 @@ pub(super) enum Event {
     Listed,
 }
 
-/// Why an endpoint drains.
+/// Why an endpoint drains; for one of the two at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::upstream) enum Why {
+pub(super) struct Why {
     /// An operator has said so.
-    Order,
+    pub(super) ordered: bool,
     /// Its name does not lead to it any more.
-    Unlisted,
+    pub(super) unlisted: bool,
+}
+
+impl Why {
+    pub(super) const ORDER: Self = Self { ordered: true, unlisted: false };
+    pub(super) const UNLISTED: Self = Self { ordered: false, unlisted: true };
+
+    /// For the reasons of both.
+    fn and(self, other: Self) -> Self {
+        Self { ordered: self.ordered || other.ordered, unlisted: self.unlisted || other.unlisted }
+    }
 }
 
 /// In which state an endpoint is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Healthy(Healthy),
-    Ejected { ejections: u32, until: Moment, reason: Reason },
+    Ejected { ejections: u32, until: Moment, reason: EndpointReason },
     Probing { ejections: u32 },
     Draining(Why),
-}
-
-/// Why an endpoint is out of use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
-    InARow,
-    Share,
-    Trial,
-    Probes,
-}
-
-impl Reason {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::InARow => "failures in a row",
-            Self::Share => "share of failures",
-            Self::Trial => "failed again when it was tried",
-            Self::Probes => "failed probes",
-        }
-    }
 }
 
 /// What is known of a healthy one.
@@ -107,13 +97,13 @@ impl State {
     }
 
     /// Why it is out of use, where it is.
-    pub(super) fn reason(&self) -> Option<&'static str> {
+    pub(super) fn reason(&self) -> Option<EndpointReason> {
         match self {
             Self::Healthy(_) => None,
-            Self::Ejected { reason, .. } => Some(reason.as_str()),
-            Self::Probing { .. } => Some("is being tried"),
-            Self::Draining(Why::Order) => Some("by order"),
-            Self::Draining(Why::Unlisted) => Some("gone from DNS"),
+            Self::Ejected { reason, .. } => Some(*reason),
+            Self::Probing { .. } => Some(EndpointReason::Trial),
+            Self::Draining(why) if why.ordered => Some(EndpointReason::Order),
+            Self::Draining(_) => Some(EndpointReason::Unlisted),
         }
     }
 
@@ -141,7 +131,7 @@ impl Healthy {
             Event::Drain(why) => return State::Draining(why),
             Event::ProbesFail if allowance.take() => {
                 let ejections = self.ejections_that_count(now, rules);
-                return State::Ejected { ejections, until: now, reason: Reason::Probes };
+                return State::Ejected { ejections, until: now, reason: EndpointReason::FailedProbes };
             }
             _ => return State::Healthy(self),
         };
@@ -150,8 +140,8 @@ impl Healthy {
         let in_a_row_max = rules.eject_after;
         let too_many = in_a_row_max > 0 && in_a_row as usize >= in_a_row_max;
         let reason = match window.is_too_bad(answered, rules.eject_percent) {
-            _ if too_many => Some(Reason::InARow),
-            true => Some(Reason::Share),
+            _ if too_many => Some(EndpointReason::FailuresInARow),
+            true => Some(EndpointReason::ShareOfFailures),
             false => None,
         };
         match reason.filter(|_| allowance.take()) {
@@ -179,21 +169,23 @@ fn ejected(state: State, (ejections, until): (u32, Moment), event: Event, now: M
 /// What becomes of a probing one.
 fn probing(ejections: u32, event: Event, now: Moment, rules: &HealthRules, allowance: &Allowance) -> State {
     match event {
-        Event::Failed { .. } => eject(ejections, Reason::Trial, now, rules),
+        Event::Failed { .. } => eject(ejections, EndpointReason::FailedTrial, now, rules),
         Event::Answered => back(ejections, now, allowance),
         Event::Drain(why) => drain(why, allowance),
         _ => State::Probing { ejections },
     }
 }
 
-/// What becomes of a draining one. When it is to go on it is as new: it was probably replaced meanwhile. An order outlasts what DNS
-/// says.
+/// What becomes of a draining one. It drains until nothing is left of the reasons: an operator does not bring back what DNS has
+/// dropped, nor the other way round. When it is to go on it is as new: it was probably replaced meanwhile.
 fn draining(why: Why, event: Event, now: Moment) -> State {
-    match (why, event) {
-        (_, Event::Resume) | (Why::Unlisted, Event::Listed) => State::Healthy(Healthy::since(now)),
-        (_, Event::Drain(Why::Order)) => State::Draining(Why::Order),
-        _ => State::Draining(why),
-    }
+    let left = match event {
+        Event::Drain(further) => why.and(further),
+        Event::Resume => Why { ordered: false, ..why },
+        Event::Listed => Why { unlisted: false, ..why },
+        _ => why,
+    };
+    if left.ordered || left.unlisted { State::Draining(left) } else { State::Healthy(Healthy::since(now)) }
 }
 
 fn back(ejections: u32, now: Moment, allowance: &Allowance) -> State {
@@ -207,7 +199,7 @@ fn drain(why: Why, allowance: &Allowance) -> State {
     State::Draining(why)
 }
 
-fn eject(ejections: u32, reason: Reason, now: Moment, rules: &HealthRules) -> State {
+fn eject(ejections: u32, reason: EndpointReason, now: Moment, rules: &HealthRules) -> State {
     let factor = 1_u32.checked_shl(ejections).unwrap_or(u32::MAX);
     let time = rules.eject_time.saturating_mul(factor).min(rules.eject_time_max);
     State::Ejected { ejections: ejections.saturating_add(1), until: Moment(now.0 + millis(time)), reason }

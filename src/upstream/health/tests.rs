@@ -162,15 +162,19 @@ fn who_drains_for_dns_is_back_with_its_name_and_who_drains_by_order_is_not() {
     let health = one_of(2);
     assert_eq!(health.list(true, Moment(0)), None);
     assert_eq!(health.list(false, Moment(1)), Some(EndpointState::Draining));
-    assert_eq!(health.reason(), Some("gone from DNS"));
+    assert_eq!(health.reason(), Some(EndpointReason::Unlisted));
     assert_eq!(health.list(true, Moment(2)), Some(EndpointState::Healthy));
     health.drain(true, Moment(3));
     assert_eq!((health.list(false, Moment(4)), health.list(true, Moment(5))), (None, None));
-    assert_eq!(health.reason(), Some("by order"));
+    assert_eq!(health.reason(), Some(EndpointReason::Order));
     health.drain(false, Moment(6));
     health.list(false, Moment(7));
     health.drain(true, Moment(8));
     assert_eq!(health.list(true, Moment(9)), None, "an order outlasts what DNS says");
+    health.list(false, Moment(10));
+    assert_eq!(health.drain(false, Moment(11)), None, "nor does an order bring back what is gone");
+    assert_eq!((health.standing(), health.reason()), (EndpointState::Draining, Some(EndpointReason::Unlisted)));
+    assert_eq!(health.list(true, Moment(12)), Some(EndpointState::Healthy));
 }
 
 #[test]

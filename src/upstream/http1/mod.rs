@@ -27,7 +27,7 @@ pub use switched::Switched;
 
 use self::{inlet::Inlet, sending::Sending};
 use super::{
-    AnswerError, Unanswered,
+    AnswerError, Unanswered, Unsent,
     life::Life,
     stream::{ReadHalf, Stream},
 };
@@ -69,8 +69,16 @@ impl<B> Line<B> {
     /// Whether another request can be sent now: the last exchange has come to its end, and the app server has neither closed
     /// the connection nor said something unasked. A system call only if something has come.
     pub(super) fn is_ready(&mut self) -> bool {
-        let is_at_rest = self.is_kept && self.is_ended() && self.inlet.0.is_empty() && self.sending.is_done();
-        is_at_rest && self.reader.is_silent()
+        self.is_at_rest() && self.reader.is_silent()
+    }
+
+    /// The same at this very moment, for a request that could not be sent again: with a system call in any case.
+    pub(super) fn is_ready_now(&mut self) -> bool {
+        self.is_at_rest() && self.reader.is_silent_now()
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.is_kept && self.is_ended() && self.inlet.0.is_empty() && self.sending.is_done()
     }
 
     /// Whether the request is still being sent, since its answer has begun before.
@@ -178,7 +186,10 @@ where
     fn unanswered(&mut self, error: AnswerError) -> Unanswered<B> {
         self.is_kept = false;
         let unsent = match (&self.request, self.sending.take_unsent()) {
-            (Some(_), Some(body)) => self.request.take().map(|head| Box::new(Request::from_parts(head, body))),
+            (Some(_), Some((body, read))) => self.request.take().map(|head| {
+                let request = Request::from_parts(head, body);
+                Box::new(Unsent { request, read })
+            }),
             _ => None,
         };
         Unanswered { error, unsent }

@@ -34,6 +34,8 @@ pub(super) struct Outgoing<B> {
     ended: bool,
     framing: Framing,
     progress: Progress,
+    /// The pieces of the body that were joined to the text, until something is written.
+    joined: Vec<Bytes>,
     /// Whether nothing lies between here and the socket.
     flushed: bool,
 }
@@ -41,17 +43,25 @@ pub(super) struct Outgoing<B> {
 /// How far a request has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
-    /// Nothing was written, and nothing of the body asked for.
+    /// Nothing was written, and what was read of the body is at hand.
     Whole,
-    /// Nothing was written.
+    /// Nothing was written, and the body broke or came to an end that cannot be read again.
     Unwritten,
     Begun,
 }
 
 impl<B> Outgoing<B> {
     pub(super) fn new(half: WriteHalf) -> Self {
-        let (waiting, framing) = (Waiting::default(), Framing::Empty);
-        Self { half, waiting, body: None, ended: true, framing, progress: Progress::Whole, flushed: true }
+        Self {
+            half,
+            waiting: Waiting::default(),
+            body: None,
+            ended: true,
+            framing: Framing::Empty,
+            progress: Progress::Whole,
+            joined: Vec::new(),
+            flushed: true,
+        }
     }
 
     /// Whether all was written.
@@ -64,9 +74,12 @@ impl<B> Outgoing<B> {
         self.progress == Progress::Begun
     }
 
-    /// The body, if none of the request has gone anywhere.
-    pub(super) fn take_unsent(&mut self) -> Option<B> {
-        self.body.take().filter(|_| self.progress == Progress::Whole)
+    /// The body and what was read of it, if none of the request has gone anywhere.
+    pub(super) fn take_unsent(&mut self) -> Option<(B, Vec<Bytes>)> {
+        let body = self.body.take().filter(|_| self.progress == Progress::Whole)?;
+        let mut read = std::mem::take(&mut self.joined);
+        read.extend(Some(std::mem::take(&mut self.waiting.piece)).filter(|piece| !piece.is_empty()));
+        Some((body, read))
     }
 
     pub(super) fn into_half(self) -> WriteHalf {
@@ -89,6 +102,7 @@ where
         self.body = Some(body);
         self.ended = false;
         self.progress = Progress::Whole;
+        self.joined.clear();
     }
 
     /// Goes on, and is ready once all was written.
@@ -114,38 +128,58 @@ where
                 self.end(None)?;
                 continue;
             }
-            if self.progress == Progress::Whole {
-                self.progress = Progress::Unwritten;
-            }
-            match Pin::new(body).poll_frame(context) {
+            let added = match Pin::new(body).poll_frame(context) {
                 Poll::Pending => return Ok(()),
-                Poll::Ready(None) => self.end(None)?,
-                Poll::Ready(Some(frame)) => self.add(frame.map_err(|error| AnswerError::Upload(error.into()))?)?,
+                Poll::Ready(None) => self.end(None),
+                Poll::Ready(Some(Ok(frame))) => self.add(frame),
+                Poll::Ready(Some(Err(error))) => Err(AnswerError::Upload(error.into())),
+            };
+            if added.is_err() {
+                self.spoil();
             }
+            added?;
         }
         Ok(())
+    }
+
+    /// The body cannot be read again.
+    fn spoil(&mut self) {
+        if self.progress == Progress::Whole {
+            self.progress = Progress::Unwritten;
+        }
     }
 
     fn add(&mut self, frame: Frame<Bytes>) -> Result<(), AnswerError> {
         let piece = match frame.into_data() {
             Ok(piece) if piece.is_empty() => return Ok(()),
             Ok(piece) => piece,
-            Err(frame) => return self.end(frame.into_trailers().ok()),
+            Err(frame) => {
+                self.spoil();
+                return self.end(frame.into_trailers().ok());
+            }
         };
         match &mut self.framing {
             Framing::Chunked(_) => {
                 write_chunk_size(piece.len(), &mut self.waiting.text);
                 let is_last = self.body.as_ref().is_some_and(Body::is_end_stream);
-                self.waiting.add(piece, if is_last { LINE_END_AND_LAST_CHUNK } else { LINE_END });
+                self.wait(piece, if is_last { LINE_END_AND_LAST_CHUNK } else { LINE_END });
                 self.ended = is_last;
             }
             Framing::Length(left) => {
                 *left = left.checked_sub(piece.len() as u64).ok_or_else(|| upload("body is longer than it said"))?;
-                self.waiting.add(piece, b"");
+                self.wait(piece, b"");
             }
             Framing::Empty => return Err(upload("there was to be no body")),
         }
         Ok(())
+    }
+
+    /// A piece waits to be written; with what has to be known of it if that cannot be done.
+    fn wait(&mut self, piece: Bytes, after: &'static [u8]) {
+        let joined = self.waiting.add(piece, after);
+        if self.progress == Progress::Whole {
+            self.joined.extend(joined);
+        }
     }
 
     fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), AnswerError> {
@@ -175,7 +209,10 @@ where
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.progress = Progress::Begun;
+            if self.progress != Progress::Begun {
+                self.progress = Progress::Begun;
+                self.joined.clear();
+            }
             self.flushed = false;
             self.waiting.advance(written);
         }
@@ -208,14 +245,16 @@ impl Waiting {
         self.piece.is_empty() && self.after.is_empty()
     }
 
-    fn add(&mut self, piece: Bytes, after: &'static [u8]) {
+    /// The piece comes back where it was copied.
+    fn add(&mut self, piece: Bytes, after: &'static [u8]) -> Option<Bytes> {
         if self.text.len() + piece.len() + after.len() <= JOINED_MAX {
             self.text.extend_from_slice(&piece);
             self.text.extend_from_slice(after);
-        } else {
-            self.piece = piece;
-            self.after = after;
+            return Some(piece);
         }
+        self.piece = piece;
+        self.after = after;
+        None
     }
 
     fn poll_write(&self, half: &mut WriteHalf, context: &mut Context<'_>) -> Poll<io::Result<usize>> {

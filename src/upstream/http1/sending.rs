@@ -57,8 +57,8 @@ impl<B> Sending<B> {
         self.fault.take()
     }
 
-    /// The body, if none of the request has gone anywhere.
-    pub(super) fn take_unsent(&mut self) -> Option<B> {
+    /// The body and what was read of it, if none of the request has gone anywhere.
+    pub(super) fn take_unsent(&mut self) -> Option<(B, Vec<Bytes>)> {
         match &mut self.by {
             By::Reader(outgoing) => outgoing.take_unsent(),
             By::Task(_) | By::None => None,

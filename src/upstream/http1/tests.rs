@@ -169,18 +169,46 @@ async fn bytes_behind_an_answer_end_the_line() {
     assert!(!line.is_ready());
 }
 
-#[tokio::test]
-async fn a_request_of_which_nothing_was_written_comes_back_whole() {
+/// A line to an app server that has reset it.
+async fn broken_line() -> Box<Line<Pieces>> {
     let (mut line, app) = line().await;
     app.set_zero_linger().unwrap();
     drop(app);
     while line.is_ready() {
         tokio::task::yield_now().await;
     }
-    line.begin(request("POST", Pieces::default()), false);
-    let unsent = head(&mut line).await.unwrap_err().unsent.unwrap();
-    assert_eq!((unsent.method().as_str(), unsent.uri().path()), ("POST", "/p"));
-    assert_eq!(unsent.headers()["host"], "shop.example");
+    line
+}
+
+/// Longer than what is joined with the head.
+const LONG: &str = {
+    const BYTES: [u8; 3000] = [b'x'; 3000];
+    match std::str::from_utf8(&BYTES) {
+        Ok(text) => text,
+        Err(_) => "",
+    }
+};
+
+#[tokio::test]
+async fn a_request_of_which_nothing_was_written_comes_back_whole() {
+    for pieces in [&[][..], &["abc"], &["ab", "c", "de"], &["ab", LONG, "c"], &[LONG, LONG]] {
+        let mut line = broken_line().await;
+        line.begin(request("POST", Pieces(pieces.iter().copied().collect(), None)), false);
+        let Unsent { request, read } = *head(&mut line).await.unwrap_err().unsent.unwrap();
+        assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/p"));
+        assert_eq!(request.headers()["host"], "shop.example");
+        let read = read.iter().map(|piece| std::str::from_utf8(piece).unwrap());
+        let whole: Vec<_> = read.chain(request.body().0.iter().copied()).collect();
+        assert_eq!(whole, pieces);
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_body_is_still_coming_comes_back_with_what_has_come() {
+    let (mut line, (_sender, later)) = (broken_line().await, mpsc::channel(1));
+    line.begin(request("POST", Pieces(["one"].into(), Some(later))), false);
+    let Unsent { request, read } = *head(&mut line).await.unwrap_err().unsent.unwrap();
+    assert_eq!((read, request.body().1.is_some()), (vec![Bytes::from_static(b"one")], true));
 }
 
 #[tokio::test]
