@@ -58,8 +58,7 @@ pub(super) async fn attempt(
     found.connection.begin(request, is_repeatable);
     let tally = exchange.request_tally.clone();
     let mut running = Running { worker, position, found, spare, tally, outcome: AttemptOutcome::Cancelled };
-    let now = if running.is_reused() { running.found.since } else { Instant::now() };
-    let patience = search.patience(now);
+    let patience = search.patience(running.found.ready);
     let first = search.attempt_timeout().min(patience);
     let mut head = running.head(first).await;
     if head.is_err() && first < patience {
@@ -184,7 +183,7 @@ impl Running<'_> {
         }
         // An answer that cannot be read is an answer still: the app has processed the request.
         let has_ended = if is_shared { connection_died(error) } else { !error.is_an_answer() };
-        let may_have_crossed = self.is_reused() && has_ended && self.found.since.elapsed() < CROSSING_MAX;
+        let may_have_crossed = self.is_reused() && has_ended && self.found.ready.elapsed() < CROSSING_MAX;
         if may_have_crossed { Ending::Crossed } else { Ending::Failed }
     }
 

@@ -49,9 +49,7 @@ impl RequestBody {
             Self::Streaming(_) | Self::Kept(_) => None,
         }
     }
-}
 
-impl RequestBody {
     /// Puts what was read of it, and not sent, in front again.
     pub(super) fn put_back(&mut self, read: Vec<Bytes>) {
         match self {

@@ -53,6 +53,8 @@ pub(super) struct Found {
     pub(super) in_flight: InFlight,
     pub(super) counts: Arc<EndpointMetrics>,
     pub(super) since: Instant,
+    /// When the connection was there, and the request could be sent.
+    pub(super) ready: Instant,
 }
 
 impl Found {
@@ -91,14 +93,14 @@ impl<'a> Search<'a> {
             exchange.endpoint = Some(in_flight.endpoint().clone());
             match self.take_or_open(now, exchange).await {
                 // A new connection has taken its time.
-                Ok(connection) if !connection.reused() && self.is_late(Instant::now()) => {
+                Ok((_, ready)) if self.is_late(ready) => {
                     self.last = ConnectError::Late;
                     break;
                 }
-                Ok(connection) => {
+                Ok((connection, ready)) => {
                     let counts = Arc::clone(self.view.counts(self.chosen));
                     counts.connection(connection.reused());
-                    return Ok(Found { connection, in_flight, counts, since: now });
+                    return Ok(Found { connection, in_flight, counts, since: now, ready });
                 }
                 Err(error) => {
                     let asked = mem::replace(&mut now, Instant::now());
@@ -202,14 +204,20 @@ impl<'a> Search<'a> {
         self.last = error;
     }
 
-    async fn take_or_open(&self, now: Instant, exchange: &Exchange) -> Result<Connection<RequestBody>, ConnectError> {
+    /// A connection, and when it was ready.
+    async fn take_or_open(
+        &self,
+        now: Instant,
+        exchange: &Exchange,
+    ) -> Result<(Connection<RequestBody>, Instant), ConnectError> {
         if !self.fresh_only
             && let Some(connection) = self.view.reuse(self.chosen, now, self.is_repeatable)
         {
-            return Ok(connection);
+            return Ok((connection, now));
         }
         // Rare, and its state is larger than that of all the rest of an exchange.
-        Box::pin(self.view.open(self.chosen, &exchange.addresses())).await
+        let opened = Box::pin(self.view.open(self.chosen, &exchange.addresses())).await?;
+        Ok((opened, Instant::now()))
     }
 
     /// Whether the request may be sent again after an attempt that ended so, on a connection that was `reused` or not.
