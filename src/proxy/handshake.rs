@@ -100,7 +100,7 @@ async fn find(
                 (_, Some(found), vault) => Ok(unless_ended(found, vault, name).await),
                 // Invented names cost no query of their own.
                 (Standing::Strangers, ..) => Err(HandshakeFailure::NoCertificate),
-                (standing, None, Some(vault)) => load(acceptor, vault, name, standing).await,
+                (standing, None, Some(vault)) => load(acceptor, vault, name, standing, has_default).await,
                 (_, None, None) => Err(HandshakeFailure::NoCertificate),
             }
         }
@@ -115,15 +115,21 @@ async fn unless_ended(found: Arc<Certificate>, vault: Option<&Vault>, name: &Hos
     loaded.filter(|loaded| !loaded.has_ended(now)).unwrap_or(found)
 }
 
-/// The certificate in the database, or one that is asked for now, where the name is a customer's.
+/// The certificate in the database, or one that is asked for now, where the name is a customer's. With a default nobody waits for that.
 async fn load(
     acceptor: &Acceptor,
     vault: &Vault,
     name: &Hostname<'_>,
     standing: Standing,
+    has_default: bool,
 ) -> Result<Arc<Certificate>, HandshakeFailure> {
-    let found = match (vault.find(name).await, acceptor.issuer()) {
-        (Ok(None), Some(issuer)) if standing == Standing::Customers => issuer.obtain(name, vault).await,
+    let issuer = acceptor.issuer().filter(|_issuer| standing == Standing::Customers);
+    let found = match (vault.find(name).await, issuer) {
+        (Ok(None), Some(issuer)) if has_default => {
+            issuer.ask(name);
+            Ok(None)
+        }
+        (Ok(None), Some(issuer)) => issuer.obtain(name, vault).await,
         (found, _) => found,
     };
     match found {

@@ -1,11 +1,18 @@
 //! From a row in `store_domains` to a request under TLS that a stranger's client trusts, with nobody doing anything in between.
 
-use std::{fs, net::SocketAddr, thread, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::support::{
-    A_MOMENT, AcmeStage, Backend, Balancer, Client, ModernCa, NameServer, Pebble, Usher, answered, eventually,
-    free_address, logged, signal, within_a_minute,
+    A_MOMENT, AcmeStage, Backend, Balancer, Ca, Client, ModernCa, NameServer, Pebble, Trust, Usher, answered,
+    eventually, free_address, logged, signal, within_a_minute,
 };
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -47,6 +54,104 @@ fn the_first_visitor_waits_for_a_certificate_that_is_not_there_yet() {
     assert_eq!(stage.pebble.orders(), 1);
 }
 
+/// Until a handshake has been told that nothing comes of its wait.
+const PROMPTLY: Duration = Duration::from_secs(5);
+
+/// How the handshake for `name` ends, which is at once.
+fn refused_promptly(usher: &Usher, trust: &Trust, name: &str) -> String {
+    let begun = Instant::now();
+    let refusal = trust.refusal(usher.https(), name);
+    assert!(begun.elapsed() < PROMPTLY, "{name}: {:?}, {refusal}", begun.elapsed());
+    refusal
+}
+
+#[test]
+fn nobody_waits_for_a_name_whose_time_has_not_come_or_whose_order_fails() {
+    let http = free_address();
+    let stage = AcmeStage::asking_at(Backend::Sqlite, http.port());
+    stage.pebble.lead_to("127.0.0.9");
+    let usher = stage.start(http);
+    let trust = stage.pebble.trust();
+    stage.add("failing.example");
+    eventually("the row is known", || (usher.get("failing.example", "/").status == 200).then_some(()));
+    // The first may be the one that the work is begun for; the others come while it is not due.
+    for _ in 0..3 {
+        assert!(refused_promptly(&usher, &trust, "failing.example").contains("UnrecognisedName"));
+    }
+    logged(&usher, "its DNS does not lead here", 1);
+    assert_eq!(stage.pebble.orders(), 0);
+}
+
+#[test]
+fn with_a_default_nobody_waits_and_the_certificate_is_asked_for_behind_the_handshake() {
+    let http = free_address();
+    let stage = AcmeStage::asking_at(Backend::Sqlite, http.port());
+    let (origin, folder) = (Ca::new(), stage.pebble.folder());
+    let item = origin.issue(&["origin.example"]).write(folder, "origin");
+    let usher = stage.start_with(http, &format!("[tls]\ncertificates = [{{ {item}, default = true }}]"));
+    stage.pebble.lead_to("127.0.0.9");
+    stage.add("late.example");
+    logged(&usher, "its DNS does not lead here", 1);
+    for _ in 0..3 {
+        assert!(refused_promptly(&usher, &origin.trust(), "late.example").contains("not valid for name"));
+    }
+    stage.pebble.lead_to("127.0.0.1");
+    let trust = stage.pebble.trust();
+    within_a_minute("the next visitors bring the certificate", || answered(&usher, &trust, "late.example"));
+    assert_eq!(stage.pebble.orders(), 1);
+}
+
+/// A customer has set the record a day later, when the next try would have been hours away.
+#[test]
+fn a_visitor_brings_the_certificate_of_a_name_that_led_elsewhere_for_long() {
+    let http = free_address();
+    let stage = AcmeStage::asking_at(Backend::Sqlite, http.port());
+    stage.pebble.lead_to("127.0.0.9");
+    let usher = stage.start(http);
+    stage.add("tomorrow.example");
+    logged(&usher, "its DNS does not lead here", 1);
+    let later = "UPDATE usher_acme_orders SET attempts = 20, due_at = strftime('%s', 'now') + 14400";
+    let is_later =
+        || stage.tables.count("SELECT 1 FROM usher_acme_orders WHERE leased_until < strftime('%s', 'now')") > 0;
+    eventually("the lease is given back", || is_later().then_some(()));
+    stage.tables.execute(later);
+    stage.pebble.lead_to("127.0.0.1");
+    let trust = stage.pebble.trust();
+    within_a_minute("the visitor is served", || answered(&usher, &trust, "tomorrow.example"));
+    assert_eq!(stage.pebble.orders(), 1);
+}
+
+/// The whole way: a row that the app inserts, a TXT record, an address; and a zone that is right only later.
+#[test]
+fn a_domain_proves_itself_and_has_its_certificate_as_soon_as_it_leads_here() {
+    for backend in [Backend::Postgres, Backend::Sqlite] {
+        let http = free_address();
+        let zone = |address: &str| format!("@ NS ns\nns A 127.0.0.1\n@ A {address}\n_orion-verify TXT \"{TOKEN}\"");
+        let names = NameServer::start(&[("brand.example", &zone("127.0.0.9"))]);
+        let stage = AcmeStage::with(backend, Pebble::resolving_at(http.port(), names.address()));
+        let more = format!("[domains]\nverification = 'usher'\nauthority_port = {}", names.address().port());
+        let binary = stage.binary(http, ANY_PORT, &more);
+        // Once more: that the token counts is known now.
+        assert_eq!(binary.run(&["migrate"]).code, 0);
+        let usher = binary.start();
+        stage.tables.execute(&format!(
+            "INSERT INTO store_domains (store_id, domain, is_active, is_verified, verification_token) \
+             VALUES (1, 'brand.example', true, false, '{TOKEN}')"
+        ));
+        logged(&usher, "its DNS does not lead here", 1);
+        let orders = if backend == Backend::Sqlite { "usher_acme_orders" } else { "usher.acme_orders" };
+        let failed = format!("SELECT 1 FROM {orders} WHERE reason = 'astray' AND due_at > 0");
+        eventually("the order has failed", || (stage.tables.count(&failed) == 1).then_some(()));
+        // By itself it would be tried again in four hours.
+        stage.tables.execute(&format!("UPDATE {orders} SET attempts = 20, due_at = due_at + 14400"));
+        names.rewrite("brand.example", &zone("127.0.0.1"));
+        logged(&usher, "certificate issued", 1);
+        assert!(answered(&usher, &stage.pebble.trust(), "brand.example").is_some());
+        assert_eq!(stage.app.last().folded("x-store-id"), ["1"]);
+        assert_eq!(stage.pebble.orders(), 1);
+    }
+}
+
 /// The CA meets another instance than the one that ordered, and one of them dies in the middle.
 #[test]
 fn three_instances_share_the_work_and_finish_what_a_dead_one_has_begun() {
@@ -66,7 +171,7 @@ fn three_instances_share_the_work_and_finish_what_a_dead_one_has_begun() {
     // What it was working for, and nothing else, is free when its leases have run out: let that be now.
     thread::sleep(A_MOMENT);
     stage.tables.query_with_value(
-        "UPDATE usher.acme_orders SET leased_until = 0 WHERE leased_until > 0 AND holder LIKE '%-' || $1 RETURNING name",
+        "UPDATE usher.acme_orders SET leased_until = 0 WHERE leased_until > extract(epoch FROM now()) AND holder LIKE '%-' || $1 RETURNING name",
         &dead.process().to_string(),
     );
     let trust = stage.pebble.trust();

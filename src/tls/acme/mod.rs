@@ -12,6 +12,7 @@ mod challenges;
 mod client;
 mod clock;
 mod counts;
+mod demand;
 mod failure;
 mod hook;
 mod issuer;

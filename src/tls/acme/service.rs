@@ -8,8 +8,17 @@ use tokio::{
 };
 
 use super::{
-    ari, arrival::Arrivals, budget::Budget, challenges, issuer::Issuer, names::Names, settings::Settings,
-    shared::Shared, standing, store, work::Work,
+    ari,
+    arrival::Arrivals,
+    budget::Budget,
+    challenges,
+    demand::{Demand, Waiter},
+    issuer::Issuer,
+    names::Names,
+    settings::Settings,
+    shared::Shared,
+    standing, store,
+    work::Work,
 };
 use crate::{database::session::Session, telemetry::causes::one_line, tls::Keyring};
 
@@ -29,7 +38,7 @@ const SWEEP: Duration = Duration::from_hours(1);
 /// The services.
 pub struct Acme {
     shared: Arc<Shared>,
-    demand: mpsc::Receiver<String>,
+    demand: mpsc::Receiver<Demand>,
     standing: Arc<standing::Counted>,
     permits: Arc<Semaphore>,
     /// How far the rows of the app have been read.
@@ -52,7 +61,7 @@ impl Acme {
         (Self::over(shared, demand, standing), issuer)
     }
 
-    pub(super) fn over(shared: Arc<Shared>, demand: mpsc::Receiver<String>, standing: Arc<standing::Counted>) -> Self {
+    pub(super) fn over(shared: Arc<Shared>, demand: mpsc::Receiver<Demand>, standing: Arc<standing::Counted>) -> Self {
         let permits = Arc::new(Semaphore::new(ORDERS_MAX));
         Self { shared, demand, standing, permits, cursor: String::new() }
     }
@@ -88,7 +97,7 @@ impl Acme {
         let mut next = Instant::now();
         loop {
             tokio::select! {
-                asked = self.demand.recv() => asked.iter().for_each(|name| self.take_up(name)),
+                asked = self.demand.recv() => asked.into_iter().for_each(|demand| self.take_up(demand)),
                 () = sleep_until(next) => {
                     next = Instant::now() + LOOK.mul_f32(fastrand::f32() + 0.5);
                     self.look().await;
@@ -120,12 +129,31 @@ impl Acme {
         }
     }
 
-    /// Begins with a name that a handshake waits for.
-    fn take_up(&self, name: &str) {
+    fn take_up(&self, demand: Demand) {
+        match demand {
+            Demand::Certificate { name, waiter } => self.work_for(&name, waiter),
+            Demand::LeadsHere(name) => {
+                let shared = Arc::clone(&self.shared);
+                tokio::spawn(async move {
+                    tell("a name that leads here", shared.leases.hurry(&shared.session, &name).await);
+                });
+            }
+        }
+    }
+
+    /// Begins with a name that a handshake asks for, unless somebody has: whoever waits shares the one order.
+    fn work_for(&self, name: &str, waiter: Option<Waiter>) {
+        let Err(waiter) = Work::join(&self.shared, name, waiter) else { return };
         let now = self.shared.clock.now();
-        let can_ask = self.shared.authorities.iter().any(|authority| authority.rest(|rest| rest.left(now)) == 0);
-        let Some(permit) = Arc::clone(&self.permits).try_acquire_owned().ok().filter(|_| can_ask) else { return };
+        if !self.shared.authorities.iter().any(|authority| authority.rest(|rest| rest.left(now)) == 0) {
+            // Nothing will come of it for a while.
+            let _told = waiter.map(|waiter| waiter.send(()));
+            return;
+        }
+        // With as many orders under way as may be, one of another instance is waited for.
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
         let Some(work) = Work::begin(&self.shared, name) else { return };
+        let _joined = Work::join(&self.shared, name, waiter);
         tokio::spawn(async move {
             work.run().await;
             drop(permit);

@@ -20,6 +20,7 @@ use super::{
     authority::Authority,
     budget::Budgets,
     clock::Clock,
+    demand::Demand,
     failure::OrderError,
     lease::{Lease, Leases},
     names::{Names, NamesError, Page},
@@ -135,7 +136,7 @@ struct Simulation {
     session: Session,
     now: Arc<AtomicI64>,
     seen: Arc<Mutex<Vec<Seen>>>,
-    _demand: mpsc::Sender<String>,
+    _demand: mpsc::Sender<Demand>,
     _folder: tempfile::TempDir,
 }
 

@@ -1,6 +1,6 @@
 //! The work for one name, under its lease: from the question whether there is anything to do to the certificate in the database.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
@@ -8,6 +8,7 @@ use super::{
     arrival::{Arrivals, Astray},
     authority::{self, Authority},
     budget::{Budget, registrable},
+    demand::Waiter,
     failure::{OrderError, Reason},
     lease::Lease,
     order::Wanted,
@@ -40,15 +41,42 @@ enum Done {
 impl Work {
     /// Nothing where this instance works for `name` already.
     pub(super) fn begin(shared: &Arc<Shared>, name: &str) -> Option<Self> {
-        let work = || Self { shared: Arc::clone(shared), name: name.to_owned() };
-        shared.under_way().insert(name.to_owned()).then(work)
+        match shared.under_way().entry(name.to_owned()) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(place) => {
+                place.insert(Vec::new());
+                Some(Self { shared: Arc::clone(shared), name: name.to_owned() })
+            }
+        }
+    }
+
+    /// Has `waiter` told when the work ends that is under way for `name`; gives it back where there is none.
+    pub(super) fn join(shared: &Shared, name: &str, waiter: Option<Waiter>) -> Result<(), Option<Waiter>> {
+        match shared.under_way().get_mut(name) {
+            Some(waiters) => {
+                waiters.extend(waiter);
+                Ok(())
+            }
+            None => Err(waiter),
+        }
+    }
+
+    /// Nobody is told that it has ended, since it goes on elsewhere.
+    fn keep_quiet(&self) {
+        self.shared.under_way().get_mut(&self.name).into_iter().for_each(Vec::clear);
     }
 
     /// Takes the lease, if it can be had.
     pub(super) async fn run(self) {
-        match self.shared.leases.take(&self.shared.session, &self.name).await {
-            Ok(None) => {}
-            Ok(Some(lease)) => self.run_under(lease).await,
+        let (leases, session) = (&self.shared.leases, &self.shared.session);
+        let is_elsewhere = match leases.take(session, &self.name).await {
+            Ok(Some(lease)) => return self.run_under(lease).await,
+            Ok(None) => leases.is_taken(session, &self.name).await,
+            Err(error) => Err(error),
+        };
+        match is_elsewhere {
+            Ok(true) => self.keep_quiet(),
+            Ok(false) => {}
             Err(error) => tracing::warn!(name = self.name, error = one_line(&error), "a lease cannot be taken"),
         }
     }
@@ -103,7 +131,10 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.shared.under_way().remove(&self.name);
+        for waiter in self.shared.under_way().remove(&self.name).into_iter().flatten() {
+            // It may have given up.
+            let _gone = waiter.send(());
+        }
     }
 }
 
