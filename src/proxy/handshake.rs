@@ -147,7 +147,7 @@ enum Standing {
     Strangers,
     /// An answer, or a 503.
     Known,
-    /// A customer's own store, under a name that is verified and active.
+    /// A customer's own store, under a name that is verified and active, or that belongs to one.
     Customers,
 }
 
@@ -164,8 +164,9 @@ async fn standing(client: &Client, name: &Hostname<'_>) -> Standing {
         // Its visitors are told so, and that needs a handshake too.
         Decision::Close(_) => Standing::Known,
         _ if !is_known => Standing::Strangers,
-        // Also where it stands back for another: who comes by https has to be told so.
-        Decision::Forward(_) | Decision::Redirect(_) if is_custom && is_found => Standing::Customers,
+        Decision::Forward(_) if is_custom && is_found => Standing::Customers,
+        // It stands back for another, or is `www.` in front of it: who comes by https has to be told so.
+        Decision::Redirect(_) if is_custom => Standing::Customers,
         Decision::Forward(_) | Decision::Redirect(_) => Standing::Known,
     }
 }

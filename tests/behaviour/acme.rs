@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use usher::domains::dns::{Dns, Settings};
+
 use crate::support::{
     A_MOMENT, AcmeStage, Backend, Balancer, Ca, Client, ModernCa, NameServer, Pebble, Trust, Usher, answered,
     eventually, free_address, logged, signal, within_a_minute,
@@ -300,6 +302,30 @@ fn www_comes_with_a_name_where_it_leads_here_too() {
         assert_eq!(is_shown(name), expected, "{name}");
     }
     assert_eq!(stage.pebble.orders(), 2);
+}
+
+#[test]
+fn www_that_leads_here_later_comes_with_its_next_visitor() {
+    for backend in [Backend::Postgres, Backend::Sqlite] {
+        let http = free_address();
+        let stage = AcmeStage::asking_at(backend, http.port());
+        let zone = |www: &str| format!("@ NS ns\nns A 127.0.0.1\n@ A 127.0.0.1\n{www}");
+        let names = NameServer::start(&[("late.example", &zone(""))]);
+        let usher = stage.start_with(http, &format!("[domains]\nresolvers = ['{}']", names.address()));
+        stage.add("late.example");
+        logged(&usher, "certificate issued", 1);
+        names.rewrite("late.example", &zone("www A 127.0.0.1"));
+        let trust = stage.pebble.trust();
+        // NSD needs a moment for its new zone, and a name that was asked for too early rests for a quarter of an hour.
+        let settings = Settings { resolvers: vec![names.address()], allow_private: true, ..Settings::default() };
+        let (dns, runtime) = (Dns::new(&settings).unwrap(), tokio::runtime::Runtime::new().unwrap());
+        let is_new = || runtime.block_on(dns.addresses("www.late.example")).is_ok_and(|found| !found.is_empty());
+        eventually("the zone is new", || is_new().then_some(()));
+        within_a_minute("www is in the certificate", || {
+            Client::connect_tls(usher.https(), &trust, "www.late.example").ok()
+        });
+        assert_eq!(stage.pebble.orders(), 2);
+    }
 }
 
 #[test]

@@ -49,6 +49,15 @@ BEGIN
             problem text
         );
     END IF;
+    IF to_regclass('usher.acme_besides') IS NULL THEN
+        -- Names that belong to another one and are not in its certificate, and when they are visited again.
+        CREATE TABLE usher.acme_besides (
+            name text PRIMARY KEY,
+            beside text NOT NULL,
+            visit_at bigint NOT NULL
+        );
+        CREATE INDEX acme_besides_visit_at ON usher.acme_besides (visit_at);
+    END IF;
     IF to_regclass('usher.acme_challenges') IS NULL THEN
         CREATE TABLE usher.acme_challenges (
             token text PRIMARY KEY,

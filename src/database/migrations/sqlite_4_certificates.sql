@@ -32,6 +32,12 @@ CREATE TABLE IF NOT EXISTS usher_acme_orders (
     reason TEXT,
     problem TEXT
 );
+CREATE TABLE IF NOT EXISTS usher_acme_besides (
+    name TEXT PRIMARY KEY,
+    beside TEXT NOT NULL,
+    visit_at INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS usher_acme_besides_visit_at ON usher_acme_besides (visit_at);
 CREATE TABLE IF NOT EXISTS usher_acme_challenges (
     token TEXT PRIMARY KEY,
     name TEXT NOT NULL,

@@ -7,6 +7,7 @@
 mod ari;
 mod arrival;
 mod authority;
+mod beside;
 mod budget;
 mod challenges;
 mod client;

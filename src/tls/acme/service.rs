@@ -10,6 +10,7 @@ use tokio::{
 use super::{
     ari,
     arrival::Arrivals,
+    beside,
     budget::Budget,
     challenges,
     demand::{Demand, Waiter},
@@ -72,6 +73,12 @@ impl Acme {
         store::sweep(&self.shared).await.unwrap();
     }
 
+    /// Visits names that are missing in certificates.
+    #[cfg(test)]
+    pub(super) async fn visit(&self) {
+        beside::look(&self.shared).await;
+    }
+
     /// Whether nothing is under way.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
@@ -85,6 +92,7 @@ impl Acme {
         tokio::join!(
             shared.challenges.watch(&shared.session, &shared.clock),
             ari::watch(&shared),
+            beside::watch(&shared),
             standing.watch(&shared),
             sweep(&shared),
             self.plan(),

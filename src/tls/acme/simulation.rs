@@ -211,6 +211,7 @@ impl Simulation {
         let mut before = usize::MAX;
         while before != self.seen.lock().unwrap().len() {
             before = self.seen.lock().unwrap().len();
+            self.acme.visit().await;
             self.acme.look().await;
             while !self.acme.is_idle() {
                 tokio::task::yield_now().await;
@@ -228,7 +229,8 @@ impl Simulation {
         // What is to be renewed by now is wanted, and due when it is tried again.
         let sql = format!(
             "SELECT min(due) FROM (SELECT due_at AS due FROM usher_acme_orders WHERE wanted_since IS NOT NULL \
-             UNION ALL SELECT renew_at FROM usher_certificates WHERE renew_at > {now})"
+             UNION ALL SELECT renew_at FROM usher_certificates WHERE renew_at > {now} \
+             UNION ALL SELECT visit_at FROM usher_acme_besides)"
         );
         let rows = self.session.query(&sql, &[]).await.unwrap();
         int(&rows[0][0]).max(now + 60)
@@ -461,6 +463,31 @@ async fn www_that_leads_elsewhere_is_let_go() {
     let elsewhere = || Err(Astray::Elsewhere("192.0.2.1 leads elsewhere".to_owned()));
     let mut all = Simulation::visiting(move |now| if now > BEGIN + DAY { elsewhere() } else { Ok(()) }).await;
     all.run_until(BEGIN + 100 * DAY, |_, _| {}).await;
+    assert_eq!(all.seen().iter().map(|order| order.names.len()).collect::<Vec<_>>(), [2, 1]);
+}
+
+#[tokio::test]
+async fn www_that_leads_here_later_comes_into_the_certificate_within_a_day_and_once() {
+    let elsewhere = || Err(Astray::Elsewhere("it has no address".to_owned()));
+    let mut all = Simulation::visiting(move |now| if now < BEGIN + 3 * DAY { elsewhere() } else { Ok(()) }).await;
+    all.run_until(BEGIN + 50 * DAY, |_, _| {}).await;
+    let seen = all.seen();
+    assert_eq!(seen.iter().map(|order| order.names.len()).collect::<Vec<_>>(), [1, 2]);
+    assert!((BEGIN + 3 * DAY..BEGIN + 4 * DAY + DAY / 5).contains(&seen[1].at), "{seen:?}");
+}
+
+#[tokio::test]
+async fn www_that_the_ca_refuses_costs_no_order_before_the_next_renewal() {
+    let mut all = Simulation::with(
+        1,
+        settings(&["ca"], GENEROUS),
+        |order, _| if order.names.len() > 1 { Err(OrderError::Invalid) } else { Ok(()) },
+        |names, arrivals| {
+            *arrivals = Some(Arc::new(Led { now: Arc::clone(&names.now), www: |_| Ok(()) }));
+        },
+    )
+    .await;
+    all.run_until(BEGIN + 50 * DAY, |_, _| {}).await;
     assert_eq!(all.seen().iter().map(|order| order.names.len()).collect::<Vec<_>>(), [2, 1]);
 }
 
