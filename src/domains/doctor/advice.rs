@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::{Findings, Issuance};
+use super::{Findings, Issuance, Permission};
 use crate::domains::{Met, Ownership, Visit, dns::Zone};
 
 /// All that is known of a domain.
@@ -24,19 +24,19 @@ pub struct Outlook<'a> {
     pub is_verified: bool,
     /// Whether usher decides that; else the app does.
     pub are_verified: bool,
+    /// Whether its visitors arrived here when they were looked at last.
+    pub is_live: bool,
     /// Addresses of this edge.
     pub addresses: &'a [IpAddr],
     /// A name of this edge.
     pub cname: Option<&'a str>,
-    /// What the CA calls itself in CAA records.
-    pub authority: Option<&'a str>,
     /// Whether a certificate is there.
-    pub certificate: Certificate,
+    pub certificate: Certificate<'a>,
 }
 
 /// How it stands with the certificate of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Certificate {
+pub enum Certificate<'a> {
     /// None is asked for, nor kept in the database.
     Unmanaged,
     /// There is none yet.
@@ -45,6 +45,15 @@ pub enum Certificate {
     Good,
     /// There is one that has run out.
     Expired,
+    /// There is none that is good, and the last order for one has failed.
+    Failing {
+        /// Why, in a word: one of those of `usher_acme_names`.
+        reason: &'a str,
+        /// Why, in a sentence.
+        problem: &'a str,
+        /// When the next one is made.
+        again: &'a str,
+    },
 }
 
 /// What to do next, and who has to.
@@ -77,7 +86,7 @@ pub fn advise(outlook: &Outlook<'_>) -> Advice {
         .or_else(|| outlook.issuance())
         .or_else(|| outlook.table())
         .or_else(|| outlook.certificate())
-        .unwrap_or_else(|| nobody("Nothing: the domain is set up as it should be."))
+        .unwrap_or_else(|| nobody("Nothing: the domain is set up as it should be.".into()))
 }
 
 impl Outlook<'_> {
@@ -144,7 +153,7 @@ impl Outlook<'_> {
                 self.name
             )));
         }
-        let astray = traffic.visits.iter().find(|visit| visit.met != Met::Us);
+        let astray = traffic.visits.iter().find(|visit| !self.leads_here(&visit.met));
         match (astray, traffic.visits.len()) {
             (None, 0) => Some(customer(format!("Set {}: {} has no address yet.", self.target(), self.name))),
             (None, _) => None,
@@ -153,7 +162,20 @@ impl Outlook<'_> {
                 visit.address,
                 met(&visit.met)
             ))),
+            (Some(Visit { address, met: Met::Nobody { reason } }), _) if self.is_live => Some(nobody(format!(
+                "Look again in some minutes: nobody answers at {address} now ({reason}), where visitors arrived before."
+            ))),
             (Some(visit), count) => Some(customer(self.lead_here(visit, count > 1))),
+        }
+    }
+
+    /// Whether visitors may be believed to arrive. Behind somebody who sends all to https it is not to be seen where they do; where
+    /// they arrived before, or a certificate was issued for the name, that is a CDN in front of this edge.
+    fn leads_here(&self, met: &Met) -> bool {
+        match met {
+            Met::Us => true,
+            Met::Secure { .. } => self.is_live || self.certificate == Certificate::Good,
+            Met::Other { .. } | Met::Nobody { .. } | Met::NotPublic => false,
         }
     }
 
@@ -161,6 +183,14 @@ impl Outlook<'_> {
     fn lead_here(&self, visit: &Visit, has_other: bool) -> String {
         let (kind, address) = (if visit.address.is_ipv4() { "A" } else { "AAAA" }, visit.address);
         let leads_here = self.findings.traffic.visits.iter().any(|visit| visit.met == Met::Us);
+        if let Met::Secure { status } = visit.met {
+            return format!(
+                "Let requests for http://{}/.well-known/acme-challenge/ pass at the CDN in front of it, which sends them to https \
+                 ({status}); where {address} is no CDN, set {}.",
+                self.name,
+                self.target()
+            );
+        }
         match has_other && leads_here {
             true => format!(
                 "Remove the {kind} record of {} with {address}, or change it to an address of ours: {}.",
@@ -188,8 +218,12 @@ impl Outlook<'_> {
     }
 
     fn issuance(&self) -> Option<Advice> {
-        let authority = self.authority.unwrap_or("the CA");
-        match self.findings.issuance.as_ref()? {
+        let asked = &self.findings.issuance;
+        if asked.iter().any(|asked| asked.issuance == Issuance::Allowed) {
+            return None;
+        }
+        let Permission { authority, issuance, .. } = asked.first()?;
+        match issuance {
             Issuance::Allowed => None,
             Issuance::Forbidden { at, records } => Some(customer(format!(
                 "Add a CAA record {at} that says 0 issue \"{authority}\": those that are there ({}) keep it from issuing a certificate.",
@@ -205,9 +239,9 @@ impl Outlook<'_> {
 
     fn table(&self) -> Option<Advice> {
         match (self.is_verified, self.is_active, self.are_verified) {
-            (false, _, true) => {
-                Some(nobody("Nothing: the TXT record is right, and usher takes note of it by itself within hours."))
-            }
+            (false, _, true) => Some(nobody(
+                "Nothing: the TXT record is right, and usher takes note of it by itself within hours.".into(),
+            )),
             (false, _, false) => {
                 Some(operator("Mark the domain as verified in the app: the TXT record is right.".into()))
             }
@@ -220,8 +254,22 @@ impl Outlook<'_> {
         match self.certificate {
             Certificate::Unmanaged | Certificate::Good => None,
             Certificate::Missing => {
-                Some(nobody("Nothing: the certificate is being asked for, or will be with the first visitor."))
+                Some(nobody("Nothing: the certificate is being asked for, or will be with the first visitor.".into()))
             }
+            Certificate::Failing { reason, problem, again } => Some(match reason {
+                "astray" => nobody(format!(
+                    "Nothing: the domain leads here by now, and its certificate is asked for with the next visitor, or at {again}."
+                )),
+                "rate_limited" | "postponed" => {
+                    operator(format!("Wait until {again}: as many certificates were asked for as may be ({problem})."))
+                }
+                "refused" => {
+                    operator(format!("See why the CA issues no certificate ({problem}); it is asked again at {again}."))
+                }
+                _ => operator(format!(
+                    "See why no certificate was issued ({problem}); it is asked for again at {again}."
+                )),
+            }),
             Certificate::Expired => Some(operator(
                 "See in the log of usher why the certificate, which has run out, was not renewed.".into(),
             )),
@@ -248,8 +296,8 @@ fn operator(what: String) -> Advice {
     Advice { who: Who::Operator, what }
 }
 
-fn nobody(what: &str) -> Advice {
-    Advice { who: Who::Nobody, what: what.to_owned() }
+fn nobody(what: String) -> Advice {
+    Advice { who: Who::Nobody, what }
 }
 
 #[cfg(test)]
@@ -273,8 +321,16 @@ mod tests {
             aliases: Vec::new(),
             addresses: Vec::new(),
             traffic: Traffic { visits: vec![visit("192.0.2.7", Met::Us)], failure: None },
-            issuance: Some(Issuance::Allowed),
+            issuance: vec![permission("letsencrypt.org", Issuance::Allowed)],
         }
+    }
+
+    fn permission(authority: &str, issuance: Issuance) -> Permission {
+        Permission { authority: authority.into(), issuance }
+    }
+
+    fn forbidden() -> Issuance {
+        Issuance::Forbidden { at: "brand.example".into(), records: vec!["issue \"other.example\"".into()] }
     }
 
     fn outlook(findings: &Findings) -> Outlook<'_> {
@@ -286,9 +342,9 @@ mod tests {
             is_active: true,
             is_verified: true,
             are_verified: true,
+            is_live: false,
             addresses: &OURS,
             cname: Some("edge.platform.example"),
-            authority: Some("letsencrypt.org"),
             certificate: Certificate::Good,
         }
     }
@@ -357,15 +413,61 @@ mod tests {
     }
 
     #[test]
+    fn a_live_domain_behind_a_cdn_that_forces_https_is_left_alone_and_a_new_one_is_told_how_to_let_us_through() {
+        let traffic = Traffic { visits: vec![visit("198.51.100.1", Met::Secure { status: 301 })], failure: None };
+        let findings = Findings { traffic, ..good() };
+        let missing = |outlook: &mut Outlook<'_>| outlook.certificate = Certificate::Missing;
+        assert_eq!(told(findings.clone(), |outlook| outlook.is_live = true).0, Who::Nobody);
+        assert_eq!(told(findings.clone(), |_| {}).0, Who::Nobody, "a certificate was issued");
+        let (who, what) = told(findings, missing);
+        assert_eq!(who, Who::Customer);
+        assert!(
+            what.starts_with("Let requests for http://shop.brand.example/.well-known/acme-challenge/ pass"),
+            "{what}"
+        );
+    }
+
+    #[test]
+    fn silence_sends_nobody_to_change_the_records_of_a_live_domain_and_a_strange_answer_does() {
+        let to =
+            |met| Findings { traffic: Traffic { visits: vec![visit("198.51.100.1", met)], failure: None }, ..good() };
+        let live = |outlook: &mut Outlook<'_>| outlook.is_live = true;
+        let silent = to(Met::Nobody { reason: "no connection".into() });
+        let (who, what) = told(silent.clone(), live);
+        assert!(who == Who::Nobody && what.starts_with("Look again in some minutes"), "{what}");
+        assert_eq!(told(silent, |_| {}).0, Who::Customer);
+        assert_eq!(told(to(Met::Other { status: 200 }), live).0, Who::Customer);
+    }
+
+    #[test]
+    fn one_ca_that_may_issue_is_enough() {
+        let issuance = vec![permission("letsencrypt.org", forbidden()), permission("sectigo.com", Issuance::Allowed)];
+        assert_eq!(told(Findings { issuance, ..good() }, |_| {}).0, Who::Nobody);
+    }
+
+    #[test]
+    fn an_order_that_has_failed_is_told_with_its_reason_and_the_time_of_the_next() {
+        let of = |reason: &'static str| {
+            let failing = Certificate::Failing { reason, problem: "too many orders", again: "noon" };
+            told(good(), |outlook| outlook.certificate = failing)
+        };
+        assert_eq!(of("astray").0, Who::Nobody);
+        for reason in ["rate_limited", "postponed", "refused", "unreachable", "internal"] {
+            let (who, what) = of(reason);
+            assert!(
+                who == Who::Operator && what.contains("too many orders") && what.contains("noon"),
+                "{reason}: {what}"
+            );
+        }
+    }
+
+    #[test]
     fn what_is_in_the_way_of_everything_comes_first() {
         let everything = Findings {
             zone: Zone::Forged,
             ownership: Some(absent(&[])),
             traffic: Traffic::default(),
-            issuance: Some(Issuance::Forbidden {
-                at: "brand.example".into(),
-                records: vec!["issue \"other.example\"".into()],
-            }),
+            issuance: vec![permission("letsencrypt.org", forbidden()), permission("sectigo.com", forbidden())],
             ..good()
         };
         let mut findings = everything;

@@ -34,6 +34,7 @@ mod store;
 mod work;
 
 pub use arrival::{Arrivals, Astray};
+pub use authority::account_uri;
 pub use failure::Reason;
 pub use issuer::Issuer;
 pub use names::{Names, NamesError, Page};

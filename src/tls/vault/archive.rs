@@ -95,7 +95,8 @@ impl Archive {
         self.session.query(&sql, &[Value::from(after)]).await?.iter().map(Entry::read).collect()
     }
 
-    async fn entry(&self, name: &str) -> Result<Option<Entry>, ArchiveError> {
+    /// How it stands with `name`; nothing where it has no certificate and nobody asks for one.
+    pub async fn entry(&self, name: &str) -> Result<Option<Entry>, ArchiveError> {
         let rows = self.session.query(&entry::one(self.session.dialect()), &[Value::from(name)]).await?;
         rows.first().map(Entry::read).transpose()
     }
