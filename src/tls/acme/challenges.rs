@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 use rustls::sign::CertifiedKey;
 use tokio::time::sleep;
 
-use super::{clock::Clock, proof::Proof, table};
+use super::{clock::Clock, failure::OrderError, lease::Lease, proof::Proof, table};
 use crate::{
     database::session::{self, Session, Value},
     telemetry::causes::one_line,
@@ -101,26 +101,45 @@ async fn read(session: &Session, clock: &Clock) -> Result<Vec<Question>, session
     Ok(rows.iter().filter_map(question).collect())
 }
 
-/// Puts the answer of `name` where all instances will find it.
+/// Puts the answer of `name` where all instances will find it, as long as nobody else has taken the lease.
 pub(super) async fn publish(
     session: &Session,
     clock: &Clock,
+    lease: &Lease,
     name: &str,
     token: &str,
     answer: &str,
-) -> Result<(), session::Error> {
-    let (table, now) = (table(session.dialect(), "acme_challenges"), clock.sql(session.dialect()));
+) -> Result<(), OrderError> {
+    let [challenges, orders] = ["acme_challenges", "acme_orders"].map(|name| table(session.dialect(), name));
+    let now = clock.sql(session.dialect());
     let sql = format!(
-        "INSERT INTO {table} (token, name, answer, begun_at) VALUES ($1, $2, $3, {now}) \
-         ON CONFLICT (token) DO UPDATE SET answer = excluded.answer, begun_at = excluded.begun_at"
+        "INSERT INTO {challenges} (token, name, answer, begun_at) \
+         SELECT CAST($3 AS text), CAST($4 AS text), CAST($5 AS text), {now} \
+         WHERE EXISTS (SELECT 1 FROM {orders} o WHERE o.name = $1 AND o.fence = CAST($2 AS bigint)) \
+         ON CONFLICT (token) DO UPDATE SET answer = excluded.answer, begun_at = excluded.begun_at RETURNING token"
     );
-    session.query(&sql, &[token, name, answer].map(Value::from)).await.map(drop)
+    let mut values = fenced(lease).to_vec();
+    values.extend([token, name, answer].map(Value::from));
+    match session.query(&sql, &values).await?.is_empty() {
+        true => Err(OrderError::LeaseLost),
+        false => Ok(()),
+    }
 }
 
-/// Removes what was asked for `name`.
-pub(super) async fn withdraw(session: &Session, name: &str) -> Result<(), session::Error> {
-    let sql = format!("DELETE FROM {} WHERE name = $1", table(session.dialect(), "acme_challenges"));
-    session.query(&sql, &[Value::from(name)]).await.map(drop)
+/// Removes the question with this token. Whoever has taken the lease goes on with the same order and the same question, and keeps it.
+pub(super) async fn withdraw(session: &Session, lease: &Lease, token: &str) -> Result<(), session::Error> {
+    let [challenges, orders] = ["acme_challenges", "acme_orders"].map(|name| table(session.dialect(), name));
+    let sql = format!(
+        "DELETE FROM {challenges} WHERE token = $3 \
+         AND EXISTS (SELECT 1 FROM {orders} o WHERE o.name = $1 AND o.fence = CAST($2 AS bigint))"
+    );
+    let mut values = fenced(lease).to_vec();
+    values.push(Value::from(token));
+    session.query(&sql, &values).await.map(drop)
+}
+
+fn fenced(lease: &Lease) -> [Value; 2] {
+    [Value::from(lease.name.as_str()), Value::Int(lease.fence)]
 }
 
 /// Removes what was left behind long ago.
@@ -131,7 +150,8 @@ pub(super) async fn sweep(session: &Session, clock: &Clock) -> Result<(), sessio
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::lease::Leases, *};
+    use crate::database::{migrations, sqlite::Database};
 
     fn question(name: &str, answer: &str) -> Question {
         Question { token: format!("token of {answer}").into(), name: name.into(), answer: answer.into() }
@@ -148,5 +168,28 @@ mod tests {
         challenges.keep(vec![question("a.example", "three")]);
         assert!(!Arc::ptr_eq(&challenges.proof("a.example").unwrap(), &certificate));
         assert!(challenges.proof("b.example").is_none() && challenges.answer("token of one").is_none());
+    }
+
+    #[tokio::test]
+    async fn an_instance_that_was_too_slow_neither_asks_nor_takes_back_what_the_next_one_has_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let session = Session::sqlite(&Database::create(&folder.path().join("usher.db")).unwrap());
+        migrations::run(&session, &migrations::Plan::default()).await.unwrap();
+        let (clock, leases) = (Clock::default(), Leases::new(Clock::default()));
+        let slow = leases.take(&session, "a.example").await.unwrap().unwrap();
+        let put = async |lease: &Lease, name: &str, token: &str| {
+            publish(&session, &clock, lease, name, token, "answer").await
+        };
+        put(&slow, "a.example", "same").await.unwrap();
+        put(&slow, "www.a.example", "beside").await.unwrap();
+        session.batch("UPDATE usher_acme_orders SET leased_until = 0").await.unwrap();
+        let next = leases.take(&session, "a.example").await.unwrap().unwrap();
+        put(&next, "a.example", "same").await.unwrap();
+        assert!(matches!(put(&slow, "a.example", "late").await, Err(OrderError::LeaseLost)));
+        withdraw(&session, &slow, "same").await.unwrap();
+        assert_eq!(read(&session, &clock).await.unwrap().len(), 2);
+        withdraw(&session, &next, "same").await.unwrap();
+        let left = read(&session, &clock).await.unwrap();
+        assert_eq!(left.iter().map(|question| &*question.token).collect::<Vec<_>>(), ["beside"]);
     }
 }

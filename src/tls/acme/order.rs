@@ -136,8 +136,8 @@ async fn prove(shared: &Shared, lease: &Lease, order: &mut Order) -> Result<(), 
     let proofs = put(shared, lease, order).await?;
     sleep(proofs.wait).await;
     let proven = have_looked_at(order, &proofs).await;
-    for name in &proofs.published {
-        challenges::withdraw(&shared.session, name).await?;
+    for token in &proofs.published {
+        challenges::withdraw(&shared.session, lease, token).await?;
     }
     proven
 }
@@ -199,6 +199,7 @@ async fn complaint(order: &mut Order) -> Result<OrderError, OrderError> {
 /// Proofs that stand where the CA will look for them; DNS records go with the value.
 struct Proofs {
     kinds: Vec<ChallengeType>,
+    /// Tokens.
     published: Vec<String>,
     _records: Vec<Record>,
     /// Until the CA may come.
@@ -239,8 +240,9 @@ async fn put(shared: &Shared, lease: &Lease, order: &mut Order) -> Result<Proofs
                 proofs.wait = hook.settings().wait;
             }
             None => {
-                challenges::publish(&shared.session, &shared.clock, name, &challenge.token, answer.as_str()).await?;
-                proofs.published.push(name.to_owned());
+                let (session, clock, token) = (&shared.session, &shared.clock, challenge.token.as_str());
+                challenges::publish(session, clock, lease, name, token, answer.as_str()).await?;
+                proofs.published.push(token.to_owned());
                 proofs.wait = challenges::SPREAD;
             }
         }
