@@ -4,7 +4,10 @@
 //! one has a lease, which runs out by the database's clock; whoever takes it next gets a higher number, and what is written under a
 //! lower one is refused.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use super::{Standing, State};
 use crate::database::{
@@ -46,7 +49,7 @@ pub(super) struct Claims {
 }
 
 /// A claim that this instance looks at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) name: String,
     pub(super) token: String,
@@ -360,6 +363,16 @@ impl Claims {
 
 /// The claim, as long as nobody else has taken its lease.
 const OWN: &str = "name = $1 AND token = $2 AND fence = CAST($3 AS bigint)";
+
+impl fmt::Debug for Claim {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, token: _, standing, now, fence, row } = self;
+        let mut claim = f.debug_struct("Claim");
+        claim.field("name", name).field("standing", standing).field("now", now).field("fence", fence).field("row", row);
+        claim.finish_non_exhaustive()
+    }
+}
 
 impl Claim {
     fn key(&self) -> [Value; 2] {

@@ -1,6 +1,6 @@
 //! What to do next: one sentence, to be sent to the customer as it is. Pure.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use super::{Findings, Issuance, Permission};
 use crate::domains::{Met, Ownership, Visit, dns::Zone};
 
 /// All that is known of a domain.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Outlook<'a> {
     /// Its name, canonical.
     pub name: &'a str,
@@ -32,6 +32,16 @@ pub struct Outlook<'a> {
     pub cname: Option<&'a str>,
     /// Whether a certificate is there.
     pub certificate: Certificate<'a>,
+}
+
+impl fmt::Debug for Outlook<'_> {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, is_active, is_verified, is_live, certificate, .. } = self;
+        let mut outlook = f.debug_struct("Outlook");
+        outlook.field("name", name).field("is_active", is_active).field("is_verified", is_verified);
+        outlook.field("is_live", is_live).field("certificate", certificate).finish_non_exhaustive()
+    }
 }
 
 /// How it stands with the certificate of a domain.
@@ -365,6 +375,14 @@ mod tests {
 
     fn absent(texts: &[&str]) -> Ownership {
         Ownership::Absent { record: RECORD.into(), texts: texts.iter().map(|text| format!("{text:?}")).collect() }
+    }
+
+    #[test]
+    fn no_token_is_in_what_is_printed_for_debugging() {
+        let findings = good();
+        let outlook = Outlook { token: Some("secret-token"), ..outlook(&findings) };
+        let printed = format!("{outlook:?}");
+        assert!(printed.contains(NAME) && !printed.contains("secret-token"), "{printed}");
     }
 
     #[test]
