@@ -95,13 +95,12 @@ impl Acme {
             beside::watch(&shared),
             standing.watch(&shared),
             sweep(&shared),
+            renew_strangers(&shared),
             self.plan(),
         );
     }
 
     async fn plan(&mut self) {
-        let directories = self.shared.directories();
-        tell("the CAs of certificates", self.shared.queue.renew_strangers(&self.shared.session, &directories).await);
         let mut next = Instant::now();
         loop {
             tokio::select! {
@@ -190,6 +189,21 @@ impl Acme {
         let room = tell("what the limits have left", room).unwrap_or_default();
         self.standing.note_limit(room == 0);
         room
+    }
+}
+
+/// Lets the time come for what other CAs have issued, once; as long as the database cannot be asked, again and again.
+async fn renew_strangers(shared: &Shared) {
+    let (directories, mut after) = (shared.directories(), String::new());
+    loop {
+        match shared.queue.renew_strangers(&shared.session, &directories, &after).await {
+            Ok(Some(next)) => after = next,
+            Ok(None) => return,
+            Err(error) => {
+                tell::<(), _>("the CAs of certificates", Err(error));
+                sleep(LOOK).await;
+            }
+        }
     }
 }
 
