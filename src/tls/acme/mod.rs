@@ -40,6 +40,7 @@ pub use issuer::Issuer;
 pub use names::{Names, NamesError, Page};
 pub use service::Acme;
 pub use settings::{AuthoritySettings, Binding, Challenge, HookSettings, Limits, Quota, Settings};
+pub(super) use standing::LET_GO;
 pub use standing::StandingCounts;
 
 use crate::database::session::Dialect;

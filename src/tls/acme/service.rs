@@ -73,6 +73,12 @@ impl Acme {
         store::sweep(&self.shared).await.unwrap();
     }
 
+    /// When the first certificate ends that is renewed.
+    #[cfg(test)]
+    pub(super) async fn earliest_expiry(&self) -> Option<i64> {
+        standing::count(&self.shared).await.unwrap().earliest_expiry
+    }
+
     /// Visits names that are missing in certificates.
     #[cfg(test)]
     pub(super) async fn visit(&self) {

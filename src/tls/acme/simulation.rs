@@ -415,6 +415,16 @@ async fn who_comes_back_is_worked_for_soon_and_who_stays_away_is_looked_at_rarel
 }
 
 #[tokio::test]
+async fn a_certificate_that_nobody_needs_any_more_alarms_nobody() {
+    let mut all = Simulation::closed_during(BEGIN + 50 * DAY..BEGIN + 400 * DAY).await;
+    all.run_until(BEGIN + DAY, |_, _| {}).await;
+    assert_eq!(all.acme.earliest_expiry().await, Some(BEGIN + LIFETIME));
+    all.now.store(BEGIN + 80 * DAY, Relaxed);
+    all.work().await;
+    assert_eq!((all.acme.earliest_expiry().await, all.expiries().await.len()), (None, 1));
+}
+
+#[tokio::test]
 async fn a_certificate_that_nobody_comes_back_to_is_removed() {
     for (left, kept) in [(BEGIN + 50 * DAY..BEGIN + 400 * DAY, 0), (0..0, 1)] {
         let mut all = Simulation::closed_during(left).await;
