@@ -38,6 +38,7 @@ mod primary;
 mod proxy_protocol_out;
 mod queueing;
 mod rights;
+mod sessions;
 mod smuggling;
 mod streaming;
 mod tls;

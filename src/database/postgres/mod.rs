@@ -12,6 +12,7 @@ use std::{path::PathBuf, time::Duration};
 use tokio_postgres::config::SslMode;
 
 pub use listener::{Listener, Notices};
+pub(super) use pool::Lent;
 pub use pool::{Client, Error, Pool, PoolStats};
 pub use position::Position;
 pub use tls::TlsError;
