@@ -278,16 +278,26 @@ impl Claims {
         )
     }
 
-    /// Takes the leases of so many claims that are due, the newest first: their customers are waiting.
+    /// Takes the leases of so many claims that are due. Three quarters of them are the newest, whose customers are waiting; the others have
+    /// waited longest, so that those who fail by the thousand keep nobody from being looked at.
     pub(super) async fn take(&self, count: usize) -> Result<Vec<Claim>, Error> {
         let Self { table, now, .. } = self;
         let lock = match self.session.dialect() {
             Dialect::Postgres => "FOR UPDATE SKIP LOCKED",
             Dialect::Sqlite => "",
         };
+        // In the long run, however few are taken at once.
+        let waiting = (count + fastrand::usize(0..4)) / 4;
+        let due = |order: &str, others: &str, count: usize| {
+            format!(
+                "MATERIALIZED (SELECT name AS due_name, token AS due_token FROM {table} \
+                 WHERE due_at <= {now} AND leased_until < {now} {others} ORDER BY {order} LIMIT {count} {lock})"
+            )
+        };
+        let others = "AND (name, token) NOT IN (SELECT due_name, due_token FROM newest)";
+        let (newest, longest) = (due("since DESC", "", count - waiting), due("due_at", others, waiting));
         let sql = format!(
-            "WITH due AS MATERIALIZED (SELECT name AS due_name, token AS due_token FROM {table} \
-             WHERE due_at <= {now} AND leased_until < {now} ORDER BY since DESC LIMIT {count} {lock}) \
+            "WITH newest AS {newest}, longest AS {longest}, due AS (SELECT * FROM newest UNION ALL SELECT * FROM longest) \
              UPDATE {table} SET fence = fence + 1, holder = $1, leased_until = {now} + {LEASE_SECONDS} \
              FROM due WHERE name = due_name AND token = due_token \
              RETURNING name, token, row_id, state, since, looks, fence, {now}"
