@@ -430,6 +430,39 @@ fn what_waits_and_what_fails_is_shown_with_the_reason() {
     assert_eq!(usher.metric("usher_acme_orders_total", &["outcome=\"issued\""]), 1.0);
 }
 
+/// The CA has issued, and the instance dies before it has heard of that, or has the certificate.
+#[test]
+fn an_order_is_gone_on_with_from_wherever_a_dead_instance_has_left_it() {
+    for (backend, step) in
+        [(Backend::Postgres, "/finalize-order/"), (Backend::Sqlite, "/certZ/"), (Backend::Postgres, "/certZ/")]
+    {
+        let http = free_address();
+        let stage = AcmeStage::asking_at(backend, http.port());
+        let ca = ModernCa::before(&stage.pebble);
+        let table = |name: &str| match backend {
+            Backend::Postgres => format!("usher.{name}"),
+            Backend::Sqlite => format!("usher_{name}"),
+        };
+        ca.hold(step);
+        let dead = stage.start_with(http, &ca.config());
+        stage.add("shop.example");
+        within_a_minute(step, || ca.is_holding().then_some(()));
+        signal("KILL", dead.process());
+        drop(dead);
+        ca.release();
+        assert_eq!(
+            stage.tables.count(&format!("SELECT 1 FROM {} WHERE sealed_key <> ''", table("acme_order_keys"))),
+            1
+        );
+        stage.tables.execute(&format!("UPDATE {} SET leased_until = 0", table("acme_orders")));
+        let usher = stage.start_with(http, &ca.config());
+        logged(&usher, "certificate issued", 1);
+        assert!(answered(&usher, &stage.pebble.trust(), "shop.example").is_some());
+        assert_eq!(stage.pebble.orders(), 1, "{step}");
+        assert_eq!(stage.tables.count(&format!("SELECT 1 FROM {}", table("acme_order_keys"))), 0);
+    }
+}
+
 /// A command that puts records into the DNS of the CA.
 const HOOK: &str = r#"#!/bin/sh
 case "$2" in

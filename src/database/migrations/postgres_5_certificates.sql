@@ -49,6 +49,15 @@ BEGIN
             problem text
         );
     END IF;
+    IF to_regclass('usher.acme_order_keys') IS NULL THEN
+        -- The private key of a certificate that is being ordered, sealed for "order key " and the name.
+        CREATE TABLE usher.acme_order_keys (
+            name text PRIMARY KEY,
+            order_url text NOT NULL,
+            key_id text NOT NULL,
+            sealed_key text NOT NULL
+        );
+    END IF;
     IF to_regclass('usher.acme_besides') IS NULL THEN
         -- Names that belong to another one and are not in its certificate, and when they are visited again.
         CREATE TABLE usher.acme_besides (

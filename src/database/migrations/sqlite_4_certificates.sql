@@ -32,6 +32,12 @@ CREATE TABLE IF NOT EXISTS usher_acme_orders (
     reason TEXT,
     problem TEXT
 );
+CREATE TABLE IF NOT EXISTS usher_acme_order_keys (
+    name TEXT PRIMARY KEY,
+    order_url TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    sealed_key TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS usher_acme_besides (
     name TEXT PRIMARY KEY,
     beside TEXT NOT NULL,

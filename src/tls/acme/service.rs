@@ -16,6 +16,7 @@ use super::{
     demand::{Demand, Waiter},
     issuer::Issuer,
     names::Names,
+    order_key,
     settings::Settings,
     shared::Shared,
     standing, store,
@@ -219,6 +220,7 @@ async fn sweep(shared: &Shared) {
         sleep(SWEEP.mul_f32(fastrand::f32() + 0.5)).await;
         tell("old budgets", shared.budgets.sweep(&shared.session).await);
         tell("old certificates", store::sweep(shared).await);
+        tell("keys of old orders", order_key::sweep(shared).await);
         tell("old challenges", challenges::sweep(&shared.session, &shared.clock).await);
     }
 }

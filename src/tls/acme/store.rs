@@ -5,7 +5,7 @@ use super::{
     failure::OrderError,
     lease::Lease,
     order::Issued,
-    renewal,
+    order_key, renewal,
     shared::Shared,
     table,
     work::{LeftOut, is_wanted},
@@ -141,6 +141,8 @@ pub(super) async fn store(
         noted.extend([Value::from(missing.name.as_str()), Value::Int(lease.fence)]);
     }
     statements.push((note.as_str(), noted));
+    let forget = order_key::forget(shared);
+    statements.push((forget.as_str(), vec![Value::from(lease.name.as_str())]));
     let written = shared.session.transaction(&statements).await?;
     match written.iter().all(Vec::is_empty) {
         true => Err(OrderError::LeaseLost),

@@ -227,6 +227,7 @@ async fn accounts_and_keys_of_tickets_are_sealed_anew_as_well() {
     let fixture = Fixture::new().await;
     for (table, whose, column, context) in [
         ("usher_acme_accounts", "'https://ca'", "sealed_credentials", "https://ca"),
+        ("usher_acme_order_keys", "'a.example', 'https://ca/order/1'", "sealed_key", "order key a.example"),
         ("usher_ticket_keys", "7", "sealed_key", "ticket key 7"),
     ] {
         let Sealed { key_id, text } = fixture.keys.seal(b"secret", context).unwrap();
