@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -88,6 +88,39 @@ fn what_is_imported_is_shown_by_every_instance() {
         for usher in &instances {
             eventually("the new one is shown", || (stage.status(usher, "customdomain2.com") == Ok(200)).then_some(()));
         }
+    }
+}
+
+/// They are read when somebody asks for them.
+#[test]
+fn a_hundred_thousand_certificates_do_not_slow_the_start() {
+    for backend in [Backend::Postgres, Backend::Sqlite] {
+        let stage = Stage::new(backend);
+        stage.import(&stage.ca.issue(&[HOST]));
+        let start = || {
+            let begun = Instant::now();
+            let usher = stage.binary().start();
+            (begun.elapsed(), usher)
+        };
+        let (few, usher) = start();
+        drop(usher);
+        let (table, numbers) = match backend {
+            Backend::Postgres => ("usher.certificates", "generate_series(1, 100000) AS n(number)"),
+            Backend::Sqlite => (
+                "usher_certificates",
+                "(WITH RECURSIVE n(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM n WHERE number < 100000) SELECT number FROM n) AS n",
+            ),
+        };
+        stage.tables.execute(&format!(
+            "INSERT INTO {table} (name, certificate, key_id, sealed_key, expires_at) \
+             SELECT 'shop' || n.number || '.example', c.certificate, c.key_id, c.sealed_key, c.expires_at \
+             FROM {table} c CROSS JOIN {numbers} WHERE c.name = '{HOST}'"
+        ));
+        assert_eq!(stage.tables.count(&format!("SELECT 1 FROM {table} WHERE name = 'shop100000.example'")), 1);
+        let (many, usher) = start();
+        assert!(many < few + Duration::from_secs(1), "{backend:?}: {few:?} with one, {many:?} with a hundred thousand");
+        assert_eq!(stage.status(&usher, HOST), Ok(200));
+        assert_eq!(usher.metric("usher_tls_certificate_loads_total", &["outcome=\"answered\""]), 1.0);
     }
 }
 
