@@ -86,6 +86,9 @@ BEGIN
         ALTER TABLE usher.certificates ADD COLUMN directory text, ADD COLUMN ask_at bigint;
         ALTER TABLE usher.acme_orders ADD COLUMN wanted_since bigint, ADD COLUMN directory text, ADD COLUMN reason text;
     END IF;
+    IF to_regclass('usher.acme_orders_leased_until') IS NULL THEN
+        CREATE INDEX acme_orders_leased_until ON usher.acme_orders (leased_until);
+    END IF;
     IF to_regclass('usher.certificates_renew_at') IS NULL THEN
         CREATE INDEX certificates_renew_at ON usher.certificates (renew_at) WHERE renew_at IS NOT NULL;
         CREATE INDEX certificates_ask_at ON usher.certificates (ask_at) WHERE ask_at IS NOT NULL;

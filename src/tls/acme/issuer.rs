@@ -72,14 +72,14 @@ impl Issuer {
         self.standing.get()
     }
 
-    /// The answer to a CA's question over HTTP.
-    pub fn answer(&self, token: &str) -> Option<String> {
-        self.challenges.answer(token)
+    /// The answer to a CA's question over HTTP, which was put to `name`. Waits a moment where somebody works for the name.
+    pub async fn answer(&self, token: &str, name: &str) -> Option<String> {
+        self.challenges.answer(token, name).await
     }
 
     /// The certificate that answers a CA's question for `name` by `acme-tls/1`.
-    pub(in crate::tls) fn proof(&self, name: &str) -> Option<Arc<CertifiedKey>> {
-        let proof = self.challenges.proof(name)?;
+    pub(in crate::tls) async fn proof(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        let proof = self.challenges.proof(name).await?;
         self.counts.count_answer();
         Some(proof)
     }
