@@ -24,6 +24,7 @@ mod domains;
 mod early_answers;
 mod examples;
 mod expectations;
+mod first_visitors;
 mod framing;
 mod harness;
 mod headers;
