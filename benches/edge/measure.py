@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,6 +52,7 @@ class Work:
     http2: bool = False
     tls: bool = False
     handshakes: bool = False  # a connection of its own for every request
+    resumed: bool = False  # the same, with a session that goes on
 
 
 WORKS = [
@@ -60,6 +62,7 @@ WORKS = [
     Work("tls", "small page, TLS 1.3, HTTP/1.1", "/", len(SMALL_BODY), tls=True),
     Work("tls-h2", "small page, TLS 1.3, HTTP/2, 16 connections × 32 streams", "/", len(SMALL_BODY), http2=True, tls=True),
     Work("handshake", "small page after a full handshake each (ECDSA P-256)", "/", len(SMALL_BODY), tls=True, handshakes=True),
+    Work("resumed", "small page after a resumed handshake each", "/", len(SMALL_BODY), tls=True, resumed=True),
 ]
 
 
@@ -95,6 +98,8 @@ class Load:
 
     def run(self, peer, work, seconds):
         """Both generators name no server under TLS, since they are given an address; every peer has one certificate for that."""
+        if work.resumed:
+            return self.run_resuming(peer.tls_port, work.path, seconds)
         if work.http2:
             origin = f"https://127.0.0.1:{peer.tls_port}" if work.tls else f"http://127.0.0.1:{peer.http2_port}"
             return self.run_h2load(f"{origin}{work.path}", seconds)
@@ -108,6 +113,15 @@ class Load:
         results = [line for line in said.splitlines() if line.startswith("RESULT ")]
         if len(results) != 1:
             raise Failed(f"wrk gave no result:\n{said}")
+        return json.loads(results[0].removeprefix("RESULT "))
+
+    def run_resuming(self, port, path, seconds):
+        """One connection after the other: neither wrk nor h2load keeps sessions."""
+        command = [sys.executable, Path(__file__).parent / "resume.py", port, path, HOST, seconds, json.dumps(BROWSER)]
+        said = self.said_by(command, seconds)
+        results = [line for line in said.splitlines() if line.startswith("RESULT ")]
+        if len(results) != 1:
+            raise Failed(f"the client that resumes gave no result:\n{said}")
         return json.loads(results[0].removeprefix("RESULT "))
 
     def run_h2load(self, url, seconds):

@@ -1,8 +1,10 @@
 """A router under test, what it counts, and a client that asks one thing after another on one connection."""
 
 import http.client
+import ssl
 import time
 
+from certificate import HOST
 from peers import Failed, Process, free_port
 
 PATIENCE_SECONDS = 10
@@ -11,8 +13,13 @@ PATIENCE_SECONDS = 10
 class Router:
     binary = None
 
-    def __init__(self, directory, database, app, number=0, more=""):
-        self.port, self.admin = free_port(), free_port()
+    def __init__(self, directory, database, app, number=0, more="", certificate=None):
+        self.port, self.tls_port, self.admin = free_port(), free_port(), free_port()
+        tls = "" if certificate is None else f"""
+https = ["127.0.0.1:{self.tls_port}"]
+[tls]
+certificates = [{{ certificate = "{certificate.chain}", key = "{certificate.key}" }}]
+"""
         config = directory / f"usher-{number}.toml"
         config.write_text(f"""
 [listen]
@@ -20,7 +27,7 @@ http = ["127.0.0.1:{self.port}"]
 connections_per_client_max = 100000
 requests_per_client_max = 100000
 connection_requests_max = 1000000000
-
+{tls}
 [admin]
 listen = "127.0.0.1:{self.admin}"
 
@@ -56,8 +63,8 @@ access = "{directory}/access-{number}.log"
         series = [row for row in text.splitlines() if row.startswith(name) and row[len(name)] in " {" and label in row]
         return sum(float(row.rsplit(" ", 1)[1]) for row in series)
 
-    def client(self):
-        return Client(self.port)
+    def client(self, tls=False):
+        return TlsClient(self.tls_port) if tls else Client(self.port)
 
     def stop(self):
         self.process.stop()
@@ -79,3 +86,20 @@ class Client:
 
     def close(self):
         self.connection.close()
+
+
+class TlsClient(Client):
+    """The same under TLS, in one handshake."""
+
+    def __init__(self, port):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self.connection = Named("127.0.0.1", port, timeout=PATIENCE_SECONDS, context=context)
+
+
+class Named(http.client.HTTPSConnection):
+    """Goes to this machine and asks for the name of the certificate."""
+
+    def connect(self):
+        http.client.HTTPConnection.connect(self)
+        self.sock = self._context.wrap_socket(self.sock, server_hostname=HOST)

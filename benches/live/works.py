@@ -3,10 +3,12 @@
 import json
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
+from certificate import Certificate
 from peers import Failed
 from router import Router
 
@@ -18,6 +20,8 @@ FLOOD_PER_SECOND = 20_000
 LOADS_PER_SECOND = 500
 FLOOD_SECONDS = 10
 STEADY_PER_SECOND = 200
+# A client in Python opens some thousands a second; the router has to leave it a part of the two cores.
+HELLOS_PER_SECOND = 3_000
 
 
 def start(routers, *arguments, **keywords):
@@ -62,9 +66,9 @@ def flood(routers, directory, database, app, options):
                "below twice")
 
 
-def steady(router, seconds):
+def steady(router, seconds, tls=False):
     """Requests at even intervals, each of which has to be answered; their times."""
-    client, times, began = router.client(), [], time.perf_counter()
+    client, times, began = router.client(tls), [], time.perf_counter()
     for number in range(STEADY_PER_SECOND * seconds):
         time.sleep(max(0, began + number / STEADY_PER_SECOND - time.perf_counter()))
         status, _, took = client.get(KNOWN)
@@ -73,6 +77,27 @@ def steady(router, seconds):
         times.append(took)
     client.close()
     return times
+
+
+def hellos(routers, directory, database, app, options):
+    """Handshakes for invented names beside steady requests for a known one, all under TLS."""
+    router = start(routers, directory, database, app, certificate=Certificate(directory))
+    router.wait(lambda: router.metric("usher_directory_names") > 0)
+    quiet = steady(router, FLOOD_SECONDS, tls=True)
+    before = router.metric("usher_directory_queries_total")
+    command = [sys.executable, Path(__file__).parent / "hellos.py", router.tls_port, HELLOS_PER_SECOND, FLOOD_SECONDS + 1]
+    flooding = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
+    time.sleep(0.5)
+    flooded = steady(router, FLOOD_SECONDS, tls=True)
+    said, _ = flooding.communicate()
+    sent, refused, took = map(float, said.split())
+    if not sent or sent != refused:
+        raise Failed(f"{refused:.0f} of {sent:.0f} handshakes for invented names were refused")
+    queries = router.metric("usher_directory_queries_total") - before
+    p99s = [quantile(sorted(times), 0.99) * 1000 for times in (quiet, flooded)]
+    yield (f"flood of {sent / took:.0f} handshakes per second for invented names, all names known",
+           f"p99 of a known host under TLS {p99s[0]:.2f} → {p99s[1]:.2f} ms ({p99s[1] / p99s[0]:.2f}), {queries:.0f} queries",
+           "below twice, no query")
 
 
 def outage(routers, directory, database, app, options):
@@ -121,4 +146,4 @@ def quantile(ordered, share):
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("inf")
 
 
-WORKS = {"cold": cold, "flood": flood, "outage": outage}
+WORKS = {"cold": cold, "flood": flood, "hellos": hellos, "outage": outage}

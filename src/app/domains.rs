@@ -5,6 +5,7 @@ use crate::{
     config::Config,
     directory::{Change, Directory, Feed},
     domains::{Edits, Links, SelfCheck, Verifier},
+    tls::Issuer,
 };
 
 /// The service, where it is usher that decides who owns a domain.
@@ -14,6 +15,7 @@ pub(super) fn verifier(
     self_check: &SelfCheck,
     directory: &Directory,
     feed: &mut Feed,
+    issuer: Option<Issuer>,
 ) -> Result<Option<Verifier>, Error> {
     if !config.domains.are_verified {
         return Ok(None);
@@ -31,6 +33,7 @@ pub(super) fn verifier(
         is_told: Box::new(move || stats.is_following()),
         // PostgreSQL's triggers tell of it too; of an SQLite file nobody tells what was written here. Marks are rare.
         on_mark: Box::new(move |_name| directory.apply(&[Change::Everything])),
+        on_live: Box::new(move |name| issuer.iter().for_each(|issuer| issuer.leads_here(name))),
     };
     let checks = config.domains.checks.clone();
     Verifier::new(checks, rows.session(), self_check.clone(), links).map(Some).map_err(Error::Dns)

@@ -100,11 +100,11 @@ impl App {
         let access_log = start_access_log(&config)?;
         let buffers = Buffers::new(config.proxy.buffers_max);
         let tls = operator::tls(&config, &addresses, &certificates, vault.clone());
-        counts::register(&metrics, &directory, &access_log, &buffers, &certificates, vault, issuer);
+        counts::register(&metrics, &directory, &access_log, &buffers, &certificates, vault, issuer.clone());
         let readiness = Readiness::default();
         let mut feed = Feed::new(directory.clone(), readiness.clone(), &config.plan.watched);
         counts::register_feed(&metrics, feed.stats());
-        let verifier = domains::verifier(&config, &rows, &self_check, &directory, &mut feed)?;
+        let verifier = domains::verifier(&config, &rows, &self_check, &directory, &mut feed, issuer)?;
         counts::register_domains(&metrics, verifier.as_ref());
         Ok(Self {
             sockets: listeners.into_workers(),

@@ -24,11 +24,17 @@ use crate::{
 /// Between two attempts to reach the database at start.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Connections to the primary for usher's own tables, where look-ups may go elsewhere: leases, orders and tickets are small statements,
+/// a few a second.
+const OWN_CONNECTIONS_MAX: usize = 4;
+
 /// Where the rows are; a cheap clone.
 #[derive(Clone)]
 pub(super) enum Rows {
     Postgres {
         pool: Pool,
+        /// Of a server that can be written to; the same pool where that is the only one.
+        own: Pool,
         /// Where edits are listened for.
         listen: Box<postgres::Settings>,
         /// How new rows have to be, where some may come from replicas.
@@ -41,11 +47,19 @@ impl Rows {
     /// Opens the configured database. PostgreSQL is not connected to yet; an SQLite file has to exist.
     pub(super) fn open(config: &Config) -> Result<Self, Error> {
         Ok(match &config.database {
-            config::Database::Postgres(server) => Self::Postgres {
-                pool: Pool::new(server.clone())?,
-                listen: Box::new(config.listen.as_ref().unwrap_or(server).clone()),
-                position: (server.has_several_servers() || config.listen.is_some()).then(Position::default),
-            },
+            config::Database::Postgres(server) => {
+                let (pool, listen) = (Pool::new(server.clone())?, config.listen.as_ref().unwrap_or(server));
+                let is_elsewhere = server.has_several_servers() || config.listen.is_some();
+                let own = match is_elsewhere {
+                    true => Pool::new(postgres::Settings {
+                        connections_max: server.connections_max.min(OWN_CONNECTIONS_MAX),
+                        ..listen.primary()
+                    })?,
+                    false => pool.clone(),
+                };
+                let position = is_elsewhere.then(Position::default);
+                Self::Postgres { pool, own, listen: Box::new(listen.clone()), position }
+            }
             config::Database::Sqlite(path) => {
                 Self::Sqlite(sqlite::Database::open(path).map_err(|cause| Error::Sqlite { path: path.clone(), cause })?)
             }
@@ -66,7 +80,7 @@ impl Rows {
     pub(super) async fn follow(self, how: Follow, feed: Feed) {
         match (how, self) {
             (Follow::Off, _) => feed.rest().await,
-            (Follow::Listen, Self::Postgres { pool, listen, position }) => {
+            (Follow::Listen, Self::Postgres { pool, listen, position, .. }) => {
                 feed::listen(feed, *listen, pool, position).await
             }
             (Follow::Poll(every), Self::Postgres { pool, position, .. }) => {
@@ -79,7 +93,7 @@ impl Rows {
     /// The same for services of the control plane.
     pub(super) fn session(&self) -> Session {
         match self {
-            Self::Postgres { pool, .. } => Session::pooled(pool),
+            Self::Postgres { own, .. } => Session::pooled(own),
             Self::Sqlite(database) => Session::sqlite(database),
         }
     }

@@ -1,5 +1,7 @@
 //! Custom domains: rows of `store_domains`.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use super::{
@@ -13,7 +15,7 @@ use crate::{
 };
 
 /// A row of `store_domains`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Domain {
     /// The primary key as text.
     pub id: String,
@@ -31,6 +33,16 @@ pub struct Domain {
     pub is_verified: bool,
     /// What the customer's TXT record has to say, where the table has a column for that.
     pub verification_token: Option<String>,
+}
+
+impl fmt::Debug for Domain {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, store_id, domain, is_primary, is_active, is_verified, .. } = self;
+        let mut row = f.debug_struct("Domain");
+        row.field("id", id).field("store_id", store_id).field("domain", domain).field("is_primary", is_primary);
+        row.field("is_active", is_active).field("is_verified", is_verified).finish_non_exhaustive()
+    }
 }
 
 /// A domain that is to be added.

@@ -25,7 +25,7 @@ use super::{Failure, Outcome, database, outcome::table, store::Common};
 Examples:
   usher cert import --certificate shop.pem --key shop.key --config usher.toml
   usher cert list --config usher.toml
-  usher cert rekey --config usher.toml      after a new key was put in front of the old ones")]
+  usher cert rekey --config usher.toml      after all instances run with the new key in front")]
 pub(crate) struct Cert {
     #[command(subcommand)]
     action: Action,
@@ -61,7 +61,8 @@ enum Action {
     },
     /// Seal every private key by the first of the configured keys, and so the accounts at CAs and the keys of session tickets
     ///
-    /// Put the new key in front of the old one, have all instances restarted with both, run this, and then take the old one away.
+    /// Put the new key behind the old one and restart all instances; put it in front and restart them again; run this, and then take
+    /// the old one away. In front at once it would seal what instances cannot open that were not restarted yet.
     Rekey {
         #[command(flatten)]
         common: Common,

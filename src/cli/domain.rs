@@ -72,7 +72,7 @@ enum Action {
     ///
     /// With --json also: "store_is_active": bool, "dns_records" as `show` has them, "found": {"zone", "ownership", "misplaced",
     /// "aliases", "addresses", "traffic", "issuance"}, "earlier": what usher has noted before, or null, "certificate_expires":
-    /// seconds since the Unix epoch or null, "advice": {"who": "customer", "operator" or "nobody", "what": text}.
+    /// seconds since the Unix epoch or null, "certificate": as `usher cert list` has it, or null, "advice": {"who": "customer", "operator" or "nobody", "what": text}.
     Check(One),
     /// Mark a domain as verified, on your word
     Verify(One),

@@ -4,7 +4,10 @@
 //! one has a lease, which runs out by the database's clock; whoever takes it next gets a higher number, and what is written under a
 //! lower one is refused.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use super::{Standing, State};
 use crate::database::{
@@ -46,7 +49,7 @@ pub(super) struct Claims {
 }
 
 /// A claim that this instance looks at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) name: String,
     pub(super) token: String,
@@ -275,16 +278,26 @@ impl Claims {
         )
     }
 
-    /// Takes the leases of so many claims that are due, the newest first: their customers are waiting.
+    /// Takes the leases of so many claims that are due. Three quarters of them are the newest, whose customers are waiting; the others have
+    /// waited longest, so that those who fail by the thousand keep nobody from being looked at.
     pub(super) async fn take(&self, count: usize) -> Result<Vec<Claim>, Error> {
         let Self { table, now, .. } = self;
         let lock = match self.session.dialect() {
             Dialect::Postgres => "FOR UPDATE SKIP LOCKED",
             Dialect::Sqlite => "",
         };
+        // In the long run, however few are taken at once.
+        let waiting = (count + fastrand::usize(0..4)) / 4;
+        let due = |order: &str, others: &str, count: usize| {
+            format!(
+                "MATERIALIZED (SELECT name AS due_name, token AS due_token FROM {table} \
+                 WHERE due_at <= {now} AND leased_until < {now} {others} ORDER BY {order} LIMIT {count} {lock})"
+            )
+        };
+        let others = "AND (name, token) NOT IN (SELECT due_name, due_token FROM newest)";
+        let (newest, longest) = (due("since DESC", "", count - waiting), due("due_at", others, waiting));
         let sql = format!(
-            "WITH due AS MATERIALIZED (SELECT name AS due_name, token AS due_token FROM {table} \
-             WHERE due_at <= {now} AND leased_until < {now} ORDER BY since DESC LIMIT {count} {lock}) \
+            "WITH newest AS {newest}, longest AS {longest}, due AS (SELECT * FROM newest UNION ALL SELECT * FROM longest) \
              UPDATE {table} SET fence = fence + 1, holder = $1, leased_until = {now} + {LEASE_SECONDS} \
              FROM due WHERE name = due_name AND token = due_token \
              RETURNING name, token, row_id, state, since, looks, fence, {now}"
@@ -360,6 +373,16 @@ impl Claims {
 
 /// The claim, as long as nobody else has taken its lease.
 const OWN: &str = "name = $1 AND token = $2 AND fence = CAST($3 AS bigint)";
+
+impl fmt::Debug for Claim {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, token: _, standing, now, fence, row } = self;
+        let mut claim = f.debug_struct("Claim");
+        claim.field("name", name).field("standing", standing).field("now", now).field("fence", fence).field("row", row);
+        claim.finish_non_exhaustive()
+    }
+}
 
 impl Claim {
     fn key(&self) -> [Value; 2] {

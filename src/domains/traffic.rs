@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 
 use super::{
     Reach, SelfCheck, Settings,
@@ -24,13 +24,16 @@ use super::{
 /// For one visit. A CDN that wakes up its way here takes a second or two.
 const VISIT_WITHIN: Duration = Duration::from_secs(5);
 
+/// Addresses of each family that are visited. Whoever has more has a CDN, whose addresses are alike.
+const ADDRESSES_MAX: usize = 4;
+
 /// Octets of an answer that are read; ours has 64.
 const ANSWER_MAX: usize = 1024;
 
 /// Where the visitors of a name arrive.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Traffic {
-    /// One visit at an address of each family that the name has.
+    /// A visit at each address that the name has, four of each family at most.
     pub visits: Vec<Visit>,
     /// Why its addresses are not known.
     pub failure: Option<String>,
@@ -140,35 +143,45 @@ impl fmt::Display for Visit {
 }
 
 impl Visitor<'_> {
-    /// Looks up `name` and visits an address of each family: CAs and browsers prefer IPv6, and a forgotten AAAA record leads
-    /// them elsewhere.
+    /// Looks up `name` and visits its addresses, all at once: CAs and browsers take any of them, IPv6 first, and a forgotten record
+    /// leads them elsewhere.
     pub(super) async fn look(&self, name: &str) -> Traffic {
         let addresses = match self.dns.addresses(name).await {
             Ok(addresses) => addresses,
             Err(error) => return Traffic { failure: Some(reason(&error)), ..Traffic::default() },
         };
-        let mut visits = Vec::new();
-        for is_wanted in [IpAddr::is_ipv4, IpAddr::is_ipv6] {
-            if let Some(address) = addresses.iter().copied().find(is_wanted) {
-                visits.push(Visit { address, met: self.visit(address, name).await });
-            }
+        let mut visits = JoinSet::new();
+        for (position, address) in chosen(&addresses).into_iter().enumerate() {
+            let (self_check, name) = (self.self_check.clone(), name.to_owned());
+            let (port, is_open) = (self.port, self.allow_private || is_public(address));
+            visits.spawn(async move {
+                let met = match is_open {
+                    true => visit(&self_check, SocketAddr::new(address, port), &name).await,
+                    false => Met::NotPublic,
+                };
+                (position, Visit { address, met })
+            });
         }
-        Traffic { visits, failure: None }
+        let mut visits = visits.join_all().await;
+        visits.sort_unstable_by_key(|(position, _)| *position);
+        Traffic { visits: visits.into_iter().map(|(_, visit)| visit).collect(), failure: None }
     }
+}
 
-    async fn visit(&self, address: IpAddr, name: &str) -> Met {
-        if !self.allow_private && !is_public(address) {
-            return Met::NotPublic;
-        }
-        let question = SelfCheck::question();
-        let asking = ask(SocketAddr::new(address, self.port), name, &question);
-        match timeout(VISIT_WITHIN, asking).await {
-            Err(_) => Met::Nobody { reason: format!("no answer within {VISIT_WITHIN:?}") },
-            Ok(Err(error)) => Met::Nobody { reason: crate::telemetry::causes::one_line(&error) },
-            Ok(Ok((_, answer))) if self.self_check.is_answer(&answer, &question, name) => Met::Us,
-            Ok(Ok((head, _))) if leads_to_https(&head, name, &question) => Met::Secure { status: head.status.as_u16() },
-            Ok(Ok((head, _))) => Met::Other { status: head.status.as_u16() },
-        }
+/// The addresses that are visited, those of IPv4 in front.
+fn chosen(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let family = |is_wanted: fn(&IpAddr) -> bool| addresses.iter().copied().filter(is_wanted).take(ADDRESSES_MAX);
+    family(IpAddr::is_ipv4).chain(family(IpAddr::is_ipv6)).collect()
+}
+
+async fn visit(self_check: &SelfCheck, at: SocketAddr, name: &str) -> Met {
+    let question = SelfCheck::question();
+    match timeout(VISIT_WITHIN, ask(at, name, &question)).await {
+        Err(_) => Met::Nobody { reason: format!("no answer within {VISIT_WITHIN:?}") },
+        Ok(Err(error)) => Met::Nobody { reason: crate::telemetry::causes::one_line(&error) },
+        Ok(Ok((_, answer))) if self_check.is_answer(&answer, &question, name) => Met::Us,
+        Ok(Ok((head, _))) if leads_to_https(&head, name, &question) => Met::Secure { status: head.status.as_u16() },
+        Ok(Ok((head, _))) => Met::Other { status: head.status.as_u16() },
     }
 }
 
@@ -249,6 +262,17 @@ mod tests {
         assert_eq!(traffic(&[other.clone(), nobody]).reach(), Reach::Unknown);
         assert_eq!(traffic(&[other, Met::Secure { status: 301 }]).reach(), Reach::Hidden);
         assert_eq!(Traffic { failure: Some("SERVFAIL".into()), ..traffic(&[]) }.reach(), Reach::Unknown);
+    }
+
+    #[test]
+    fn four_addresses_of_each_family_are_visited() {
+        let addresses: Vec<IpAddr> = (1..=6)
+            .flat_map(|number| [format!("2001:db8::{number}"), format!("192.0.2.{number}")])
+            .map(|address| address.parse().unwrap())
+            .collect();
+        let chosen: Vec<_> = chosen(&addresses).iter().map(ToString::to_string).collect();
+        let expected = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"].into_iter();
+        assert!(chosen.iter().eq(expected.chain(["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8::4"])));
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub struct Links {
     pub is_told: Box<dyn Fn() -> bool + Send + Sync>,
     /// Is called with a name, canonical, whose mark the service itself has written: an SQLite file tells only of what others write.
     pub on_mark: Box<dyn Fn(&str) + Send + Sync>,
+    /// Is called with a name, canonical, whose visitors arrive here since this look.
+    pub on_live: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 /// What the service has done since the start.
@@ -253,6 +255,9 @@ impl Shared {
         self.claims.settle(claim, &verdict).await?;
         if verdict.is_verified.is_some() {
             (self.links.on_mark)(&claim.name);
+        }
+        if after.state == State::Live && before.state != State::Live {
+            (self.links.on_live)(&claim.name);
         }
         self.tell(&claim.name, before.state, after.state, &finding);
         Ok(())

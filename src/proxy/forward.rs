@@ -36,7 +36,7 @@ pub(super) async fn forward(
     request::check(&request)?;
     let facts = Facts::read(&request, client, requester)?;
     exchange.remember_host(&facts);
-    if let Some(answer) = well_known::answer(worker, &facts, exchange) {
+    if let Some(answer) = well_known::answer(worker, &facts, exchange).await {
         return Ok(answer);
     }
     let route = worker.rules.route(&facts.routing())?;

@@ -100,7 +100,7 @@ async fn find(
                 (_, Some(found), vault) => Ok(unless_ended(found, vault, name).await),
                 // Invented names cost no query of their own.
                 (Standing::Strangers, ..) => Err(HandshakeFailure::NoCertificate),
-                (standing, None, Some(vault)) => load(acceptor, vault, name, standing).await,
+                (standing, None, Some(vault)) => load(acceptor, vault, name, standing, has_default).await,
                 (_, None, None) => Err(HandshakeFailure::NoCertificate),
             }
         }
@@ -115,15 +115,21 @@ async fn unless_ended(found: Arc<Certificate>, vault: Option<&Vault>, name: &Hos
     loaded.filter(|loaded| !loaded.has_ended(now)).unwrap_or(found)
 }
 
-/// The certificate in the database, or one that is asked for now, where the name is a customer's.
+/// The certificate in the database, or one that is asked for now, where the name is a customer's. With a default nobody waits for that.
 async fn load(
     acceptor: &Acceptor,
     vault: &Vault,
     name: &Hostname<'_>,
     standing: Standing,
+    has_default: bool,
 ) -> Result<Arc<Certificate>, HandshakeFailure> {
-    let found = match (vault.find(name).await, acceptor.issuer()) {
-        (Ok(None), Some(issuer)) if standing == Standing::Customers => issuer.obtain(name, vault).await,
+    let issuer = acceptor.issuer().filter(|_issuer| standing == Standing::Customers);
+    let found = match (vault.find(name).await, issuer) {
+        (Ok(None), Some(issuer)) if has_default => {
+            issuer.ask(name);
+            Ok(None)
+        }
+        (Ok(None), Some(issuer)) => issuer.obtain(name, vault).await,
         (found, _) => found,
     };
     match found {
@@ -141,7 +147,7 @@ enum Standing {
     Strangers,
     /// An answer, or a 503.
     Known,
-    /// A customer's own store, under a name that is verified and active.
+    /// A customer's own store, under a name that is verified and active, or that belongs to one.
     Customers,
 }
 
@@ -158,8 +164,9 @@ async fn standing(client: &Client, name: &Hostname<'_>) -> Standing {
         // Its visitors are told so, and that needs a handshake too.
         Decision::Close(_) => Standing::Known,
         _ if !is_known => Standing::Strangers,
-        // Also where it stands back for another: who comes by https has to be told so.
-        Decision::Forward(_) | Decision::Redirect(_) if is_custom && is_found => Standing::Customers,
+        Decision::Forward(_) if is_custom && is_found => Standing::Customers,
+        // It stands back for another, or is `www.` in front of it: who comes by https has to be told so.
+        Decision::Redirect(_) if is_custom => Standing::Customers,
         Decision::Forward(_) | Decision::Redirect(_) => Standing::Known,
     }
 }

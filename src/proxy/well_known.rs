@@ -7,14 +7,18 @@ use super::{answer, body::Source, exchange::Exchange, facts::Facts, worker::Work
 use crate::routing::Host;
 
 /// The answer to a CA (RFC 8555 §8.3), or to an instance of ours that looks whether a name leads here.
-pub(super) fn answer(worker: &Worker, facts: &Facts<'_>, exchange: &mut Exchange) -> Option<Response<Source>> {
+pub(super) async fn answer(worker: &Worker, facts: &Facts<'_>, exchange: &mut Exchange) -> Option<Response<Source>> {
     let token = facts.challenge()?;
-    let text = to_ca(worker, token).or_else(|| to_self_check(worker, token, facts))?;
+    let text = match to_self_check(worker, token, facts) {
+        Some(text) => text,
+        None => to_ca(worker, token, facts).await?,
+    };
     Some(answer::text(text, exchange))
 }
 
-fn to_ca(worker: &Worker, token: &str) -> Option<String> {
-    worker.https.as_ref()?.acceptor.issuer()?.answer(token)
+async fn to_ca(worker: &Worker, token: &str, facts: &Facts<'_>) -> Option<String> {
+    let Host::Name(name) = &facts.authority.host else { return None };
+    worker.https.as_ref()?.acceptor.issuer()?.answer(token, name.as_str()).await
 }
 
 fn to_self_check(worker: &Worker, token: &str, facts: &Facts<'_>) -> Option<String> {

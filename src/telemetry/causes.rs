@@ -2,12 +2,18 @@
 
 use std::error::Error;
 
-/// An error and all of its causes, on one line.
+use tokio_postgres::error::DbError;
+
+/// An error and all of its causes, on one line. What PostgreSQL adds to a message is left out: "Failing row contains" shows whole
+/// rows, with tokens of customers among them.
 pub fn one_line(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let text = error.to_string();
+        let text = match error.downcast_ref::<DbError>() {
+            Some(answer) => format!("{}: {} (SQLSTATE {})", answer.severity(), answer.message(), answer.code().code()),
+            None => error.to_string(),
+        };
         // Some errors already say what their cause says.
         if !line.ends_with(&text) {
             line = format!("{line}: {text}");

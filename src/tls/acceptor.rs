@@ -151,7 +151,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Hello<IO> {
     /// for is in no memory, and costs neither a query nor a signature.
     pub async fn prove(self, issuer: Option<&Issuer>) -> Result<(), HandshakeFailure> {
         let name = self.name().map(|name| name.to_ascii_lowercase());
-        let Some(proof) = issuer.zip(name).and_then(|(issuer, name)| issuer.proof(&name)) else {
+        let proof = match issuer.zip(name) {
+            Some((issuer, name)) => issuer.proof(&name).await,
+            None => None,
+        };
+        let Some(proof) = proof else {
             self.alert(NO_APPLICATION_PROTOCOL).await;
             return Err(HandshakeFailure::Incompatible);
         };

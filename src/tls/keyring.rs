@@ -1,7 +1,7 @@
 //! The keys under which private keys lie in the database. Whoever reads the database alone reads none of them.
 //!
-//! A keyring is text, a key per line: an id, a colon, and 32 bytes in base64. The first seals; all open, so that a new one can be put
-//! in front and the old one taken away once nothing is sealed by it any more.
+//! A keyring is text, a key per line: an id, a colon, and 32 bytes in base64. The first seals; all open. A new one comes last until
+//! every instance has it, then in front, and the old one is taken away once nothing is sealed by it any more.
 
 use std::fmt;
 

@@ -17,7 +17,7 @@ use std::{path::PathBuf, sync::Arc};
 pub use acceptor::{Acceptor, Agreed, Hello, SetUpError, Stream};
 pub use acme::{
     Acme, Arrivals, Astray, AuthoritySettings, Binding, BoxFuture, Challenge, HookSettings, Issuer, Limits, Names,
-    NamesError, Page, Quota, Reason, Settings as AcmeSettings, StandingCounts,
+    NamesError, Page, Quota, Reason, Settings as AcmeSettings, StandingCounts, account_uri,
 };
 pub use certificate::{Certificate, CertificateError};
 pub use certificates::{Certificates, Counts};

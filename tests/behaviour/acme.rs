@@ -2,10 +2,14 @@
 
 use std::{fs, net::SocketAddr, thread, time::Duration};
 
+use usher::domains::dns::{Dns, Settings};
+
 use crate::support::{
     A_MOMENT, AcmeStage, Backend, Balancer, Client, ModernCa, NameServer, Pebble, Usher, answered, eventually,
     free_address, logged, signal, within_a_minute,
 };
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -29,22 +33,35 @@ fn a_row_is_all_that_a_domain_needs() {
     }
 }
 
+/// The whole way: a row that the app inserts, a TXT record, an address; and a zone that is right only later.
 #[test]
-fn the_first_visitor_waits_for_a_certificate_that_is_not_there_yet() {
-    let http = free_address();
-    let stage = AcmeStage::asking_at(Backend::Sqlite, http.port());
-    let usher = stage.start(http);
-    let trust = stage.pebble.trust();
-    stage.add("asked.example");
-    eventually("the row is known", || (usher.get("asked.example", "/").status == 200).then_some(()));
-    let visitors: Vec<_> = (0..5)
-        .map(|_| {
-            let (address, trust) = (usher.https(), trust.clone());
-            thread::spawn(move || Client::connect_tls(address, &trust, "asked.example").is_ok())
-        })
-        .collect();
-    assert!(visitors.into_iter().all(|visitor| visitor.join().unwrap()));
-    assert_eq!(stage.pebble.orders(), 1);
+fn a_domain_proves_itself_and_has_its_certificate_as_soon_as_it_leads_here() {
+    for backend in [Backend::Postgres, Backend::Sqlite] {
+        let http = free_address();
+        let zone = |address: &str| format!("@ NS ns\nns A 127.0.0.1\n@ A {address}\n_orion-verify TXT \"{TOKEN}\"");
+        let names = NameServer::start(&[("brand.example", &zone("127.0.0.9"))]);
+        let stage = AcmeStage::with(backend, Pebble::resolving_at(http.port(), names.address()));
+        let more = format!("[domains]\nverification = 'usher'\nauthority_port = {}", names.address().port());
+        let binary = stage.binary(http, ANY_PORT, &more);
+        // Once more: that the token counts is known now.
+        assert_eq!(binary.run(&["migrate"]).code, 0);
+        let usher = binary.start();
+        stage.tables.execute(&format!(
+            "INSERT INTO store_domains (store_id, domain, is_active, is_verified, verification_token) \
+             VALUES (1, 'brand.example', true, false, '{TOKEN}')"
+        ));
+        logged(&usher, "its DNS does not lead here", 1);
+        let orders = if backend == Backend::Sqlite { "usher_acme_orders" } else { "usher.acme_orders" };
+        let failed = format!("SELECT 1 FROM {orders} WHERE reason = 'astray' AND due_at > 0");
+        eventually("the order has failed", || (stage.tables.count(&failed) == 1).then_some(()));
+        // By itself it would be tried again in four hours.
+        stage.tables.execute(&format!("UPDATE {orders} SET attempts = 20, due_at = due_at + 14400"));
+        names.rewrite("brand.example", &zone("127.0.0.1"));
+        logged(&usher, "certificate issued", 1);
+        assert!(answered(&usher, &stage.pebble.trust(), "brand.example").is_some());
+        assert_eq!(stage.app.last().folded("x-store-id"), ["1"]);
+        assert_eq!(stage.pebble.orders(), 1);
+    }
 }
 
 /// The CA meets another instance than the one that ordered, and one of them dies in the middle.
@@ -66,7 +83,7 @@ fn three_instances_share_the_work_and_finish_what_a_dead_one_has_begun() {
     // What it was working for, and nothing else, is free when its leases have run out: let that be now.
     thread::sleep(A_MOMENT);
     stage.tables.query_with_value(
-        "UPDATE usher.acme_orders SET leased_until = 0 WHERE leased_until > 0 AND holder LIKE '%-' || $1 RETURNING name",
+        "UPDATE usher.acme_orders SET leased_until = 0 WHERE leased_until > extract(epoch FROM now()) AND holder LIKE '%-' || $1 RETURNING name",
         &dead.process().to_string(),
     );
     let trust = stage.pebble.trust();
@@ -198,6 +215,30 @@ fn www_comes_with_a_name_where_it_leads_here_too() {
 }
 
 #[test]
+fn www_that_leads_here_later_comes_with_its_next_visitor() {
+    for backend in [Backend::Postgres, Backend::Sqlite] {
+        let http = free_address();
+        let stage = AcmeStage::asking_at(backend, http.port());
+        let zone = |www: &str| format!("@ NS ns\nns A 127.0.0.1\n@ A 127.0.0.1\n{www}");
+        let names = NameServer::start(&[("late.example", &zone(""))]);
+        let usher = stage.start_with(http, &format!("[domains]\nresolvers = ['{}']", names.address()));
+        stage.add("late.example");
+        logged(&usher, "certificate issued", 1);
+        names.rewrite("late.example", &zone("www A 127.0.0.1"));
+        let trust = stage.pebble.trust();
+        // NSD needs a moment for its new zone, and a name that was asked for too early rests for a quarter of an hour.
+        let settings = Settings { resolvers: vec![names.address()], allow_private: true, ..Settings::default() };
+        let (dns, runtime) = (Dns::new(&settings).unwrap(), tokio::runtime::Runtime::new().unwrap());
+        let is_new = || runtime.block_on(dns.addresses("www.late.example")).is_ok_and(|found| !found.is_empty());
+        eventually("the zone is new", || is_new().then_some(()));
+        within_a_minute("www is in the certificate", || {
+            Client::connect_tls(usher.https(), &trust, "www.late.example").ok()
+        });
+        assert_eq!(stage.pebble.orders(), 2);
+    }
+}
+
+#[test]
 fn a_domain_whose_tenant_left_is_not_renewed_until_it_is_back() {
     let http = free_address();
     let stage = AcmeStage::asking_at(Backend::Postgres, http.port());
@@ -297,6 +338,39 @@ fn what_waits_and_what_fails_is_shown_with_the_reason() {
     assert_eq!(usher.admin_get("/api/v1/certificates?state=odd").status, 400);
     assert_eq!(usher.metric("usher_acme_orders_total", &["outcome=\"astray\""]), 1.0);
     assert_eq!(usher.metric("usher_acme_orders_total", &["outcome=\"issued\""]), 1.0);
+}
+
+/// The CA has issued, and the instance dies before it has heard of that, or has the certificate.
+#[test]
+fn an_order_is_gone_on_with_from_wherever_a_dead_instance_has_left_it() {
+    for (backend, step) in
+        [(Backend::Postgres, "/finalize-order/"), (Backend::Sqlite, "/certZ/"), (Backend::Postgres, "/certZ/")]
+    {
+        let http = free_address();
+        let stage = AcmeStage::asking_at(backend, http.port());
+        let ca = ModernCa::before(&stage.pebble);
+        let table = |name: &str| match backend {
+            Backend::Postgres => format!("usher.{name}"),
+            Backend::Sqlite => format!("usher_{name}"),
+        };
+        ca.hold(step);
+        let dead = stage.start_with(http, &ca.config());
+        stage.add("shop.example");
+        within_a_minute(step, || ca.is_holding().then_some(()));
+        signal("KILL", dead.process());
+        drop(dead);
+        ca.release();
+        assert_eq!(
+            stage.tables.count(&format!("SELECT 1 FROM {} WHERE sealed_key <> ''", table("acme_order_keys"))),
+            1
+        );
+        stage.tables.execute(&format!("UPDATE {} SET leased_until = 0", table("acme_orders")));
+        let usher = stage.start_with(http, &ca.config());
+        logged(&usher, "certificate issued", 1);
+        assert!(answered(&usher, &stage.pebble.trust(), "shop.example").is_some());
+        assert_eq!(stage.pebble.orders(), 1, "{step}");
+        assert_eq!(stage.tables.count(&format!("SELECT 1 FROM {}", table("acme_order_keys"))), 0);
+    }
 }
 
 /// A command that puts records into the DNS of the CA.

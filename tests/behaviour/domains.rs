@@ -105,6 +105,17 @@ fn a_wrong_token_proves_nothing_and_is_told() {
 }
 
 #[test]
+fn a_row_that_the_database_refuses_is_told_without_what_stands_in_it() {
+    let shop = zone(&format!("@ A 127.0.0.1\n_orion-verify TXT \"{TOKEN}\""));
+    let stage = Stage::new(Backend::Postgres, &[("brand.example", &shop)]);
+    let usher = stage.start("");
+    stage.tables.execute("ALTER TABLE usher.domain_claims ADD CONSTRAINT odd CHECK (name <> 'brand.example')");
+    stage.add("brand.example", TOKEN);
+    eventually("it is told", || usher.log().contains("SQLSTATE 23514").then_some(()));
+    assert!(usher.log().contains("odd") && !usher.log().contains(TOKEN), "{}", usher.log());
+}
+
+#[test]
 fn a_resolver_that_remembers_an_absence_does_not_keep_a_customer_waiting() {
     // The resolver knows the zone as it was, the zone's own server as it is.
     let before = zone("@ A 127.0.0.1");

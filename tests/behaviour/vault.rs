@@ -1,12 +1,21 @@
 //! Certificates in the database: imported once, shown by every instance, readable by nobody who has the database alone.
 
-use std::fs;
+use std::{
+    fs,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rustls::HandshakeKind;
 use tempfile::TempDir;
 
-use crate::support::{App, Backend, Binary, Ca, Client, Output, Pair, Tables, Usher, eventually};
+use crate::support::{App, Backend, Binary, Ca, Client, Output, Pair, Tables, Trust, Usher, eventually};
 
 const HOST: &str = "customdomain1.com";
 
@@ -79,6 +88,39 @@ fn what_is_imported_is_shown_by_every_instance() {
         for usher in &instances {
             eventually("the new one is shown", || (stage.status(usher, "customdomain2.com") == Ok(200)).then_some(()));
         }
+    }
+}
+
+/// They are read when somebody asks for them.
+#[test]
+fn a_hundred_thousand_certificates_do_not_slow_the_start() {
+    for backend in [Backend::Postgres, Backend::Sqlite] {
+        let stage = Stage::new(backend);
+        stage.import(&stage.ca.issue(&[HOST]));
+        let start = || {
+            let begun = Instant::now();
+            let usher = stage.binary().start();
+            (begun.elapsed(), usher)
+        };
+        let (few, usher) = start();
+        drop(usher);
+        let (table, numbers) = match backend {
+            Backend::Postgres => ("usher.certificates", "generate_series(1, 100000) AS n(number)"),
+            Backend::Sqlite => (
+                "usher_certificates",
+                "(WITH RECURSIVE n(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM n WHERE number < 100000) SELECT number FROM n) AS n",
+            ),
+        };
+        stage.tables.execute(&format!(
+            "INSERT INTO {table} (name, certificate, key_id, sealed_key, expires_at) \
+             SELECT 'shop' || n.number || '.example', c.certificate, c.key_id, c.sealed_key, c.expires_at \
+             FROM {table} c CROSS JOIN {numbers} WHERE c.name = '{HOST}'"
+        ));
+        assert_eq!(stage.tables.count(&format!("SELECT 1 FROM {table} WHERE name = 'shop100000.example'")), 1);
+        let (many, usher) = start();
+        assert!(many < few + Duration::from_secs(1), "{backend:?}: {few:?} with one, {many:?} with a hundred thousand");
+        assert_eq!(stage.status(&usher, HOST), Ok(200));
+        assert_eq!(usher.metric("usher_tls_certificate_loads_total", &["outcome=\"answered\""]), 1.0);
     }
 }
 
@@ -186,6 +228,82 @@ fn a_new_key_takes_the_place_of_the_old_one_without_a_gap() {
     assert!(stage.status(&without, HOST).is_err());
     eventually("the reason is told", || without.log().contains("sealed by the key second").then_some(()));
     assert_eq!(stage.status(&usher, HOST), Ok(200), "the others do not suffer");
+}
+
+/// Handshakes for some names at some instances, over and over.
+struct Load {
+    at: Arc<Mutex<Vec<SocketAddr>>>,
+    names: Arc<Mutex<Vec<&'static str>>>,
+    failures: Arc<Mutex<Vec<String>>>,
+    done: Arc<AtomicUsize>,
+}
+
+impl Load {
+    fn begin(trust: Trust) -> Self {
+        let load = Self { at: Arc::default(), names: Arc::default(), failures: Arc::default(), done: Arc::default() };
+        let (at, names) = (Arc::clone(&load.at), Arc::clone(&load.names));
+        let (failures, done) = (Arc::downgrade(&load.failures), Arc::clone(&load.done));
+        thread::spawn(move || {
+            // Until the test ends.
+            while let Some(failures) = failures.upgrade() {
+                let names = names.lock().unwrap().clone();
+                // Held, so that no instance goes away meanwhile.
+                let at = at.lock().unwrap();
+                for (address, name) in at.iter().flat_map(|address| names.iter().map(move |name| (address, name))) {
+                    if let Err(error) = trust.connect(*address, name) {
+                        failures.lock().unwrap().push(format!("{name}: {error}"));
+                    }
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+                drop(at);
+                thread::sleep(Duration::from_millis(2));
+            }
+        });
+        load
+    }
+
+    /// Each instance is asked some times more.
+    fn goes_on(&self) {
+        let before = self.done.load(Ordering::Relaxed);
+        eventually("the load goes on", || (self.done.load(Ordering::Relaxed) > before + 20).then_some(()));
+        assert_eq!(*self.failures.lock().unwrap(), Vec::<String>::new());
+    }
+}
+
+/// As `config/usher.toml` has it: behind the others, restart, in front, restart, rekey, the old one away, restart.
+#[test]
+fn a_key_rotation_under_load_fails_no_handshake() {
+    let stage = Stage::new(Backend::Postgres);
+    stage.import(&stage.ca.issue(&[HOST]));
+    let load = Load::begin(stage.ca.trust());
+    load.names.lock().unwrap().push(HOST);
+    let mut instances: Vec<_> = (0..2).map(|_| stage.binary().start()).collect();
+    load.at.lock().unwrap().extend(instances.iter().map(Usher::https));
+    load.goes_on();
+    let steps: [(&[(&str, u8)], _); 3] = [
+        (&[("first", 1), ("second", 2)], "customdomain2.com"),
+        (&[("second", 2), ("first", 1)], "store1.platform.com"),
+        (&[("second", 2)], "store2.platform.com"),
+    ];
+    for (keys, name) in steps {
+        stage.keyring(keys);
+        for (position, instance) in instances.iter_mut().enumerate() {
+            let new = stage.binary().start();
+            load.at.lock().unwrap()[position] = new.https();
+            drop(std::mem::replace(instance, new));
+            if position == 0 {
+                // Sealed by the new configuration, shown by instances of both.
+                stage.import(&stage.ca.issue(&[name]));
+                load.names.lock().unwrap().push(name);
+            }
+            load.goes_on();
+        }
+        if keys.len() == 2 && keys[0].0 == "second" {
+            assert_eq!(stage.cert(&["rekey"]).code, 0);
+            load.goes_on();
+        }
+    }
+    assert!(!stage.cert(&["list"]).stdout.contains("first"));
 }
 
 #[test]

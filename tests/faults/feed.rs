@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+
 use crate::support::{App, Binary, Cluster, Tables, Usher, eventually};
 
 /// Nothing here becomes too old to be believed: only the news can explain what is seen.
@@ -197,5 +199,29 @@ fn a_replica_that_lags_behind_the_news_brings_no_old_rows_back() {
         assert_eq!(usher.get("customdomain1.com", "/").status, before);
         tables.execute("UPDATE store_domains SET is_active = NOT is_active WHERE domain = 'customdomain1.com'");
         eventually("the edit shows", || (usher.get("customdomain1.com", "/").status == after).then_some(()));
+    }
+}
+
+/// Look-ups may go to a replica; what usher writes for itself has to go to the primary.
+#[test]
+fn beside_a_replica_usher_keeps_its_own_tables_at_the_primary() {
+    let cluster = Cluster::start();
+    let tables = Tables::example_on(&cluster);
+    let replica = cluster.lagging_replica(100);
+    let (app, folder) = (App::echo(), tempfile::tempdir().unwrap());
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, format!("k:{}", STANDARD.encode([1; 32]))).unwrap();
+    let tls = format!("[listen]\nhttps = ['127.0.0.1:0']\n[tls]\nencryption_keys_file = {keys:?}");
+    let (here, there) = (replica.url_of(tables.url()), tables.url().to_owned());
+    let (_, database) = there.rsplit_once('/').unwrap();
+    let host = |url: &str| url.split_once('@').unwrap().1.split_once('/').unwrap().0.to_owned();
+    // The replica comes first, and would be taken.
+    let several = format!("url = 'postgres://usher@{},{}/{database}'", host(&here), host(&there));
+    for urls in [several, format!("url = '{here}'\nlisten_url = '{there}'")] {
+        tables.execute("DELETE FROM usher.ticket_keys");
+        let usher = Binary::new().apps(&[&app]).config(&format!("{tls}\n[directory]\n{urls}")).start();
+        let written = || tables.count("SELECT 1 FROM usher.ticket_keys");
+        eventually("keys of tickets are kept", || (written() >= 2).then_some(()));
+        assert!(!usher.log().contains("read-only"), "{}", usher.log());
     }
 }

@@ -42,7 +42,7 @@ fn of_two_hundred_orders_none_is_lost_with_the_instance_that_made_it() {
     // What it was working for is free when its leases have run out: let that be now.
     thread::sleep(A_MOMENT);
     let cut_off = stage.tables.query_with_value(
-        "UPDATE usher.acme_orders SET leased_until = 0 WHERE leased_until > 0 AND holder LIKE '%-' || $1 RETURNING name",
+        "UPDATE usher.acme_orders SET leased_until = 0 WHERE leased_until > extract(epoch FROM now()) AND holder LIKE '%-' || $1 RETURNING name",
         &dead.process().to_string(),
     );
     let all_good = || {

@@ -36,6 +36,8 @@ struct Shared {
     orders: Mutex<Vec<Value>>,
     /// Certificates whose time was asked for.
     asked: Mutex<Vec<String>>,
+    /// Below which path answers are held back, and how many are.
+    held: Mutex<(Option<&'static str>, usize)>,
 }
 
 impl ModernCa {
@@ -61,6 +63,7 @@ impl ModernCa {
             window: Mutex::new(Value::Null),
             orders: Mutex::default(),
             asked: Mutex::default(),
+            held: Mutex::default(),
         });
         let (config, serving) = (Arc::new(config), Arc::clone(&shared));
         thread::spawn(move || {
@@ -70,7 +73,10 @@ impl ModernCa {
                     let session = ServerConnection::new(config).unwrap();
                     let mut stream = StreamOwned::new(session, client);
                     while let Some(request) = Message::read(&mut stream) {
-                        if stream.write_all(&shared.answer(request).bytes()).is_err() {
+                        let path = request.path().to_owned();
+                        let answer = shared.answer(request);
+                        shared.hold(&path);
+                        if stream.write_all(&answer.bytes()).is_err() {
                             break;
                         }
                     }
@@ -91,6 +97,21 @@ impl ModernCa {
         *self.shared.window.lock().unwrap() = json!({"suggestedWindow": {"start": start, "end": end}});
     }
 
+    /// Does what is asked below `path`, and does not say so until [`ModernCa::release`].
+    pub(crate) fn hold(&self, path: &'static str) {
+        *self.shared.held.lock().unwrap() = (Some(path), 0);
+    }
+
+    /// Whether somebody waits for an answer that is held back.
+    pub(crate) fn is_holding(&self) -> bool {
+        self.shared.held.lock().unwrap().1 > 0
+    }
+
+    /// Answers again.
+    pub(crate) fn release(&self) {
+        *self.shared.held.lock().unwrap() = (None, 0);
+    }
+
     /// The payloads of new orders so far.
     pub(crate) fn orders(&self) -> Vec<Value> {
         self.shared.orders.lock().unwrap().clone()
@@ -103,8 +124,24 @@ impl ModernCa {
 }
 
 impl Shared {
+    /// Waits while answers below `path` are held back.
+    fn hold(&self, path: &str) {
+        let is_held = |held: &(Option<&str>, usize)| held.0.is_some_and(|below| path.starts_with(below));
+        let mut is_first = true;
+        loop {
+            let mut held = self.held.lock().unwrap();
+            if !is_held(&held) {
+                return;
+            }
+            held.1 += usize::from(is_first);
+            drop(held);
+            is_first = false;
+            thread::sleep(super::A_MOMENT);
+        }
+    }
+
     fn answer(&self, request: Message) -> Message {
-        let path = request.head.split(' ').nth(1).unwrap().to_owned();
+        let path = request.path().to_owned();
         if let Some(identifier) = path.strip_prefix(RENEWAL) {
             self.asked.lock().unwrap().push(identifier.trim_start_matches('/').to_owned());
             return match self.window.lock().unwrap().clone() {
@@ -182,6 +219,11 @@ impl Message {
         let kept =
             head.lines().filter(|line| !line.is_empty() && !line.to_ascii_lowercase().starts_with("content-length"));
         Some(Self { head: kept.map(|line| format!("{line}\r\n")).collect(), body })
+    }
+
+    /// What a request is for.
+    fn path(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap()
     }
 
     fn bytes(&self) -> Vec<u8> {

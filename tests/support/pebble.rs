@@ -27,6 +27,7 @@ pub(crate) struct Pebble {
     ports: Ports,
     directory: SocketAddr,
     management: SocketAddr,
+    /// Who is asked where names lead.
     dns: SocketAddr,
     dns_management: SocketAddr,
     /// Who vouches for the CA's own server.
@@ -45,20 +46,25 @@ struct Ports {
 impl Pebble {
     /// A CA that asks its questions at `http_port` of 127.0.0.1.
     pub(crate) fn asking_at(http_port: u16) -> Self {
-        Self::start(Ports { http: http_port, tls: free_address().port() }, false)
+        Self::start(Ports { http: http_port, tls: free_address().port() }, false, None)
+    }
+
+    /// A CA that asks the name server at `dns` where names lead, as usher does.
+    pub(crate) fn resolving_at(http_port: u16, dns: SocketAddr) -> Self {
+        Self::start(Ports { http: http_port, tls: free_address().port() }, false, Some(dns))
     }
 
     /// A CA that asks over TLS too, at `tls_port`.
     pub(crate) fn asking_at_both(http_port: u16, tls_port: u16) -> Self {
-        Self::start(Ports { http: http_port, tls: tls_port }, false)
+        Self::start(Ports { http: http_port, tls: tls_port }, false, None)
     }
 
     /// A CA that serves its customers only.
     pub(crate) fn for_customers(http_port: u16) -> Self {
-        Self::start(Ports { http: http_port, tls: free_address().port() }, true)
+        Self::start(Ports { http: http_port, tls: free_address().port() }, true, None)
     }
 
-    fn start(ports: Ports, knows_customers: bool) -> Self {
+    fn start(ports: Ports, knows_customers: bool, resolver: Option<SocketAddr>) -> Self {
         let (folder, own) = (TempDir::with_prefix("usher-pebble-").unwrap(), Ca::new());
         let [directory, management, dns, dns_management] = [(); 4].map(|()| free_address());
         own.issue(&["localhost", "127.0.0.1"]).write(folder.path(), "pebble");
@@ -79,8 +85,9 @@ impl Pebble {
             .stderr(Stdio::null())
             .spawn()
             .expect("pebble-challtestsrv, which tests/install.sh installs");
+        let resolver = resolver.unwrap_or(dns);
         let mut ca = Command::new("pebble")
-            .args(["-dnsserver", &dns.to_string(), "-config"])
+            .args(["-dnsserver", &resolver.to_string(), "-config"])
             .arg(&file)
             .env("PEBBLE_VA_NOSLEEP", "1")
             .stdout(Stdio::piped())
@@ -95,7 +102,7 @@ impl Pebble {
             ports,
             directory,
             management,
-            dns,
+            dns: resolver,
             dns_management,
             own,
             knows_customers,

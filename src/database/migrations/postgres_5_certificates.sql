@@ -49,6 +49,24 @@ BEGIN
             problem text
         );
     END IF;
+    IF to_regclass('usher.acme_order_keys') IS NULL THEN
+        -- The private key of a certificate that is being ordered, sealed for "order key " and the name.
+        CREATE TABLE usher.acme_order_keys (
+            name text PRIMARY KEY,
+            order_url text NOT NULL,
+            key_id text NOT NULL,
+            sealed_key text NOT NULL
+        );
+    END IF;
+    IF to_regclass('usher.acme_besides') IS NULL THEN
+        -- Names that belong to another one and are not in its certificate, and when they are visited again.
+        CREATE TABLE usher.acme_besides (
+            name text PRIMARY KEY,
+            beside text NOT NULL,
+            visit_at bigint NOT NULL
+        );
+        CREATE INDEX acme_besides_visit_at ON usher.acme_besides (visit_at);
+    END IF;
     IF to_regclass('usher.acme_challenges') IS NULL THEN
         CREATE TABLE usher.acme_challenges (
             token text PRIMARY KEY,
@@ -67,6 +85,9 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'usher.certificates'::regclass AND attname = 'ask_at') THEN
         ALTER TABLE usher.certificates ADD COLUMN directory text, ADD COLUMN ask_at bigint;
         ALTER TABLE usher.acme_orders ADD COLUMN wanted_since bigint, ADD COLUMN directory text, ADD COLUMN reason text;
+    END IF;
+    IF to_regclass('usher.acme_orders_leased_until') IS NULL THEN
+        CREATE INDEX acme_orders_leased_until ON usher.acme_orders (leased_until);
     END IF;
     IF to_regclass('usher.certificates_renew_at') IS NULL THEN
         CREATE INDEX certificates_renew_at ON usher.certificates (renew_at) WHERE renew_at IS NOT NULL;

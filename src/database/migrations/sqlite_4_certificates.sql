@@ -32,6 +32,18 @@ CREATE TABLE IF NOT EXISTS usher_acme_orders (
     reason TEXT,
     problem TEXT
 );
+CREATE TABLE IF NOT EXISTS usher_acme_order_keys (
+    name TEXT PRIMARY KEY,
+    order_url TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    sealed_key TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS usher_acme_besides (
+    name TEXT PRIMARY KEY,
+    beside TEXT NOT NULL,
+    visit_at INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS usher_acme_besides_visit_at ON usher_acme_besides (visit_at);
 CREATE TABLE IF NOT EXISTS usher_acme_challenges (
     token TEXT PRIMARY KEY,
     name TEXT NOT NULL,
@@ -46,4 +58,5 @@ CREATE INDEX IF NOT EXISTS usher_certificates_renew_at ON usher_certificates (re
 CREATE INDEX IF NOT EXISTS usher_certificates_ask_at ON usher_certificates (ask_at) WHERE ask_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS usher_certificates_expires_at ON usher_certificates (expires_at);
 CREATE INDEX IF NOT EXISTS usher_acme_orders_due_at ON usher_acme_orders (due_at) WHERE wanted_since IS NOT NULL;
+CREATE INDEX IF NOT EXISTS usher_acme_orders_leased_until ON usher_acme_orders (leased_until);
 CREATE INDEX IF NOT EXISTS usher_acme_orders_reason ON usher_acme_orders (reason) WHERE reason IS NOT NULL;

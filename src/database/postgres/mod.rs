@@ -9,9 +9,10 @@ mod url;
 
 use std::{path::PathBuf, time::Duration};
 
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
 pub use listener::{Listener, Notices};
+pub(super) use pool::Lent;
 pub use pool::{Client, Error, Pool, PoolStats};
 pub use position::Position;
 pub use tls::TlsError;
@@ -63,6 +64,18 @@ impl Settings {
     /// Whether more than one server is named.
     pub fn has_several_servers(&self) -> bool {
         self.server.get_hosts().len().max(self.server.get_hostaddrs().len()) > 1
+    }
+
+    /// The same with the one of several servers that can be written to. A role that is read-only by default would pass for a standby.
+    #[must_use]
+    pub fn primary(&self) -> Self {
+        let mut primary = self.clone();
+        if self.has_several_servers() {
+            let options = self.server.get_options().unwrap_or_default();
+            primary.server.options(format!("{options} -c default_transaction_read_only=off").trim_start());
+            primary.server.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        primary
     }
 
     /// How the server is connected to, as far as tokio-postgres knows of TLS.

@@ -118,6 +118,33 @@ fn manager(settings: &Settings) -> Result<Manager, Error> {
     }
 }
 
+/// A connection of the pool for several statements that belong together. Dropped before they are over, as a caller's deadline does, it is
+/// closed: whoever got it next would be in the midst of them. Until then it counts as one of the pool's.
+pub(in crate::database) struct Lent(Option<Client>);
+
+impl Lent {
+    /// One of `pool`.
+    pub(in crate::database) async fn of(pool: &Pool) -> Result<Self, Error> {
+        Ok(Self(Some(pool.client().await?)))
+    }
+
+    /// The connection.
+    pub(in crate::database) fn client(&self) -> Result<&Client, Error> {
+        self.0.as_ref().ok_or(Error::Closed)
+    }
+
+    /// It can be used by the next.
+    pub(in crate::database) fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(close);
+    }
+}
+
 /// Closes a connection that still waits for an answer: whoever got it next would wait for somebody else's question.
 pub(super) fn close(client: Client) {
     drop(Object::take(client));

@@ -9,7 +9,10 @@ use std::{future::Future, time::Duration};
 use deadpool_postgres::{ClientWrapper, Object};
 use tokio_postgres::{error::SqlState, types::Type};
 
-use super::{postgres, sqlite};
+use super::{
+    postgres::{self, Lent},
+    sqlite,
+};
 
 /// For one statement of a command. A scan of millions of rows takes seconds; whoever waits longer has met a lock, and a person
 /// at a terminal wants to know.
@@ -125,8 +128,10 @@ impl Session {
         match &self.connection {
             Connection::Postgres(client) => in_time(columns_of(client, sql)).await,
             Connection::Pool(pool) => {
-                let client = Object::take(pool.client().await?);
-                in_time(columns_of(&client, sql)).await
+                let lent = Lent::of(pool).await?;
+                let columns = in_time(columns_of(lent.client()?, sql)).await?;
+                lent.give_back();
+                Ok(columns)
             }
             Connection::Sqlite(database) => {
                 let sql = sql.to_owned();
@@ -138,11 +143,18 @@ impl Session {
     /// Runs statements one after another in one transaction, and returns the rows of each.
     pub async fn transaction(&self, statements: &[(&str, Vec<Value>)]) -> Result<Vec<Vec<Row>>, Error> {
         match &self.connection {
-            Connection::Postgres(client) => in_time(transaction_postgres(client, statements)).await,
+            Connection::Postgres(client) => {
+                in_time(async { transaction_postgres(client, statements).await.answers }).await
+            }
             Connection::Pool(pool) => {
-                // Taken for good: broken off in the middle, it would go back in the middle of a transaction.
-                let client = Object::take(pool.client().await?);
-                in_time(transaction_postgres(&client, statements)).await
+                let lent = Lent::of(pool).await?;
+                let client = lent.client()?;
+                let Transacted { answers, is_over } =
+                    in_time(async { Ok(transaction_postgres(client, statements).await) }).await?;
+                if is_over {
+                    lent.give_back();
+                }
+                Ok(answers?)
             }
             Connection::Sqlite(database) => {
                 let owned: Vec<_> =
@@ -160,8 +172,10 @@ impl Session {
             // The statements of one simple query are one transaction (PostgreSQL's protocol, "Simple Query").
             Connection::Postgres(client) => Ok(client.batch_execute(sql).await.map_err(postgres::Error::Query)?),
             Connection::Pool(pool) => {
-                let client = Object::take(pool.client().await?);
-                Ok(client.batch_execute(sql).await.map_err(postgres::Error::Query)?)
+                let lent = Lent::of(pool).await?;
+                lent.client()?.batch_execute(sql).await.map_err(postgres::Error::Query)?;
+                lent.give_back();
+                Ok(())
             }
             Connection::Sqlite(database) => {
                 let sql = sql.to_owned();
@@ -189,23 +203,35 @@ async fn query_pool(pool: &postgres::Pool, sql: &str, values: &[Value]) -> Resul
     rows.iter().map(postgres_value::row).collect::<Result<_, _>>().map_err(postgres::Error::Query)
 }
 
-async fn transaction_postgres(
+/// What became of a transaction.
+struct Transacted {
+    answers: Result<Vec<Vec<Row>>, postgres::Error>,
+    /// Whether it has ended for certain, so that the connection can be used for something else.
+    is_over: bool,
+}
+
+async fn transaction_postgres(client: &ClientWrapper, statements: &[(&str, Vec<Value>)]) -> Transacted {
+    let answers = run_postgres(client, statements).await;
+    // The statement's own error says more than a failure to roll back, which the server does anyway on close.
+    let end = if answers.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = client.batch_execute(end).await.map_err(postgres::Error::Query);
+    let is_over = ended.is_ok();
+    let answers = match (answers, ended) {
+        (Ok(_), Err(error)) => Err(error),
+        (answers, _) => answers,
+    };
+    Transacted { answers, is_over }
+}
+
+async fn run_postgres(
     client: &ClientWrapper,
     statements: &[(&str, Vec<Value>)],
 ) -> Result<Vec<Vec<Row>>, postgres::Error> {
     client.batch_execute("BEGIN").await.map_err(postgres::Error::Query)?;
     let mut answers = Vec::with_capacity(statements.len());
     for (sql, values) in statements {
-        match query_postgres(client, sql, values).await {
-            Ok(rows) => answers.push(rows),
-            Err(error) => {
-                // The statement's own error says more than a failure to roll back, which the server does anyway on close.
-                let _ = client.batch_execute("ROLLBACK").await;
-                return Err(error);
-            }
-        }
+        answers.push(query_postgres(client, sql, values).await?);
     }
-    client.batch_execute("COMMIT").await.map_err(postgres::Error::Query)?;
     Ok(answers)
 }
 

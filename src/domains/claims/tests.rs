@@ -182,3 +182,25 @@ async fn a_mark_that_somebody_has_set_or_taken_back_is_looked_at_soon() {
     claims.notice("a.example").await.unwrap();
     assert_eq!(claims.take(1).await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn thousands_that_are_new_and_fail_keep_no_old_domain_from_being_looked_at() {
+    let rows: Vec<_> = (1..=400).map(|id| format!("({id}, 1, 'd{id}.example', FALSE, 't')")).collect();
+    let (_folder, claims) = claims(&rows.join(", ")).await;
+    claims.notice_all().await.unwrap();
+    // The first is the oldest, and has waited longest; the others are due again as soon as they were looked at.
+    let old = "UPDATE usher_domain_claims SET since = 1, due_at = 1 WHERE name = 'd1.example'";
+    claims.session.batch(&format!("UPDATE usher_domain_claims SET since = 1000; {old}")).await.unwrap();
+    let mut rounds = 0;
+    loop {
+        rounds += 1;
+        let taken = claims.take(1).await.unwrap();
+        if taken.iter().any(|claim| claim.name == "d1.example") {
+            break;
+        }
+        assert!(rounds < 200, "never");
+        claims.session.batch("UPDATE usher_domain_claims SET leased_until = 0 WHERE since > 1").await.unwrap();
+    }
+    let taken = claims.take(40).await.unwrap();
+    assert_eq!(taken.len(), 40);
+}

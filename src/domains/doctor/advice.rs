@@ -1,14 +1,14 @@
 //! What to do next: one sentence, to be sent to the customer as it is. Pure.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use serde::Serialize;
 
-use super::{Findings, Issuance};
+use super::{Findings, Issuance, Permission};
 use crate::domains::{Met, Ownership, Visit, dns::Zone};
 
 /// All that is known of a domain.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Outlook<'a> {
     /// Its name, canonical.
     pub name: &'a str,
@@ -24,19 +24,29 @@ pub struct Outlook<'a> {
     pub is_verified: bool,
     /// Whether usher decides that; else the app does.
     pub are_verified: bool,
+    /// Whether its visitors arrived here when they were looked at last.
+    pub is_live: bool,
     /// Addresses of this edge.
     pub addresses: &'a [IpAddr],
     /// A name of this edge.
     pub cname: Option<&'a str>,
-    /// What the CA calls itself in CAA records.
-    pub authority: Option<&'a str>,
     /// Whether a certificate is there.
-    pub certificate: Certificate,
+    pub certificate: Certificate<'a>,
+}
+
+impl fmt::Debug for Outlook<'_> {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, is_active, is_verified, is_live, certificate, .. } = self;
+        let mut outlook = f.debug_struct("Outlook");
+        outlook.field("name", name).field("is_active", is_active).field("is_verified", is_verified);
+        outlook.field("is_live", is_live).field("certificate", certificate).finish_non_exhaustive()
+    }
 }
 
 /// How it stands with the certificate of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Certificate {
+pub enum Certificate<'a> {
     /// None is asked for, nor kept in the database.
     Unmanaged,
     /// There is none yet.
@@ -45,6 +55,15 @@ pub enum Certificate {
     Good,
     /// There is one that has run out.
     Expired,
+    /// There is none that is good, and the last order for one has failed.
+    Failing {
+        /// Why, in a word: one of those of `usher_acme_names`.
+        reason: &'a str,
+        /// Why, in a sentence.
+        problem: &'a str,
+        /// When the next one is made.
+        again: &'a str,
+    },
 }
 
 /// What to do next, and who has to.
@@ -77,7 +96,7 @@ pub fn advise(outlook: &Outlook<'_>) -> Advice {
         .or_else(|| outlook.issuance())
         .or_else(|| outlook.table())
         .or_else(|| outlook.certificate())
-        .unwrap_or_else(|| nobody("Nothing: the domain is set up as it should be."))
+        .unwrap_or_else(|| nobody("Nothing: the domain is set up as it should be.".into()))
 }
 
 impl Outlook<'_> {
@@ -144,7 +163,7 @@ impl Outlook<'_> {
                 self.name
             )));
         }
-        let astray = traffic.visits.iter().find(|visit| visit.met != Met::Us);
+        let astray = traffic.visits.iter().find(|visit| !self.leads_here(&visit.met));
         match (astray, traffic.visits.len()) {
             (None, 0) => Some(customer(format!("Set {}: {} has no address yet.", self.target(), self.name))),
             (None, _) => None,
@@ -153,7 +172,20 @@ impl Outlook<'_> {
                 visit.address,
                 met(&visit.met)
             ))),
+            (Some(Visit { address, met: Met::Nobody { reason } }), _) if self.is_live => Some(nobody(format!(
+                "Look again in some minutes: nobody answers at {address} now ({reason}), where visitors arrived before."
+            ))),
             (Some(visit), count) => Some(customer(self.lead_here(visit, count > 1))),
+        }
+    }
+
+    /// Whether visitors may be believed to arrive. Behind somebody who sends all to https it is not to be seen where they do; where
+    /// they arrived before, or a certificate was issued for the name, that is a CDN in front of this edge.
+    fn leads_here(&self, met: &Met) -> bool {
+        match met {
+            Met::Us => true,
+            Met::Secure { .. } => self.is_live || self.certificate == Certificate::Good,
+            Met::Other { .. } | Met::Nobody { .. } | Met::NotPublic => false,
         }
     }
 
@@ -161,6 +193,14 @@ impl Outlook<'_> {
     fn lead_here(&self, visit: &Visit, has_other: bool) -> String {
         let (kind, address) = (if visit.address.is_ipv4() { "A" } else { "AAAA" }, visit.address);
         let leads_here = self.findings.traffic.visits.iter().any(|visit| visit.met == Met::Us);
+        if let Met::Secure { status } = visit.met {
+            return format!(
+                "Let requests for http://{}/.well-known/acme-challenge/ pass at the CDN in front of it, which sends them to https \
+                 ({status}); where {address} is no CDN, set {}.",
+                self.name,
+                self.target()
+            );
+        }
         match has_other && leads_here {
             true => format!(
                 "Remove the {kind} record of {} with {address}, or change it to an address of ours: {}.",
@@ -188,8 +228,12 @@ impl Outlook<'_> {
     }
 
     fn issuance(&self) -> Option<Advice> {
-        let authority = self.authority.unwrap_or("the CA");
-        match self.findings.issuance.as_ref()? {
+        let asked = &self.findings.issuance;
+        if asked.iter().any(|asked| asked.issuance == Issuance::Allowed) {
+            return None;
+        }
+        let Permission { authority, issuance, .. } = asked.first()?;
+        match issuance {
             Issuance::Allowed => None,
             Issuance::Forbidden { at, records } => Some(customer(format!(
                 "Add a CAA record {at} that says 0 issue \"{authority}\": those that are there ({}) keep it from issuing a certificate.",
@@ -205,9 +249,9 @@ impl Outlook<'_> {
 
     fn table(&self) -> Option<Advice> {
         match (self.is_verified, self.is_active, self.are_verified) {
-            (false, _, true) => {
-                Some(nobody("Nothing: the TXT record is right, and usher takes note of it by itself within hours."))
-            }
+            (false, _, true) => Some(nobody(
+                "Nothing: the TXT record is right, and usher takes note of it by itself within hours.".into(),
+            )),
             (false, _, false) => {
                 Some(operator("Mark the domain as verified in the app: the TXT record is right.".into()))
             }
@@ -220,8 +264,22 @@ impl Outlook<'_> {
         match self.certificate {
             Certificate::Unmanaged | Certificate::Good => None,
             Certificate::Missing => {
-                Some(nobody("Nothing: the certificate is being asked for, or will be with the first visitor."))
+                Some(nobody("Nothing: the certificate is being asked for, or will be with the first visitor.".into()))
             }
+            Certificate::Failing { reason, problem, again } => Some(match reason {
+                "astray" => nobody(format!(
+                    "Nothing: the domain leads here by now, and its certificate is asked for with the next visitor, or at {again}."
+                )),
+                "rate_limited" | "postponed" => {
+                    operator(format!("Wait until {again}: as many certificates were asked for as may be ({problem})."))
+                }
+                "refused" => {
+                    operator(format!("See why the CA issues no certificate ({problem}); it is asked again at {again}."))
+                }
+                _ => operator(format!(
+                    "See why no certificate was issued ({problem}); it is asked for again at {again}."
+                )),
+            }),
             Certificate::Expired => Some(operator(
                 "See in the log of usher why the certificate, which has run out, was not renewed.".into(),
             )),
@@ -248,147 +306,9 @@ fn operator(what: String) -> Advice {
     Advice { who: Who::Operator, what }
 }
 
-fn nobody(what: &str) -> Advice {
-    Advice { who: Who::Nobody, what: what.to_owned() }
+fn nobody(what: String) -> Advice {
+    Advice { who: Who::Nobody, what }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domains::Traffic;
-
-    const NAME: &str = "shop.brand.example";
-    const RECORD: &str = "_orion-verify.shop.brand.example";
-    const OURS: [IpAddr; 1] = [IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7))];
-
-    fn visit(address: &str, met: Met) -> Visit {
-        Visit { address: address.parse().unwrap(), met }
-    }
-
-    fn good() -> Findings {
-        Findings {
-            zone: Zone::Answers,
-            ownership: Some(Ownership::Found { record: RECORD.into() }),
-            misplaced: None,
-            aliases: Vec::new(),
-            addresses: Vec::new(),
-            traffic: Traffic { visits: vec![visit("192.0.2.7", Met::Us)], failure: None },
-            issuance: Some(Issuance::Allowed),
-        }
-    }
-
-    fn outlook(findings: &Findings) -> Outlook<'_> {
-        Outlook {
-            name: NAME,
-            findings,
-            record: RECORD,
-            token: Some("abc"),
-            is_active: true,
-            is_verified: true,
-            are_verified: true,
-            addresses: &OURS,
-            cname: Some("edge.platform.example"),
-            authority: Some("letsencrypt.org"),
-            certificate: Certificate::Good,
-        }
-    }
-
-    fn told(findings: Findings, change: impl Fn(&mut Outlook<'_>)) -> (Who, String) {
-        let mut outlook = outlook(&findings);
-        change(&mut outlook);
-        let Advice { who, what } = advise(&outlook);
-        (who, what)
-    }
-
-    fn unproved(ownership: Ownership, misplaced: Option<&str>) -> String {
-        let findings = Findings { ownership: Some(ownership), misplaced: misplaced.map(str::to_owned), ..good() };
-        let (who, what) = told(findings, |outlook| outlook.is_verified = false);
-        assert_eq!(who, Who::Customer);
-        what
-    }
-
-    fn absent(texts: &[&str]) -> Ownership {
-        Ownership::Absent { record: RECORD.into(), texts: texts.iter().map(|text| format!("{text:?}")).collect() }
-    }
-
-    #[test]
-    fn a_domain_that_is_well_needs_nothing() {
-        assert_eq!(told(good(), |_| {}).0, Who::Nobody);
-    }
-
-    #[test]
-    fn the_txt_record_is_told_with_its_value() {
-        assert_eq!(unproved(absent(&[]), None), format!("Set a TXT record {RECORD} with the value abc."));
-        assert!(unproved(absent(&["xyz"]), None).contains("it is \"xyz\" now"));
-        assert!(unproved(absent(&["\"abc\""]), None).contains("without anything around it"));
-        assert!(unproved(absent(&[]), Some(NAME)).starts_with(&format!("Move the TXT record from {NAME} to {RECORD}")));
-        assert!(
-            unproved(Ownership::Unknown { record: RECORD.into(), reason: "REFUSED".into() }, None).contains("REFUSED")
-        );
-        let findings = Findings { ownership: None, ..good() };
-        assert_eq!(told(findings, |outlook| (outlook.is_verified, outlook.token) = (false, None)).0, Who::Operator);
-    }
-
-    #[test]
-    fn a_proof_that_is_gone_is_not_asked_for_again_while_the_domain_counts_as_proved() {
-        assert_eq!(told(Findings { ownership: Some(absent(&[])), ..good() }, |_| {}).0, Who::Nobody);
-    }
-
-    #[test]
-    fn the_record_that_leads_here_is_told() {
-        let to = |visits: &[Visit]| Findings { traffic: Traffic { visits: visits.to_vec(), failure: None }, ..good() };
-        let (who, what) = told(to(&[]), |_| {});
-        assert_eq!(
-            (who, what.as_str()),
-            (
-                Who::Customer,
-                "Set a CNAME record shop.brand.example to edge.platform.example: shop.brand.example has no address yet."
-            )
-        );
-        let (_, what) = told(to(&[]), |outlook| outlook.name = "brand.example");
-        assert!(what.starts_with("Set address records (A, AAAA) of brand.example to 192.0.2.7"), "{what}");
-        let (_, what) = told(to(&[visit("198.51.100.1", Met::Other { status: 301 })]), |_| {});
-        assert!(what.ends_with("in place of 198.51.100.1, where somebody else answers (301)."), "{what}");
-        let forgotten = [visit("192.0.2.7", Met::Us), visit("2001:db8::1", Met::Other { status: 404 })];
-        let (_, what) = told(to(&forgotten), |_| {});
-        assert!(what.starts_with("Remove the AAAA record of shop.brand.example with 2001:db8::1"), "{what}");
-        let ours = [visit("192.0.2.7", Met::Nobody { reason: "refused".into() })];
-        assert_eq!(told(to(&ours), |_| {}).0, Who::Operator);
-    }
-
-    #[test]
-    fn what_is_in_the_way_of_everything_comes_first() {
-        let everything = Findings {
-            zone: Zone::Forged,
-            ownership: Some(absent(&[])),
-            traffic: Traffic::default(),
-            issuance: Some(Issuance::Forbidden {
-                at: "brand.example".into(),
-                records: vec!["issue \"other.example\"".into()],
-            }),
-            ..good()
-        };
-        let mut findings = everything;
-        let next = |findings: &Findings| told(findings.clone(), |outlook| outlook.is_verified = false).1;
-        assert!(next(&findings).contains("DNSSEC"));
-        findings.zone = Zone::Answers;
-        assert!(next(&findings).contains("TXT record"));
-        findings.ownership = good().ownership;
-        assert!(next(&findings).contains("CNAME"));
-        findings.traffic = good().traffic;
-        assert!(next(&findings).contains("CAA record brand.example that says 0 issue \"letsencrypt.org\""));
-        findings.issuance = good().issuance;
-        assert!(next(&findings).contains("takes note"));
-    }
-
-    #[test]
-    fn what_the_table_or_the_certificate_lacks_is_not_the_customers() {
-        assert_eq!(told(good(), |outlook| outlook.is_active = false).0, Who::Operator);
-        assert_eq!(
-            told(good(), |outlook| (outlook.is_verified, outlook.are_verified) = (false, false)).0,
-            Who::Operator
-        );
-        assert_eq!(told(good(), |outlook| outlook.certificate = Certificate::Missing).0, Who::Nobody);
-        assert_eq!(told(good(), |outlook| outlook.certificate = Certificate::Expired).0, Who::Operator);
-    }
-}
+mod tests;

@@ -11,6 +11,27 @@ use hickory_resolver::proto::rr::rdata::CAA;
 /// What CAs call themselves in CAA records, where the host of their directory does not end in that.
 const IDENTITIES: [(&str, &str); 2] = [("acme.zerossl.com", "sectigo.com"), ("acme.sectigo.com", "comodoca.com")];
 
+/// A CA that is asked for certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The host of its directory.
+    pub host: String,
+    /// The account there (RFC 8657 §3); where none is known, what CAA records say of accounts is not judged.
+    pub account: Option<String>,
+    /// How it is shown whose a name is, as RFC 8555 §9.7.8 has it.
+    pub methods: Vec<&'static str>,
+}
+
+/// A CA, and whether it may issue for a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Permission {
+    /// What it calls itself in CAA records.
+    pub authority: String,
+    /// Whether it may.
+    #[serde(flatten)]
+    pub issuance: Issuance,
+}
+
 /// Whether the CA may issue for a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
@@ -31,41 +52,55 @@ pub enum Issuance {
     },
 }
 
+impl Permission {
+    /// Judges for each CA what stands in the DNS.
+    pub(super) fn all(found: &Result<Authorization, dns::Error>, asked: &[Asked]) -> Vec<Self> {
+        let permission =
+            |asked: &Asked| Self { authority: identity(&asked.host).to_owned(), issuance: Issuance::of(found, asked) };
+        asked.iter().map(permission).collect()
+    }
+}
+
 impl Issuance {
-    /// Judges what stands in the DNS for CAs whose directories are at `hosts`.
-    pub(super) fn of(found: Result<Authorization, dns::Error>, hosts: &[String]) -> Self {
+    fn of(found: &Result<Authorization, dns::Error>, asked: &Asked) -> Self {
         match found {
-            Err(error) => Self::Unknown { reason: reason(&error) },
-            Ok(Authorization { records, .. }) if hosts.iter().any(|host| may_issue(&records, host)) => Self::Allowed,
+            Err(error) => Self::Unknown { reason: reason(error) },
+            Ok(Authorization { records, .. }) if may_issue(records, asked) => Self::Allowed,
             Ok(Authorization { at, records }) => {
                 let shown = |caa: &CAA| format!("{} \"{}\"", caa.tag, caa.value.escape_ascii());
-                Self::Forbidden { at, records: records.iter().map(shown).collect() }
+                Self::Forbidden { at: at.clone(), records: records.iter().map(shown).collect() }
             }
         }
     }
 }
 
 /// Without an `issue` record everybody may, unless something has to be understood and is not (RFC 8659 §4.1, §4.2).
-fn may_issue(records: &[CAA], host: &str) -> bool {
+fn may_issue(records: &[CAA], asked: &Asked) -> bool {
     let is = |caa: &&CAA, tag: &str| caa.tag.eq_ignore_ascii_case(tag);
     let is_understood = |caa: &CAA| ["issue", "issuewild", "iodef"].iter().any(|tag| is(&caa, tag));
     let mut issue = records.iter().filter(|caa| is(caa, "issue")).peekable();
     records.iter().all(|caa| is_understood(caa) || !caa.issuer_critical)
-        && (issue.peek().is_none() || issue.any(|caa| names(&caa.value, host)))
+        && (issue.peek().is_none() || issue.any(|caa| names(&caa.value, asked)))
 }
 
-/// Whether the value names the CA, for the way in which it is asked (RFC 8657 §4).
-fn names(value: &[u8], host: &str) -> bool {
-    let text = String::from_utf8_lossy(value).to_ascii_lowercase();
-    let mut parts = text.split(';').map(str::trim);
-    let issuer = parts.next().unwrap_or_default();
-    let methods = parts.find_map(|part| part.split_once('=').filter(|(tag, _)| tag.trim() == "validationmethods"));
-    let fits = methods.is_none_or(|(_, methods)| methods.split(',').any(|method| method.trim() == "http-01"));
-    is_identity(issuer, host) && fits
+/// Whether the value names the CA, for our account there and a way in which it is asked (RFC 8657 §3, §4).
+fn names(value: &[u8], Asked { host, account, methods }: &Asked) -> bool {
+    let text = String::from_utf8_lossy(value);
+    let (issuer, parameters) = text.split_once(';').unwrap_or((&text, ""));
+    let parameter = |name: &str| {
+        let mut parameters = parameters.split(';').filter_map(|parameter| parameter.split_once('='));
+        parameters.find(|(tag, _)| tag.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    };
+    let is_ours = |uri: &str| account.as_ref().is_none_or(|account| account == uri);
+    let is_one =
+        |allowed: &str| allowed.split(',').any(|method| methods.contains(&method.trim().to_ascii_lowercase().as_str()));
+    is_identity(&issuer.trim().to_ascii_lowercase(), host)
+        && parameter("accounturi").is_none_or(is_ours)
+        && parameter("validationmethods").is_none_or(is_one)
 }
 
 /// What the CA whose directory is at `host` calls itself in CAA records.
-pub fn identity(host: &str) -> &str {
+fn identity(host: &str) -> &str {
     let known = IDENTITIES.iter().find(|(known, _)| *known == host).map(|(_, identity)| *identity);
     // The last two labels, as nearly all of them have it.
     let registered = || host.rmatch_indices('.').nth(1).map_or(host, |(dot, _)| &host[dot + 1..]);
@@ -90,9 +125,17 @@ mod tests {
         caa
     }
 
-    fn may(records: &[(&str, &str)]) -> bool {
+    fn asked(account: Option<&str>, methods: &[&'static str]) -> Asked {
+        Asked { host: HOST.to_owned(), account: account.map(str::to_owned), methods: methods.to_vec() }
+    }
+
+    fn may_as(records: &[(&str, &str)], asked: &Asked) -> bool {
         let records: Vec<_> = records.iter().map(|(tag, value)| record(tag, value, false)).collect();
-        may_issue(&records, HOST)
+        may_issue(&records, asked)
+    }
+
+    fn may(records: &[(&str, &str)]) -> bool {
+        may_as(records, &asked(None, &["http-01"]))
     }
 
     #[test]
@@ -108,8 +151,30 @@ mod tests {
     fn a_method_that_is_not_ours_forbids_it_and_so_does_what_has_to_be_understood() {
         assert!(!may(&[("issue", "letsencrypt.org; validationmethods=dns-01")]));
         assert!(may(&[("issue", "letsencrypt.org;validationmethods=dns-01,http-01")]));
-        assert!(!may_issue(&[record("tbs", "unknown", true)], HOST));
-        assert!(may_issue(&[record("tbs", "unknown", false)], HOST));
+        let asked = asked(None, &["http-01"]);
+        assert!(!may_issue(&[record("tbs", "unknown", true)], &asked));
+        assert!(may_issue(&[record("tbs", "unknown", false)], &asked));
+    }
+
+    #[test]
+    fn any_of_the_configured_methods_will_do() {
+        let by_tls = asked(None, &["tls-alpn-01"]);
+        for (methods, by_http_only, by_tls_only) in
+            [("http-01", true, false), ("TLS-ALPN-01", false, true), ("dns-01", false, false)]
+        {
+            let records = [("issue", format!("letsencrypt.org; ValidationMethods={methods}"))];
+            let records = records.each_ref().map(|(tag, value)| (*tag, value.as_str()));
+            assert_eq!((may(&records), may_as(&records, &by_tls)), (by_http_only, by_tls_only), "{methods}");
+        }
+    }
+
+    #[test]
+    fn the_account_of_somebody_else_forbids_it() {
+        let ours = "https://acme-v02.api.letsencrypt.org/acme/acct/17";
+        let record = format!("letsencrypt.org; accounturi={ours}");
+        let may = |account| may_as(&[("issue", &record)], &asked(account, &["http-01"]));
+        assert!(may(Some(ours)) && may(None));
+        assert!(!may(Some("https://acme-v02.api.letsencrypt.org/acme/acct/18")));
     }
 
     #[test]

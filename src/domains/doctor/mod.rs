@@ -6,7 +6,7 @@ mod advice;
 mod issuance;
 
 pub use advice::{Advice, Certificate, Outlook, Who, advise};
-pub use issuance::{Issuance, identity};
+pub use issuance::{Asked, Issuance, Permission};
 
 use std::net::IpAddr;
 
@@ -24,8 +24,8 @@ pub struct Doctor {
     settings: Settings,
     dns: Dns,
     self_check: SelfCheck,
-    /// The hosts of the CAs that are asked for certificates.
-    authorities: Vec<String>,
+    /// The CAs that are asked for certificates.
+    authorities: Vec<Asked>,
 }
 
 /// What is set for a domain.
@@ -43,13 +43,13 @@ pub struct Findings {
     pub addresses: Vec<IpAddr>,
     /// Where its visitors arrive.
     pub traffic: Traffic,
-    /// Whether the CA may issue for it; none where no CA is asked.
-    pub issuance: Option<Issuance>,
+    /// Whether the CAs may issue for it, the preferred one first.
+    pub issuance: Vec<Permission>,
 }
 
 impl Doctor {
-    /// Asks nothing yet. `authorities` are the hosts of the CAs that are asked for certificates.
-    pub fn new(settings: Settings, self_check: SelfCheck, authorities: Vec<String>) -> Result<Self, dns::Error> {
+    /// Asks nothing yet. `authorities` are asked for certificates, the preferred one first.
+    pub fn new(settings: Settings, self_check: SelfCheck, authorities: Vec<Asked>) -> Result<Self, dns::Error> {
         Ok(Self { dns: Dns::new(&settings.dns)?, settings, self_check, authorities })
     }
 
@@ -84,11 +84,11 @@ impl Doctor {
         visitor.look(name).await
     }
 
-    async fn issuance(&self, name: &str) -> Option<Issuance> {
+    async fn issuance(&self, name: &str) -> Vec<Permission> {
         if self.authorities.is_empty() {
-            return None;
+            return Vec::new();
         }
-        Some(Issuance::of(self.dns.caa(name).await, &self.authorities))
+        Permission::all(&self.dns.caa(name).await, &self.authorities)
     }
 
     /// Where people put the record by mistake: at the name itself, and below the zone twice, since many panels append it.

@@ -88,6 +88,20 @@ impl Authority {
     }
 }
 
+/// The URI of our account at the CA with this directory, as CAA records name it (RFC 8657 §3); nothing where there is none, or it
+/// cannot be read.
+pub async fn account_uri(session: &Session, keys: &Keyring, directory: &str) -> Option<String> {
+    let settings = AuthoritySettings {
+        directory: directory.to_owned(),
+        contacts: Vec::new(),
+        root: None,
+        profile: None,
+        binding: None,
+    };
+    let credentials = Authority::new(settings).read(session, keys).await.ok()??;
+    serde_json::to_value(&credentials).ok()?.get("id")?.as_str().map(str::to_owned)
+}
+
 /// So many failures in a row at one CA, and the name is taken to the next one.
 const FAILURES_EACH: u32 = 3;
 

@@ -111,6 +111,8 @@ pub(super) enum OrderError {
     Sealed(#[from] SealError),
     #[error("what was issued cannot be shown")]
     Certificate(#[from] CertificateError),
+    #[error("a private key cannot be made")]
+    Key(#[source] rcgen::Error),
     #[error("the DNS record cannot be set")]
     Hook(#[from] HookError),
     #[error("the database could not be asked")]

@@ -7,15 +7,14 @@ use std::{
     time::Duration,
 };
 
+use moka::sync::Cache;
 use rustls::sign::CertifiedKey;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep},
-};
+use tokio::sync::mpsc;
 
 use super::{
     challenges::Challenges,
     counts::Counts,
+    demand::Demand,
     shared::Shared,
     standing::{Counted, StandingCounts},
 };
@@ -24,9 +23,11 @@ use crate::{
     tls::{Certificate, NotLoaded, Vault},
 };
 
-/// How long a handshake waits for a certificate that is being asked for, and how often it looks.
-const HANDSHAKE_WAIT: Duration = Duration::from_secs(15);
-const HANDSHAKE_LOOK: Duration = Duration::from_millis(500);
+/// After so long a name whose work has failed, or is not due, is asked for again by a handshake. Each asks the database once.
+const REST: Duration = Duration::from_secs(5);
+
+/// Names that rest. One that is forgotten too early costs a query.
+const RESTING_MAX: u64 = 4096;
 
 /// Handshakes that wait for a certificate at once, and those of them that wait for the same name: browsers open six connections.
 const WAITING_MAX: usize = 256;
@@ -37,18 +38,21 @@ const WAITING_EACH: usize = 8;
 pub struct Issuer {
     counts: Arc<Counts>,
     standing: Arc<Counted>,
-    demand: mpsc::Sender<String>,
+    demand: mpsc::Sender<Demand>,
     waiting: Arc<Waiting>,
+    /// Names that were asked for a moment ago, and nothing came of it.
+    resting: Cache<Box<str>, ()>,
     challenges: Arc<Challenges>,
 }
 
 impl Issuer {
-    pub(super) fn new(shared: &Shared, demand: mpsc::Sender<String>, standing: Arc<Counted>) -> Self {
+    pub(super) fn new(shared: &Shared, demand: mpsc::Sender<Demand>, standing: Arc<Counted>) -> Self {
         Self {
             counts: Arc::clone(&shared.counts),
             standing,
             demand,
             waiting: Arc::default(),
+            resting: Cache::builder().max_capacity(RESTING_MAX).time_to_live(REST).build(),
             challenges: Arc::clone(&shared.challenges),
         }
     }
@@ -68,28 +72,49 @@ impl Issuer {
         self.standing.get()
     }
 
-    /// The answer to a CA's question over HTTP.
-    pub fn answer(&self, token: &str) -> Option<String> {
-        self.challenges.answer(token)
+    /// The answer to a CA's question over HTTP, which was put to `name`. Waits a moment where somebody works for the name.
+    pub async fn answer(&self, token: &str, name: &str) -> Option<String> {
+        self.challenges.answer(token, name).await
     }
 
     /// The certificate that answers a CA's question for `name` by `acme-tls/1`.
-    pub(in crate::tls) fn proof(&self, name: &str) -> Option<Arc<CertifiedKey>> {
-        let proof = self.challenges.proof(name)?;
+    pub(in crate::tls) async fn proof(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        let proof = self.challenges.proof(name).await?;
         self.counts.count_answer();
         Some(proof)
     }
 
-    /// Asks for a certificate for `name`, and waits a while for it.
+    /// Asks for a certificate for `name` and does not wait: for those who have something else to show.
+    pub fn ask(&self, name: &Hostname<'_>) {
+        if !self.resting.contains_key(name.as_str()) {
+            self.resting.insert(name.as_str().into(), ());
+            let _many_ask = self.demand.try_send(Demand::of(name));
+        }
+    }
+
+    /// Visitors of `name` arrive here since a moment ago: an order that waited for that is due.
+    pub fn leads_here(&self, name: &str) {
+        // It is tried again in any case, if later.
+        let _many_ask = self.demand.try_send(Demand::LeadsHere(name.to_owned()));
+    }
+
+    /// Asks for a certificate for `name`, and waits for it while somebody works for the name.
     pub async fn obtain(&self, name: &Hostname<'_>, vault: &Vault) -> Result<Option<Arc<Certificate>>, NotLoaded> {
-        let _many_ask = self.demand.try_send(name.to_string());
+        if self.resting.contains_key(name.as_str()) {
+            return Ok(None);
+        }
         let Some(_place) = self.waiting.enter(name.as_str()) else { return Ok(None) };
-        let deadline = Instant::now() + HANDSHAKE_WAIT;
-        while Instant::now() < deadline {
-            sleep(HANDSHAKE_LOOK).await;
+        let (demand, mut wait) = Demand::waited_for(name);
+        if self.demand.try_send(demand).is_err() {
+            return Ok(None);
+        }
+        while wait.goes_on().await {
             if let Some(certificate) = vault.find_anew(name).await? {
                 return Ok(Some(certificate));
             }
+        }
+        if wait.is_told() {
+            self.resting.insert(name.as_str().into(), ());
         }
         Ok(None)
     }

@@ -19,6 +19,9 @@ const LEASE_SECONDS: u32 = 240;
 /// After so long a name that was nobody's is looked at again, where somebody is served under it by now.
 const NOBODYS_SECONDS: u32 = 15 * 60;
 
+/// So long after a visit a name that did not lead here is visited again, where a visitor comes by: somebody may have set its record since.
+const ASTRAY_SECONDS: u32 = 30;
+
 /// Who has led elsewhere so often in a row, or has had no certificate that holds for so long, comes last: most of them have left.
 const ASTRAY_OFTEN: u32 = 10;
 const ENDED_SECONDS: u32 = 7 * 24 * 60 * 60;
@@ -50,7 +53,8 @@ impl Leases {
         Self { clock, holder: format!("{:x}-{}", fastrand::u32(..), std::process::id()) }
     }
 
-    /// Takes the lease for `name`, unless somebody has it or it is not due.
+    /// Takes the lease for `name`, unless somebody has it or it is not due. A visitor has come, so a name that did not lead here is due
+    /// soon after it was visited last, which was when its last lease ended.
     pub(super) async fn take(&self, session: &Session, name: &str) -> Result<Option<Lease>, session::Error> {
         let (table, now) = self.place(session);
         let sql = format!(
@@ -58,10 +62,25 @@ impl Leases {
              VALUES ($1, 1, $2, {now} + {LEASE_SECONDS}, 0, 0, {now}) \
              ON CONFLICT (name) DO UPDATE SET fence = orders.fence + 1, holder = excluded.holder, \
              leased_until = excluded.leased_until, wanted_since = coalesce(orders.wanted_since, excluded.wanted_since) \
-             WHERE orders.leased_until < {now} AND orders.due_at <= {now} RETURNING {COLUMNS}"
+             WHERE orders.leased_until < {now} AND (orders.due_at <= {now} \
+             OR (orders.reason = 'astray' AND orders.leased_until < {now} - {ASTRAY_SECONDS})) RETURNING {COLUMNS}"
         );
         let rows = session.query(&sql, &[name, &self.holder].map(Value::from)).await?;
         Ok(rows.first().and_then(lease))
+    }
+
+    /// Whether somebody has the lease for `name`.
+    pub(super) async fn is_taken(&self, session: &Session, name: &str) -> Result<bool, session::Error> {
+        let (table, now) = self.place(session);
+        let sql = format!("SELECT name FROM {table} WHERE name = $1 AND leased_until >= {now}");
+        Ok(!session.query(&sql, &[Value::from(name)]).await?.is_empty())
+    }
+
+    /// A name that did not lead here is due: it leads here now.
+    pub(super) async fn hurry(&self, session: &Session, name: &str) -> Result<(), session::Error> {
+        let (table, now) = self.place(session);
+        let sql = format!("UPDATE {table} SET due_at = {now} WHERE name = $1 AND reason = 'astray' AND due_at > {now}");
+        session.query(&sql, &[Value::from(name)]).await.map(drop)
     }
 
     /// Takes up to `count` leases of those that are due: certificates that run out first, then names without one, those that came last
@@ -162,8 +181,10 @@ impl Leases {
         set: &str,
         more: &[Value],
     ) -> Result<(), session::Error> {
-        let (table, _now) = self.place(session);
-        let sql = format!("UPDATE {table} SET {set}, leased_until = 0 WHERE name = $1 AND fence = CAST($2 AS bigint)");
+        let (table, now) = self.place(session);
+        let sql = format!(
+            "UPDATE {table} SET {set}, leased_until = {now} - 1 WHERE name = $1 AND fence = CAST($2 AS bigint)"
+        );
         let values = [&[Value::from(lease.name.as_str()), Value::Int(lease.fence)], more].concat();
         session.query(&sql, &values).await.map(drop)
     }
@@ -235,6 +256,37 @@ mod tests {
         two.finish(&session, &second).await.unwrap();
         let third = one.take(&session, "a.example").await.unwrap().unwrap();
         assert_eq!((third.fence, third.order_url), (3, None));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_led_elsewhere_is_due_for_visitors_half_a_minute_after_its_last_visit() {
+        let (_folder, session) = session().await;
+        let (leases, sql) = (leases(), "UPDATE usher_acme_orders SET leased_until = strftime('%s', 'now')");
+        for (error, is_astray) in
+            [(OrderError::Astray(Astray::Elsewhere(String::new())), true), (OrderError::Invalid, false)]
+        {
+            let lease = leases.take(&session, "a.example").await.unwrap().unwrap();
+            leases.fail(&session, &lease, None, &error).await.unwrap();
+            session.batch(&format!("{sql} - {ASTRAY_SECONDS}")).await.unwrap();
+            assert!(leases.take(&session, "a.example").await.unwrap().is_none(), "{error}");
+            session.batch(&format!("{sql} - {ASTRAY_SECONDS} - 10")).await.unwrap();
+            assert_eq!(leases.take(&session, "a.example").await.unwrap().is_some(), is_astray, "{error}");
+            session.batch("UPDATE usher_acme_orders SET leased_until = 0, due_at = 0").await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_leads_here_now_is_due_and_nothing_else() {
+        let (_folder, session) = session().await;
+        let leases = leases();
+        for (error, is_due) in [(OrderError::Astray(Astray::Elsewhere(String::new())), 1), (OrderError::Invalid, 0)] {
+            let lease = leases.take(&session, "a.example").await.unwrap().unwrap();
+            leases.fail(&session, &lease, None, &error).await.unwrap();
+            assert!(leases.take_due(&session, 1).await.unwrap().is_empty());
+            leases.hurry(&session, "a.example").await.unwrap();
+            assert_eq!(leases.take_due(&session, 1).await.unwrap().len(), is_due, "{error}");
+            session.batch("UPDATE usher_acme_orders SET leased_until = 0, due_at = 0").await.unwrap();
+        }
     }
 
     #[tokio::test]

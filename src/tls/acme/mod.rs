@@ -7,17 +7,20 @@
 mod ari;
 mod arrival;
 mod authority;
+mod beside;
 mod budget;
 mod challenges;
 mod client;
 mod clock;
 mod counts;
+mod demand;
 mod failure;
 mod hook;
 mod issuer;
 mod lease;
 mod names;
 mod order;
+mod order_key;
 mod proof;
 mod queue;
 mod renewal;
@@ -32,11 +35,14 @@ mod store;
 mod work;
 
 pub use arrival::{Arrivals, Astray};
+pub use authority::account_uri;
 pub use failure::Reason;
 pub use issuer::Issuer;
 pub use names::{Names, NamesError, Page};
+pub(super) use order_key::CONTEXT as ORDER_KEY;
 pub use service::Acme;
 pub use settings::{AuthoritySettings, Binding, Challenge, HookSettings, Limits, Quota, Settings};
+pub(super) use standing::LET_GO;
 pub use standing::StandingCounts;
 
 use crate::database::session::Dialect;

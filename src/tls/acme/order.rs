@@ -15,6 +15,7 @@ use super::{
     failure::OrderError,
     hook::{Hook, Record},
     lease::Lease,
+    order_key::OrderKey,
     settings::Challenge,
     shared::Shared,
     work::WITHIN,
@@ -24,7 +25,7 @@ use crate::tls::BoxFuture;
 /// How long the CA is waited for in each step.
 const RETRIES: RetryPolicy = RetryPolicy::new().timeout(Duration::from_secs(45)).backoff(1.5);
 
-/// The last step has all the time that is left: without its key, which nobody else has, the order is lost.
+/// The last step has all the time that is left: nothing more is to be done.
 const PATIENT: RetryPolicy = RETRIES.timeout(WITHIN);
 
 /// What is ordered.
@@ -66,30 +67,63 @@ impl Issue for Acme {
     ) -> BoxFuture<'a, Result<Issued, OrderError>> {
         Box::pin(hearing(async move {
             let account = authority.account(&shared.session, &shared.keys).await?;
-            let mut order = match &lease.order_url {
-                Some(url) if lease.directory.as_deref() == Some(authority.directory()) => resume(&account, url).await?,
-                _ => begin(shared, lease, authority, &account, &wanted).await?,
+            let (mut order, key) = match &lease.order_url {
+                Some(url) if lease.directory.as_deref() == Some(authority.directory()) => {
+                    resume(shared, lease, &account, url).await?
+                }
+                _ => (begin(shared, lease, authority, &account, &wanted).await?, None),
             };
-            prove(shared, lease, &mut order).await?;
-            let key = order.finalize().await?;
+            let key = match key {
+                Some(key) if is_finalized(&mut order) => key,
+                key => finalize(shared, lease, &mut order, key).await?,
+            };
             let chain = order.poll_certificate(&PATIENT).await?;
-            Ok(Issued { chain, key })
+            Ok(Issued { chain, key: key.into_pem() })
         }))
     }
 }
 
-/// An order that was left behind; it is lost once it is past the point at which its key was made.
-async fn resume(account: &Account, url: &str) -> Result<Order, OrderError> {
+/// An order that was left behind, and its key, if it has come so far; it is lost where the CA has a key that we have not.
+async fn resume(
+    shared: &Shared,
+    lease: &Lease,
+    account: &Account,
+    url: &str,
+) -> Result<(Order, Option<OrderKey>), OrderError> {
     let mut order = match account.order(url.to_owned()).await {
         Err(Error::Api(problem)) if problem.status.is_some_and(|status| (400..500).contains(&status)) => {
             return Err(OrderError::Lost);
         }
         found => found?,
     };
+    let key = OrderKey::find(shared, lease, url).await?;
     match order.state().status {
-        OrderStatus::Pending | OrderStatus::Ready => Ok(order),
+        OrderStatus::Pending | OrderStatus::Ready => Ok((order, key)),
+        OrderStatus::Processing | OrderStatus::Valid if key.is_some() => Ok((order, key)),
         OrderStatus::Processing | OrderStatus::Valid | OrderStatus::Invalid => Err(OrderError::Lost),
     }
+}
+
+/// Whether the CA has been told the key.
+fn is_finalized(order: &mut Order) -> bool {
+    matches!(order.state().status, OrderStatus::Processing | OrderStatus::Valid)
+}
+
+/// Shows that the names are ours, and tells the CA the key of the certificate: the one that was told before, or may have been, where there
+/// is one.
+async fn finalize(
+    shared: &Shared,
+    lease: &Lease,
+    order: &mut Order,
+    key: Option<OrderKey>,
+) -> Result<OrderKey, OrderError> {
+    prove(shared, lease, order).await?;
+    let key = match key {
+        Some(key) => key,
+        None => OrderKey::make(shared, lease, order.url()).await?,
+    };
+    key.finalize(order).await?;
+    Ok(key)
 }
 
 async fn begin(
@@ -136,8 +170,8 @@ async fn prove(shared: &Shared, lease: &Lease, order: &mut Order) -> Result<(), 
     let proofs = put(shared, lease, order).await?;
     sleep(proofs.wait).await;
     let proven = have_looked_at(order, &proofs).await;
-    for name in &proofs.published {
-        challenges::withdraw(&shared.session, name).await?;
+    for token in &proofs.published {
+        challenges::withdraw(&shared.session, lease, token).await?;
     }
     proven
 }
@@ -199,6 +233,7 @@ async fn complaint(order: &mut Order) -> Result<OrderError, OrderError> {
 /// Proofs that stand where the CA will look for them; DNS records go with the value.
 struct Proofs {
     kinds: Vec<ChallengeType>,
+    /// Tokens.
     published: Vec<String>,
     _records: Vec<Record>,
     /// Until the CA may come.
@@ -239,8 +274,9 @@ async fn put(shared: &Shared, lease: &Lease, order: &mut Order) -> Result<Proofs
                 proofs.wait = hook.settings().wait;
             }
             None => {
-                challenges::publish(&shared.session, &shared.clock, name, &challenge.token, answer.as_str()).await?;
-                proofs.published.push(name.to_owned());
+                let (session, clock, token) = (&shared.session, &shared.clock, challenge.token.as_str());
+                challenges::publish(session, clock, lease, name, token, answer.as_str()).await?;
+                proofs.published.push(token.to_owned());
                 proofs.wait = challenges::SPREAD;
             }
         }

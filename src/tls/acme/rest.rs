@@ -6,7 +6,7 @@ const FIRST_SECONDS: i64 = 15;
 const MAX_SECONDS: i64 = 600;
 
 /// However long a CA wants to be left alone, it is asked now and then: what it said may have been meant for less than it seemed.
-const TOLD_MAX_SECONDS: i64 = 3600;
+const TOLD_MAX_SECONDS: i64 = 24 * 3600;
 
 /// A CA's wish to be left alone. Times are in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,13 +63,13 @@ mod tests {
     }
 
     #[test]
-    fn what_it_asks_for_is_kept_up_to_an_hour() {
+    fn what_it_asks_for_is_kept_up_to_a_day() {
         let mut rest = Rest::default();
         rest.told(100, 120);
         assert_eq!((rest.left(100), rest.left(219), rest.left(220)), (120, 1, 0));
         rest.told(100, 30);
         assert_eq!(rest.left(100), 120);
         rest.told(100, i64::MAX);
-        assert_eq!(rest.left(100), 3600);
+        assert_eq!(rest.left(100), 24 * 3600);
     }
 }

@@ -8,8 +8,19 @@ use tokio::{
 };
 
 use super::{
-    ari, arrival::Arrivals, budget::Budget, challenges, issuer::Issuer, names::Names, settings::Settings,
-    shared::Shared, standing, store, work::Work,
+    ari,
+    arrival::Arrivals,
+    beside,
+    budget::Budget,
+    challenges,
+    demand::{Demand, Waiter},
+    issuer::Issuer,
+    names::Names,
+    order_key,
+    settings::Settings,
+    shared::Shared,
+    standing, store,
+    work::Work,
 };
 use crate::{database::session::Session, telemetry::causes::one_line, tls::Keyring};
 
@@ -29,7 +40,7 @@ const SWEEP: Duration = Duration::from_hours(1);
 /// The services.
 pub struct Acme {
     shared: Arc<Shared>,
-    demand: mpsc::Receiver<String>,
+    demand: mpsc::Receiver<Demand>,
     standing: Arc<standing::Counted>,
     permits: Arc<Semaphore>,
     /// How far the rows of the app have been read.
@@ -52,7 +63,7 @@ impl Acme {
         (Self::over(shared, demand, standing), issuer)
     }
 
-    pub(super) fn over(shared: Arc<Shared>, demand: mpsc::Receiver<String>, standing: Arc<standing::Counted>) -> Self {
+    pub(super) fn over(shared: Arc<Shared>, demand: mpsc::Receiver<Demand>, standing: Arc<standing::Counted>) -> Self {
         let permits = Arc::new(Semaphore::new(ORDERS_MAX));
         Self { shared, demand, standing, permits, cursor: String::new() }
     }
@@ -61,6 +72,18 @@ impl Acme {
     #[cfg(test)]
     pub(super) async fn sweep(&self) {
         store::sweep(&self.shared).await.unwrap();
+    }
+
+    /// When the first certificate ends that is renewed.
+    #[cfg(test)]
+    pub(super) async fn earliest_expiry(&self) -> Option<i64> {
+        standing::count(&self.shared).await.unwrap().earliest_expiry
+    }
+
+    /// Visits names that are missing in certificates.
+    #[cfg(test)]
+    pub(super) async fn visit(&self) {
+        beside::look(&self.shared).await;
     }
 
     /// Whether nothing is under way.
@@ -76,19 +99,19 @@ impl Acme {
         tokio::join!(
             shared.challenges.watch(&shared.session, &shared.clock),
             ari::watch(&shared),
+            beside::watch(&shared),
             standing.watch(&shared),
             sweep(&shared),
+            renew_strangers(&shared),
             self.plan(),
         );
     }
 
     async fn plan(&mut self) {
-        let directories = self.shared.directories();
-        tell("the CAs of certificates", self.shared.queue.renew_strangers(&self.shared.session, &directories).await);
         let mut next = Instant::now();
         loop {
             tokio::select! {
-                asked = self.demand.recv() => asked.iter().for_each(|name| self.take_up(name)),
+                asked = self.demand.recv() => asked.into_iter().for_each(|demand| self.take_up(demand)),
                 () = sleep_until(next) => {
                     next = Instant::now() + LOOK.mul_f32(fastrand::f32() + 0.5);
                     self.look().await;
@@ -120,12 +143,31 @@ impl Acme {
         }
     }
 
-    /// Begins with a name that a handshake waits for.
-    fn take_up(&self, name: &str) {
+    fn take_up(&self, demand: Demand) {
+        match demand {
+            Demand::Certificate { name, waiter } => self.work_for(&name, waiter),
+            Demand::LeadsHere(name) => {
+                let shared = Arc::clone(&self.shared);
+                tokio::spawn(async move {
+                    tell("a name that leads here", shared.leases.hurry(&shared.session, &name).await);
+                });
+            }
+        }
+    }
+
+    /// Begins with a name that a handshake asks for, unless somebody has: whoever waits shares the one order.
+    fn work_for(&self, name: &str, waiter: Option<Waiter>) {
+        let Err(waiter) = Work::join(&self.shared, name, waiter) else { return };
         let now = self.shared.clock.now();
-        let can_ask = self.shared.authorities.iter().any(|authority| authority.rest(|rest| rest.left(now)) == 0);
-        let Some(permit) = Arc::clone(&self.permits).try_acquire_owned().ok().filter(|_| can_ask) else { return };
+        if !self.shared.authorities.iter().any(|authority| authority.rest(|rest| rest.left(now)) == 0) {
+            // Nothing will come of it for a while.
+            let _told = waiter.map(|waiter| waiter.send(()));
+            return;
+        }
+        // With as many orders under way as may be, one of another instance is waited for.
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
         let Some(work) = Work::begin(&self.shared, name) else { return };
+        let _joined = Work::join(&self.shared, name, waiter);
         tokio::spawn(async move {
             work.run().await;
             drop(permit);
@@ -157,12 +199,28 @@ impl Acme {
     }
 }
 
+/// Lets the time come for what other CAs have issued, once; as long as the database cannot be asked, again and again.
+async fn renew_strangers(shared: &Shared) {
+    let (directories, mut after) = (shared.directories(), String::new());
+    loop {
+        match shared.queue.renew_strangers(&shared.session, &directories, &after).await {
+            Ok(Some(next)) => after = next,
+            Ok(None) => return,
+            Err(error) => {
+                tell::<(), _>("the CAs of certificates", Err(error));
+                sleep(LOOK).await;
+            }
+        }
+    }
+}
+
 /// Removes what nobody needs any more, for as long as the process runs.
 async fn sweep(shared: &Shared) {
     loop {
         sleep(SWEEP.mul_f32(fastrand::f32() + 0.5)).await;
         tell("old budgets", shared.budgets.sweep(&shared.session).await);
         tell("old certificates", store::sweep(shared).await);
+        tell("keys of old orders", order_key::sweep(shared).await);
         tell("old challenges", challenges::sweep(&shared.session, &shared.clock).await);
     }
 }

@@ -1,7 +1,7 @@
 //! What everything that works for certificates has in common.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -12,6 +12,7 @@ use super::{
     challenges::Challenges,
     clock::Clock,
     counts::Counts,
+    demand::Waiter,
     hook::Hook,
     lease::Leases,
     names::Names,
@@ -37,8 +38,8 @@ pub(super) struct Shared {
     pub(super) hook: Option<Hook>,
     pub(super) challenges: Arc<Challenges>,
     pub(super) counts: Arc<Counts>,
-    /// Names that this instance works for.
-    pub(super) under_way: Mutex<HashSet<String>>,
+    /// Names that this instance works for, and who waits for each.
+    pub(super) under_way: Mutex<HashMap<String, Vec<Waiter>>>,
 }
 
 impl Shared {
@@ -69,7 +70,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn under_way(&self) -> MutexGuard<'_, HashSet<String>> {
+    pub(super) fn under_way(&self) -> MutexGuard<'_, HashMap<String, Vec<Waiter>>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

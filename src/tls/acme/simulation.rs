@@ -1,5 +1,7 @@
 //! Months of certificates in a few seconds: the real planner over a real database, with a clock that is set and CAs that are played.
 
+mod www;
+
 use std::{
     collections::HashMap,
     ops::Range,
@@ -20,6 +22,7 @@ use super::{
     authority::Authority,
     budget::Budgets,
     clock::Clock,
+    demand::Demand,
     failure::OrderError,
     lease::{Lease, Leases},
     names::{Names, NamesError, Page},
@@ -135,7 +138,7 @@ struct Simulation {
     session: Session,
     now: Arc<AtomicI64>,
     seen: Arc<Mutex<Vec<Seen>>>,
-    _demand: mpsc::Sender<String>,
+    _demand: mpsc::Sender<Demand>,
     _folder: tempfile::TempDir,
 }
 
@@ -210,6 +213,7 @@ impl Simulation {
         let mut before = usize::MAX;
         while before != self.seen.lock().unwrap().len() {
             before = self.seen.lock().unwrap().len();
+            self.acme.visit().await;
             self.acme.look().await;
             while !self.acme.is_idle() {
                 tokio::task::yield_now().await;
@@ -227,7 +231,8 @@ impl Simulation {
         // What is to be renewed by now is wanted, and due when it is tried again.
         let sql = format!(
             "SELECT min(due) FROM (SELECT due_at AS due FROM usher_acme_orders WHERE wanted_since IS NOT NULL \
-             UNION ALL SELECT renew_at FROM usher_certificates WHERE renew_at > {now})"
+             UNION ALL SELECT renew_at FROM usher_certificates WHERE renew_at > {now} \
+             UNION ALL SELECT visit_at FROM usher_acme_besides)"
         );
         let rows = self.session.query(&sql, &[]).await.unwrap();
         int(&rows[0][0]).max(now + 60)
@@ -412,6 +417,16 @@ async fn who_comes_back_is_worked_for_soon_and_who_stays_away_is_looked_at_rarel
 }
 
 #[tokio::test]
+async fn a_certificate_that_nobody_needs_any_more_alarms_nobody() {
+    let mut all = Simulation::closed_during(BEGIN + 50 * DAY..BEGIN + 400 * DAY).await;
+    all.run_until(BEGIN + DAY, |_, _| {}).await;
+    assert_eq!(all.acme.earliest_expiry().await, Some(BEGIN + LIFETIME));
+    all.now.store(BEGIN + 80 * DAY, Relaxed);
+    all.work().await;
+    assert_eq!((all.acme.earliest_expiry().await, all.expiries().await.len()), (None, 1));
+}
+
+#[tokio::test]
 async fn a_certificate_that_nobody_comes_back_to_is_removed() {
     for (left, kept) in [(BEGIN + 50 * DAY..BEGIN + 400 * DAY, 0), (0..0, 1)] {
         let mut all = Simulation::closed_during(left).await;
@@ -422,54 +437,4 @@ async fn a_certificate_that_nobody_comes_back_to_is_removed() {
             assert_eq!(all.expiries().await.len(), kept, "after {day} days");
         }
     }
-}
-
-fn unknown() -> Astray {
-    Astray::Unknown("SERVFAIL".to_owned())
-}
-
-#[tokio::test]
-async fn no_renewal_is_without_www_because_one_question_has_failed() {
-    let asked = AtomicI64::new(0);
-    let mut all = Simulation::visiting(move |now| {
-        let is_later = now > BEGIN + DAY && asked.fetch_add(1, Relaxed) < 5;
-        if is_later { Err(unknown()) } else { Ok(()) }
-    })
-    .await;
-    all.run_until(BEGIN + 80 * DAY, |now, expiries| {
-        assert!(expiries.len() == 2 && expiries.values().all(|expiry| expiry - now > LIFETIME / 4), "{expiries:?}");
-    })
-    .await;
-    assert_eq!(all.seen().iter().map(|order| order.names.len()).collect::<Vec<_>>(), [2, 2]);
-}
-
-#[tokio::test]
-async fn www_that_nobody_can_be_asked_about_for_days_is_renewed_before_it_ends_and_keeps_nobody_waiting() {
-    let outage = BEGIN + DAY..BEGIN + 70 * DAY;
-    let mut all = Simulation::visiting(move |now| if outage.contains(&now) { Err(unknown()) } else { Ok(()) }).await;
-    all.run_until(BEGIN + 90 * DAY, |now, expiries| {
-        let left = |name: &str| expiries[name] - now;
-        assert!(left("shop000.example") > LIFETIME / 4 && left("www.shop000.example") > DAY, "{expiries:?} at {now}");
-    })
-    .await;
-    assert_eq!(all.seen().iter().map(|order| order.names.len()).collect::<Vec<_>>(), [2, 1, 2]);
-}
-
-#[tokio::test]
-async fn www_that_leads_elsewhere_is_let_go() {
-    let elsewhere = || Err(Astray::Elsewhere("192.0.2.1 leads elsewhere".to_owned()));
-    let mut all = Simulation::visiting(move |now| if now > BEGIN + DAY { elsewhere() } else { Ok(()) }).await;
-    all.run_until(BEGIN + 100 * DAY, |_, _| {}).await;
-    assert_eq!(all.seen().iter().map(|order| order.names.len()).collect::<Vec<_>>(), [2, 1]);
-}
-
-#[tokio::test]
-async fn www_behind_somebody_who_forces_https_stays_in_the_certificate_that_it_is_in() {
-    let hidden = || Err(Astray::Hidden("192.0.2.1 leads to https (answers 301)".to_owned()));
-    let mut all = Simulation::visiting(move |now| if now > BEGIN + DAY { hidden() } else { Ok(()) }).await;
-    all.run_until(BEGIN + 80 * DAY, |_, _| {}).await;
-    assert_eq!(all.seen().iter().map(|order| order.names.len()).collect::<Vec<_>>(), [2, 2]);
-    let mut new = Simulation::visiting(move |_| hidden()).await;
-    new.run_until(BEGIN + DAY, |_, _| {}).await;
-    assert_eq!(new.seen().iter().map(|order| order.names.len()).collect::<Vec<_>>(), [1]);
 }

@@ -16,6 +16,9 @@ use crate::database::session::{self, Value};
 /// How often it is counted: by indexes on what is amiss, not by reading every certificate.
 const LOOK: Duration = Duration::from_secs(30);
 
+/// Whose name was nobody's when it was last looked at, in an order `o`.
+pub(in crate::tls) const LET_GO: &str = "o.wanted_since IS NULL AND o.due_at > 0";
+
 /// How many names there are of each kind, in the whole database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StandingCounts {
@@ -57,12 +60,14 @@ impl Counted {
     }
 }
 
-async fn count(shared: &Shared) -> Result<StandingCounts, session::Error> {
+pub(super) async fn count(shared: &Shared) -> Result<StandingCounts, session::Error> {
     let dialect = shared.session.dialect();
     let (orders, certificates) = (table(dialect, "acme_orders"), table(dialect, "certificates"));
     let by_reason = format!("SELECT reason, count(*) FROM {orders} WHERE wanted_since IS NOT NULL GROUP BY reason");
-    let earliest =
-        format!("SELECT expires_at FROM {certificates} WHERE renew_at IS NOT NULL ORDER BY expires_at LIMIT 1");
+    let earliest = format!(
+        "SELECT c.expires_at FROM {certificates} c WHERE c.renew_at IS NOT NULL AND NOT EXISTS \
+         (SELECT 1 FROM {orders} o WHERE o.name = c.name AND {LET_GO}) ORDER BY c.expires_at LIMIT 1"
+    );
     let mut counts = StandingCounts::default();
     for row in shared.session.query(&by_reason, &[]).await? {
         let Some(Value::Int(count)) = row.get(1) else { continue };

@@ -1,6 +1,15 @@
 //! Certificates of usher's own in the database: whether there is one, and writing what was issued.
 
-use super::{failure::OrderError, lease::Lease, order::Issued, renewal, shared::Shared, table, work::is_wanted};
+use super::{
+    beside,
+    failure::OrderError,
+    lease::Lease,
+    order::Issued,
+    order_key, renewal,
+    shared::Shared,
+    table,
+    work::{LeftOut, is_wanted},
+};
 use crate::{
     database::session::{Dialect, Session, Value},
     tls::{Certificate, CertificateError, Sealed},
@@ -79,13 +88,13 @@ pub(super) async fn ends(shared: &Shared, name: &str) -> Result<Option<i64>, Ord
 }
 
 /// Writes what was issued, for every name it is good for, if the lease is still the last one. The name that was `left_out` is not to be
-/// without a certificate for that.
+/// without a certificate for that, and not to be forgotten.
 pub(super) async fn store(
     shared: &Shared,
     lease: &Lease,
     directory: &str,
     issued: &Issued,
-    left_out: Option<&str>,
+    left_out: Option<&LeftOut>,
 ) -> Result<(), OrderError> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let certificate = Certificate::from_pem(issued.chain.as_bytes(), issued.key.as_bytes(), &provider)?;
@@ -97,8 +106,9 @@ pub(super) async fn store(
     let now = shared.clock.now();
     let mut renew_at = renewal::at(begins, expires, now, fastrand::f64());
     let mut ask_at = Value::Int(now);
-    if let Some(left_out) = left_out.filter(|name| names.iter().all(|other| other != name))
-        && let Some(again) = ends(shared, left_out).await?.map(|ends| renewal::again(ends, now))
+    let left_out = left_out.filter(|left_out| !names.contains(&left_out.name));
+    if let Some(left_out) = left_out.filter(|left_out| left_out.keeps_its_certificate())
+        && let Some(again) = ends(shared, &left_out.name).await?.map(|ends| renewal::again(ends, now))
         && again < renew_at
     {
         // The CA knows nothing of that.
@@ -124,6 +134,15 @@ pub(super) async fn store(
         ];
         statements.push((sql.as_str(), values));
     }
+    let missing = left_out.filter(|left_out| left_out.is_visited_again());
+    let note = beside::note(shared, missing.is_some());
+    let mut noted = vec![Value::from(lease.name.as_str())];
+    if let Some(missing) = missing {
+        noted.extend([Value::from(missing.name.as_str()), Value::Int(lease.fence)]);
+    }
+    statements.push((note.as_str(), noted));
+    let forget = order_key::forget(shared);
+    statements.push((forget.as_str(), vec![Value::from(lease.name.as_str())]));
     let written = shared.session.transaction(&statements).await?;
     match written.iter().all(Vec::is_empty) {
         true => Err(OrderError::LeaseLost),

@@ -1,13 +1,15 @@
 //! The work for one name, under its lease: from the question whether there is anything to do to the certificate in the database.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
 use super::{
     arrival::{Arrivals, Astray},
     authority::{self, Authority},
+    beside,
     budget::{Budget, registrable},
+    demand::Waiter,
     failure::{OrderError, Reason},
     lease::Lease,
     order::Wanted,
@@ -29,6 +31,34 @@ pub(super) struct Work {
     name: String,
 }
 
+/// A name that belongs to the one that was ordered for, and is not in the order.
+pub(super) struct LeftOut {
+    pub(super) name: String,
+    why: Why,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// It leads elsewhere.
+    Elsewhere,
+    /// Where it leads is not known, or the order was begun by another instance.
+    Unclear,
+    /// The last order may have been refused for its sake.
+    Refused,
+}
+
+impl LeftOut {
+    /// Whether it is to have a certificate for as long as it has one.
+    pub(super) fn keeps_its_certificate(&self) -> bool {
+        self.why != Why::Elsewhere
+    }
+
+    /// Whether the other one is renewed as soon as it leads here. What the CA has refused waits for the renewal that comes anyway.
+    pub(super) fn is_visited_again(&self) -> bool {
+        self.why != Why::Refused
+    }
+}
+
 /// How work ends that does not fail.
 enum Done {
     Issued,
@@ -40,15 +70,42 @@ enum Done {
 impl Work {
     /// Nothing where this instance works for `name` already.
     pub(super) fn begin(shared: &Arc<Shared>, name: &str) -> Option<Self> {
-        let work = || Self { shared: Arc::clone(shared), name: name.to_owned() };
-        shared.under_way().insert(name.to_owned()).then(work)
+        match shared.under_way().entry(name.to_owned()) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(place) => {
+                place.insert(Vec::new());
+                Some(Self { shared: Arc::clone(shared), name: name.to_owned() })
+            }
+        }
+    }
+
+    /// Has `waiter` told when the work ends that is under way for `name`; gives it back where there is none.
+    pub(super) fn join(shared: &Shared, name: &str, waiter: Option<Waiter>) -> Result<(), Option<Waiter>> {
+        match shared.under_way().get_mut(name) {
+            Some(waiters) => {
+                waiters.extend(waiter);
+                Ok(())
+            }
+            None => Err(waiter),
+        }
+    }
+
+    /// Nobody is told that it has ended, since it goes on elsewhere.
+    fn keep_quiet(&self) {
+        self.shared.under_way().get_mut(&self.name).into_iter().for_each(Vec::clear);
     }
 
     /// Takes the lease, if it can be had.
     pub(super) async fn run(self) {
-        match self.shared.leases.take(&self.shared.session, &self.name).await {
-            Ok(None) => {}
-            Ok(Some(lease)) => self.run_under(lease).await,
+        let (leases, session) = (&self.shared.leases, &self.shared.session);
+        let is_elsewhere = match leases.take(session, &self.name).await {
+            Ok(Some(lease)) => return self.run_under(lease).await,
+            Ok(None) => leases.is_taken(session, &self.name).await,
+            Err(error) => Err(error),
+        };
+        match is_elsewhere {
+            Ok(true) => self.keep_quiet(),
+            Ok(false) => {}
             Err(error) => tracing::warn!(name = self.name, error = one_line(&error), "a lease cannot be taken"),
         }
     }
@@ -69,7 +126,7 @@ impl Work {
                 }
                 match done {
                     Done::Issued | Done::HadOne => leases.finish(session, &lease).await,
-                    Done::Nobodys => leases.let_go(session, &lease).await,
+                    Done::Nobodys => self.let_go(&lease).await,
                 }
             }
             Err(error) => self.fail(&lease, chosen, error).await,
@@ -77,6 +134,12 @@ impl Work {
         if let Err(error) = ended {
             tracing::warn!(name, error = one_line(&error), "a lease cannot be given back");
         }
+    }
+
+    /// A name that is nobody's may belong to another one, which it comes with once it leads here.
+    async fn let_go(&self, lease: &Lease) -> Result<(), crate::database::session::Error> {
+        beside::hurry(&self.shared, &lease.name).await?;
+        self.shared.leases.let_go(&self.shared.session, lease).await
     }
 
     async fn fail(
@@ -103,7 +166,10 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.shared.under_way().remove(&self.name);
+        for waiter in self.shared.under_way().remove(&self.name).into_iter().flatten() {
+            // It may have given up.
+            let _gone = waiter.send(());
+        }
     }
 }
 
@@ -142,7 +208,7 @@ async fn work<'a>(shared: &'a Shared, lease: &Lease, chosen: &mut Option<&'a Aut
     let replaces = replaced.and_then(|chain| renewal::identifier(chain.as_bytes()));
     let wanted = Wanted { names: &names, replaces };
     let issued = shared.issue.issue(shared, lease, authority, wanted).await?;
-    store::store(shared, lease, authority.directory(), &issued, left_out.as_deref()).await?;
+    store::store(shared, lease, authority.directory(), &issued, left_out.as_ref()).await?;
     Ok(Done::Issued)
 }
 
@@ -175,7 +241,7 @@ async fn names(
     shared: &Shared,
     lease: &Lease,
     authority: &Authority,
-) -> Result<(Vec<String>, Option<String>), OrderError> {
+) -> Result<(Vec<String>, Option<LeftOut>), OrderError> {
     let name = lease.name.as_str();
     if let Some(domain) = name.strip_prefix("*.") {
         return Ok((vec![name.to_owned(), domain.to_owned()], None));
@@ -184,26 +250,34 @@ async fn names(
     let Some(arrivals) = &shared.arrivals else { return Ok((alone, None)) };
     lead_here(shared, &**arrivals, name).await?.map_err(OrderError::Astray)?;
     let Some(beside) = shared.names.beside(name).await? else { return Ok((alone, None)) };
-    // An order that goes on is for certain names, and one that was refused may have been for the sake of the other one.
-    if goes_on(lease, authority) || lease.reason == Some(Reason::Refused) {
-        return Ok((alone, Some(beside)));
+    let left_out = |beside: String, why| Some(LeftOut { name: beside, why });
+    // An order that goes on is for certain names.
+    if goes_on(lease, authority) {
+        return Ok((alone, left_out(beside, Why::Unclear)));
+    }
+    if lease.reason == Some(Reason::Refused) {
+        return Ok((alone, left_out(beside, Why::Refused)));
     }
     match lead_here(shared, &**arrivals, &beside).await? {
         Ok(()) => Ok((vec![name.to_owned(), beside], None)),
-        Err(Astray::Elsewhere(_)) => Ok((alone, None)),
+        Err(Astray::Elsewhere(_)) => Ok((alone, left_out(beside, Why::Elsewhere))),
         // Whoever has a certificate would lose it for that.
         Err(unknown)
             if lease.failures(Reason::Astray) <= VISITS_MAX && store::ends(shared, &beside).await?.is_some() =>
         {
             Err(unknown.into())
         }
-        Err(Astray::Hidden(_) | Astray::Unknown(_)) => Ok((alone, Some(beside))),
+        Err(Astray::Hidden(_) | Astray::Unknown(_)) => Ok((alone, left_out(beside, Why::Unclear))),
     }
 }
 
 /// Whether a CA that is asked for `name` arrives here. What is hidden is believed to lead where it led before: a customer's old shop
 /// sends its visitors to https as well as a CDN in front of ours.
-async fn lead_here(shared: &Shared, arrivals: &dyn Arrivals, name: &str) -> Result<Result<(), Astray>, OrderError> {
+pub(super) async fn lead_here(
+    shared: &Shared,
+    arrivals: &dyn Arrivals,
+    name: &str,
+) -> Result<Result<(), Astray>, OrderError> {
     match arrivals.lead_here(name).await {
         Err(Astray::Hidden(_)) if store::was_issued(&shared.session, name).await? => Ok(Ok(())),
         led => Ok(led),

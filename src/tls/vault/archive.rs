@@ -30,9 +30,10 @@ pub struct Rekeyed {
 
 /// Where secrets lie: the table, the column that says whose each is, the secret's column, and what stands in front of whose it is in
 /// what it was sealed for.
-const SECRETS: [(&str, &str, &str, &str); 3] = [
+const SECRETS: [(&str, &str, &str, &str); 4] = [
     ("certificates", "name", "sealed_key", ""),
     ("acme_accounts", "directory", "sealed_credentials", ""),
+    ("acme_order_keys", "name", "sealed_key", acme::ORDER_KEY),
     ("ticket_keys", "number", "sealed_key", crate::tls::tickets::CONTEXT),
 ];
 
@@ -95,7 +96,8 @@ impl Archive {
         self.session.query(&sql, &[Value::from(after)]).await?.iter().map(Entry::read).collect()
     }
 
-    async fn entry(&self, name: &str) -> Result<Option<Entry>, ArchiveError> {
+    /// How it stands with `name`; nothing where it has no certificate and nobody asks for one.
+    pub async fn entry(&self, name: &str) -> Result<Option<Entry>, ArchiveError> {
         let rows = self.session.query(&entry::one(self.session.dialect()), &[Value::from(name)]).await?;
         rows.first().map(Entry::read).transpose()
     }
@@ -108,7 +110,7 @@ impl Archive {
         Ok(self.entry(name).await?.map(|entry| (entry, pem.to_owned())))
     }
 
-    /// Seals by the first of `keys` what is sealed by another: private keys, accounts at CAs, keys of session tickets. What is replaced
+    /// Seals by the first of `keys` what is sealed by another: private keys, also of orders that are under way, accounts at CAs, keys of session tickets. What is replaced
     /// meanwhile is left as it is.
     pub async fn rekey(&self, keys: &Keyring) -> Result<Rekeyed, ArchiveError> {
         let mut rekeyed = Rekeyed::default();

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use super::{super::acme, archive::ArchiveError};
+use super::{
+    super::acme::{self, LET_GO},
+    archive::ArchiveError,
+};
 use crate::database::session::{Dialect, Row, Value};
 
 /// A name, and how it stands with its certificate. Times are in seconds since the Unix epoch.
@@ -16,7 +19,7 @@ pub struct Entry {
     pub key_id: Option<String>,
     /// Whether somebody has to wait for one.
     pub state: State,
-    /// When the next one is asked for, or asked for again.
+    /// When the next one is asked for, or asked for again; nothing where nobody asks for it.
     pub due: Option<i64>,
     /// How often in a row that has failed for this reason.
     pub failures: i64,
@@ -36,7 +39,7 @@ pub enum State {
     Waiting,
     /// That has failed, and is tried again.
     Failing,
-    /// It has ended, and nobody asks for another.
+    /// It has ended, and nobody asks for another: it was imported, or its store has left.
     Ended,
 }
 
@@ -99,11 +102,14 @@ fn entries(dialect: Dialect, names: &str) -> String {
     };
     let state = format!(
         "CASE WHEN o.wanted_since IS NOT NULL AND o.reason IS NOT NULL THEN 'failing' \
+         WHEN {LET_GO} AND c.expires_at > {now} THEN 'good' WHEN {LET_GO} THEN 'ended' \
          WHEN o.wanted_since IS NOT NULL OR c.renew_at <= {now} THEN 'waiting' \
          WHEN c.expires_at <= {now} THEN 'ended' ELSE 'good' END AS state"
     );
-    let done = "CASE WHEN o.wanted_since IS NULL THEN c.renew_at ELSE o.due_at END AS due, \
-                o.attempts AS failures, o.reason AS reason, o.problem AS problem";
+    let done = format!(
+        "CASE WHEN {LET_GO} THEN NULL WHEN o.wanted_since IS NULL THEN c.renew_at ELSE o.due_at END AS due, \
+         o.attempts AS failures, o.reason AS reason, o.problem AS problem"
+    );
     format!(
         "SELECT name, expires, key_id, state, due, failures, reason, problem FROM (\
          SELECT c.name AS name, c.expires_at AS expires, c.key_id AS key_id, {state}, {done} \

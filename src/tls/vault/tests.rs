@@ -227,6 +227,7 @@ async fn accounts_and_keys_of_tickets_are_sealed_anew_as_well() {
     let fixture = Fixture::new().await;
     for (table, whose, column, context) in [
         ("usher_acme_accounts", "'https://ca'", "sealed_credentials", "https://ca"),
+        ("usher_acme_order_keys", "'a.example', 'https://ca/order/1'", "sealed_key", "order key a.example"),
         ("usher_ticket_keys", "7", "sealed_key", "ticket key 7"),
     ] {
         let Sealed { key_id, text } = fixture.keys.seal(b"secret", context).unwrap();
@@ -248,9 +249,11 @@ async fn names_that_wait_or_fail_are_listed_with_the_reason() {
     let rows = "INSERT INTO usher_acme_orders (name, fence, holder, leased_until, due_at, attempts, wanted_since, reason, problem)
             VALUES ('waiting.example', 1, '', 0, 0, 0, 5, NULL, NULL), ('done.example', 1, '', 0, 0, 0, NULL, NULL, NULL),
                 ('failing.example', 1, '', 0, 99, 3, 5, 'astray', 'it has no address'),
-                ('renewed.example', 1, '', 0, 99, 1, 5, 'refused', 'no');
+                ('renewed.example', 1, '', 0, 99, 1, 5, 'refused', 'no'), ('left.example', 1, '', 0, 99, 0, NULL, NULL, NULL),
+                ('leaving.example', 1, '', 0, 99, 0, NULL, NULL, NULL);
         INSERT INTO usher_certificates (name, certificate, key_id, sealed_key, expires_at, renew_at) VALUES
-            ('renewed.example', '', 'k1', '', 99999999999, 1), ('ended.example', '', 'k1', '', 1, NULL)";
+            ('renewed.example', '', 'k1', '', 99999999999, 1), ('ended.example', '', 'k1', '', 1, NULL),
+            ('left.example', '', 'k1', '', 1, 1), ('leaving.example', '', 'k1', '', 99999999999, 1)";
     fixture.sql(rows).await;
     let listed = fixture.archive.list().await.unwrap();
     let told: Vec<_> = listed.iter().map(|entry| (entry.name.as_str(), entry.state, entry.expires)).collect();
@@ -261,8 +264,12 @@ async fn names_that_wait_or_fail_are_listed_with_the_reason() {
         ("ended.example", State::Ended, Some(1)),
         ("renewed.example", State::Failing, Some(99_999_999_999)),
         ("good.example", State::Good, good),
+        ("left.example", State::Ended, Some(1)),
+        ("leaving.example", State::Good, Some(99_999_999_999)),
     ];
     assert!(expected.iter().all(|entry| told.contains(entry)) && told.len() == expected.len(), "{told:?}");
+    // Nobody asks for the next ones.
+    assert!(listed.iter().filter(|entry| entry.name.starts_with("lea")).all(|entry| entry.due.is_none()));
     let failing = fixture.archive.page("", Some(State::Failing), 10).await.unwrap();
     assert_eq!(
         failing.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(),
