@@ -24,6 +24,9 @@ use crate::{
 /// Between two attempts to reach the database at start.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Connections to the primary beside those for the rows: a query takes all keys that wait, so that two keep up with many.
+const PRIMARY_CONNECTIONS_MAX: usize = 2;
+
 /// Where the rows are; a cheap clone.
 #[derive(Clone)]
 pub(super) enum Rows {
@@ -31,8 +34,10 @@ pub(super) enum Rows {
         pool: Pool,
         /// Where edits are listened for.
         listen: Box<postgres::Settings>,
-        /// How new rows have to be, where some may come from replicas.
-        position: Option<Position>,
+        /// How new rows have to be, since some may come from replicas.
+        position: Position,
+        /// Asked where a replica is behind what has been told; nothing where it is replicas that tell.
+        primary: Option<Pool>,
     },
     Sqlite(sqlite::Database),
 }
@@ -44,7 +49,8 @@ impl Rows {
             config::Database::Postgres(server) => Self::Postgres {
                 pool: Pool::new(server.clone())?,
                 listen: Box::new(config.listen.as_ref().unwrap_or(server).clone()),
-                position: (server.has_several_servers() || config.listen.is_some()).then(Position::default),
+                position: position(server, config),
+                primary: primary(server, config)?,
             },
             config::Database::Sqlite(path) => {
                 Self::Sqlite(sqlite::Database::open(path).map_err(|cause| Error::Sqlite { path: path.clone(), cause })?)
@@ -55,8 +61,8 @@ impl Rows {
     /// The same as the directory asks it.
     pub(super) fn source(&self, queries: Queries) -> Arc<dyn TenantSource> {
         match self {
-            Self::Postgres { pool, position, .. } => {
-                Arc::new(PostgresSource::new(pool.clone(), queries, position.clone()))
+            Self::Postgres { pool, position, primary, .. } => {
+                Arc::new(PostgresSource::new(pool.clone(), queries, Some(position.clone()), primary.clone()))
             }
             Self::Sqlite(database) => Arc::new(SqliteSource::new(database.clone(), queries)),
         }
@@ -66,11 +72,11 @@ impl Rows {
     pub(super) async fn follow(self, how: Follow, feed: Feed) {
         match (how, self) {
             (Follow::Off, _) => feed.rest().await,
-            (Follow::Listen, Self::Postgres { pool, listen, position }) => {
-                feed::listen(feed, *listen, pool, position).await
+            (Follow::Listen, Self::Postgres { pool, listen, position, .. }) => {
+                feed::listen(feed, *listen, pool, Some(position)).await
             }
             (Follow::Poll(every), Self::Postgres { pool, position, .. }) => {
-                feed::poll(feed, pool, every, position).await
+                feed::poll(feed, pool, every, Some(position)).await
             }
             (_, Self::Sqlite(file)) => feed::watch(feed, file).await,
         }
@@ -120,4 +126,20 @@ impl Rows {
         drop(waiting);
         std::future::pending().await
     }
+}
+
+/// Where edits are listened for at the one server that is also asked, it is so directly. Else a pooler may be in between.
+fn position(server: &postgres::Settings, config: &Config) -> Position {
+    let is_direct = config.follow == Follow::Listen && config.listen.is_none() && !server.has_several_servers();
+    if is_direct { Position::default() } else { Position::behind_poolers() }
+}
+
+/// Where one server is known to be the primary. Who polls a single one learns of edits from it, whatever it is.
+fn primary(server: &postgres::Settings, config: &Config) -> Result<Option<Pool>, postgres::Error> {
+    if config.listen.is_none() && !server.has_several_servers() && config.follow != Follow::Listen {
+        return Ok(None);
+    }
+    let mut settings = config.listen.as_ref().unwrap_or(server).clone().primary();
+    settings.connections_max = PRIMARY_CONNECTIONS_MAX.min(settings.connections_max);
+    Pool::new(settings).map(Some)
 }

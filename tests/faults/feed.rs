@@ -181,21 +181,3 @@ fn a_database_other_than_that_of_the_rows_is_not_mistaken_for_it() {
     assert_eq!(usher.metric("usher_directory_following", &[]), 0.0);
     assert_eq!(usher.admin_get("/ready").json()["reasons"], serde_json::json!(["feed: notices do not come through"]));
 }
-
-#[test]
-fn a_replica_that_lags_behind_the_news_brings_no_old_rows_back() {
-    let cluster = Cluster::start();
-    let tables = Tables::example_on(&cluster);
-    let replica = cluster.lagging_replica(500);
-    let app = App::echo();
-    let patient = "query_timeout = '5s'\nlookup_timeout = '5s'";
-    let urls = format!("url = '{}'\nlisten_url = '{}'", replica.url_of(tables.url()), tables.url());
-    let usher = Binary::new().apps(&[&app]).config(&format!("{BELIEVED}\n{patient}\n{urls}")).start();
-    eventually("edits are followed", || (usher.metric("usher_directory_following", &[]) == 1.0).then_some(()));
-    for round in 0..3 {
-        let (before, after) = [(200, 404), (404, 200)][round % 2];
-        assert_eq!(usher.get("customdomain1.com", "/").status, before);
-        tables.execute("UPDATE store_domains SET is_active = NOT is_active WHERE domain = 'customdomain1.com'");
-        eventually("the edit shows", || (usher.get("customdomain1.com", "/").status == after).then_some(()));
-    }
-}

@@ -15,7 +15,6 @@ use std::{
 
 use deadpool_postgres::tokio_postgres::{
     self, AsyncMessage, Client, Config, Connection, NoTls, Row, Socket,
-    config::TargetSessionAttrs,
     tls::{MakeTlsConnect, TlsConnect},
     types::Type,
 };
@@ -145,15 +144,9 @@ impl Drop for Listener {
     }
 }
 
-/// A role that is read-only by default would pass for a standby.
 fn server(settings: &Settings) -> Config {
-    let mut server = settings.with_ssl_mode();
+    let mut server = settings.clone().primary().with_ssl_mode();
     server.tcp_user_timeout(SILENCE_MAX);
-    if settings.has_several_servers() {
-        let options = server.get_options().unwrap_or_default();
-        server.options(format!("{options} -c default_transaction_read_only=off").trim_start());
-        server.target_session_attrs(TargetSessionAttrs::ReadWrite);
-    }
     server
 }
 

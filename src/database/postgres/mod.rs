@@ -9,10 +9,10 @@ mod url;
 
 use std::{path::PathBuf, time::Duration};
 
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
 pub use listener::{Listener, Notices};
-pub use pool::{Client, Error, Pool, PoolStats};
+pub use pool::{Client, Error, OneServer, Pool, PoolStats};
 pub use position::Position;
 pub use tls::TlsError;
 pub use url::UrlError;
@@ -63,6 +63,19 @@ impl Settings {
     /// Whether more than one server is named.
     pub fn has_several_servers(&self) -> bool {
         self.server.get_hosts().len().max(self.server.get_hostaddrs().len()) > 1
+    }
+
+    /// The same for connections to the server that can be written to, where several are named: replicas have no notices, and may be
+    /// behind. A role that is read-only by default would pass for a replica.
+    #[must_use]
+    pub fn primary(mut self) -> Self {
+        if self.has_several_servers() {
+            let options = self.server.get_options().unwrap_or_default();
+            let options = format!("{options} -c default_transaction_read_only=off");
+            self.server.options(options.trim_start());
+            self.server.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        self
     }
 
     /// How the server is connected to, as far as tokio-postgres knows of TLS.
