@@ -134,6 +134,30 @@ fn a_file_of_sqlite_can_be_asked_in_other_words_too() {
     let tables = Tables::none(Backend::Sqlite).with(
         "CREATE TABLE tenants (number INTEGER PRIMARY KEY, domain TEXT, label TEXT, platform TEXT, closed INT);
          INSERT INTO tenants VALUES (7, 'customdomain1.com', 'shop', 'platform.com', 0), (8, NULL, 'shop', 'market.example', 0),
+#[test]
+fn columns_that_are_misspelled_or_newer_than_the_triggers_are_told() {
+    let tables = Tables::none(Backend::Postgres).with(&file("tenants.sql"));
+    let app = App::echo();
+    assert_eq!(binary("tenants", &tables, &app).run(&["migrate"]).code, 0);
+    tables.execute("ALTER TABLE tenants ADD COLUMN closed boolean");
+    let watch = |columns: &str| {
+        let watch = format!("table = 'tenants', columns = [{columns}], domain = 'domain', tenant = 'slug'");
+        binary("tenants", &tables, &app).config(&format!("[directory]\nwatch = [{{ {watch} }}]"))
+    };
+    let output = watch("'slug', 'close'").run(&["check"]);
+    assert_eq!(output.code, 1, "{}", output.stderr);
+    assert!(
+        output.stderr.contains("tenants.close: ") && output.stderr.contains("slug, domain, closed"),
+        "{}",
+        output.stderr
+    );
+    let output = watch("'slug', 'closed'").run(&["check"]);
+    assert!(output.stderr.contains("tenants.closed: its edits are not told"), "{}", output.stderr);
+    assert_eq!(watch("'slug', 'closed'").run(&["migrate"]).code, 0);
+    let output = watch("'slug', 'closed'").run(&["check"]);
+    assert!(output.code == 0 && !output.stderr.contains("not told"), "{}", output.stderr);
+}
+
             (9, 'closed.example', NULL, NULL, 1);",
     );
     let config = "[routing]\nplatform_domains = ['platform.com', 'market.example']\n[directory]\nabsent_for = '1h'\n\

@@ -105,7 +105,8 @@ pub async fn tells_of(session: &Session, table: &str, column: &str) -> Result<bo
         return Ok(true);
     }
     let sql = "SELECT 1 FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-               WHERE t.tgrelid = to_regclass($1) AND tgname = 'usher_update' AND strpos(prosrc, quote_ident($2)) = 0";
+               WHERE t.tgrelid = to_regclass($1) AND tgname = 'usher_update'
+               AND strpos(prosrc, ' ' || quote_ident($2) || '::text') = 0";
     let values = [table, column].map(|text| Value::Text(text.to_owned()));
     Ok(session.query(sql, &values).await?.is_empty())
 }
