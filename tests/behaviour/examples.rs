@@ -48,6 +48,11 @@ fn run(name: &str, before: &[Found<'_>], edit: &str, after: &[Found<'_>]) {
     for (host, store) in before {
         assert_eq!(store_of(&usher, host).as_deref(), *store, "{host}");
     }
+    if has_own_queries {
+        eventually("the log says that names are not known", || {
+            usher.log().contains("the names behind directory.queries cannot be listed").then_some(())
+        });
+    }
     tables.execute(edit);
     for (host, store) in after {
         eventually(&format!("{host} belongs to {store:?}"), || {
@@ -130,11 +135,6 @@ fn one_table_with_a_domain_for_each_tenant() {
 }
 
 #[test]
-fn a_file_of_sqlite_can_be_asked_in_other_words_too() {
-    let tables = Tables::none(Backend::Sqlite).with(
-        "CREATE TABLE tenants (number INTEGER PRIMARY KEY, domain TEXT, label TEXT, platform TEXT, closed INT);
-         INSERT INTO tenants VALUES (7, 'customdomain1.com', 'shop', 'platform.com', 0), (8, NULL, 'shop', 'market.example', 0),
-#[test]
 fn columns_that_are_misspelled_or_newer_than_the_triggers_are_told() {
     let tables = Tables::none(Backend::Postgres).with(&file("tenants.sql"));
     let app = App::echo();
@@ -158,6 +158,11 @@ fn columns_that_are_misspelled_or_newer_than_the_triggers_are_told() {
     assert!(output.code == 0 && !output.stderr.contains("not told"), "{}", output.stderr);
 }
 
+#[test]
+fn a_file_of_sqlite_can_be_asked_in_other_words_too() {
+    let tables = Tables::none(Backend::Sqlite).with(
+        "CREATE TABLE tenants (number INTEGER PRIMARY KEY, domain TEXT, label TEXT, platform TEXT, closed INT);
+         INSERT INTO tenants VALUES (7, 'customdomain1.com', 'shop', 'platform.com', 0), (8, NULL, 'shop', 'market.example', 0),
             (9, 'closed.example', NULL, NULL, 1);",
     );
     let config = "[routing]\nplatform_domains = ['platform.com', 'market.example']\n[directory]\nabsent_for = '1h'\n\
