@@ -109,6 +109,7 @@ impl App {
         let buffers = Buffers::new(config.proxy.buffers_max);
         counts::register(&metrics, &directory, &access_log, &buffers, &certificates, vault, issuer);
         let readiness = Readiness::default();
+        counts::register_readiness(&metrics, &readiness);
         let mut feed = Feed::new(directory.clone(), readiness.clone(), &config.plan.watched);
         counts::register_feed(&metrics, feed.stats());
         let verifier = domains::verifier(&config, &rows, &self_check, &directory, &mut feed)?;
