@@ -159,6 +159,27 @@ fn a_password_that_was_changed_is_told_and_takes_no_known_store_away() {
     stage.wait_for_edit();
 }
 
+/// The server's own function cannot be had to say so within a test's time: eight gigabytes of notices would have to wait.
+#[test]
+fn a_queue_of_notices_that_fills_up_is_told_and_nothing_is_missed() {
+    let stage = Stage::new();
+    let usage = |how: &str| {
+        stage.tables.execute(&format!(
+            "CREATE OR REPLACE FUNCTION pg_catalog.pg_notification_queue_usage() RETURNS double precision {how}"
+        ));
+    };
+    usage("LANGUAGE sql AS 'SELECT 0.6::double precision'");
+    eventually("usher says why it is degraded", || {
+        stage.usher.admin_get("/ready").text().contains("feed: notices are not sent").then_some(())
+    });
+    assert_eq!(stage.usher.metric("usher_degraded", &["notices are not sent"]), 1.0);
+    stage.edit();
+    stage.check("customdomain1.com", 200);
+    usage("LANGUAGE internal AS 'pg_notification_queue_usage'");
+    stage.wait_until_following(2.0);
+    stage.wait_for_edit();
+}
+
 #[test]
 fn a_statement_that_the_server_gives_up_is_no_absence() {
     let stage = Stage::new();

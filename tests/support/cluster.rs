@@ -278,7 +278,7 @@ fn launch(directory: &Path, port: u16) -> Running {
     let mut server = server_program("postgres");
     server.arg("-D").arg(directory.join("data")).args(["-p", &port.to_string(), "-h", "127.0.0.1"]);
     server.arg("-k").arg(directory).args(["-c", "fsync=off", "-c", "max_connections=200", "-c", "log_statement=all"]);
-    server.args(["-c", "log_line_prefix=[%d] ", "-c", "full_page_writes=off"]);
+    server.args(["-c", "log_line_prefix=[%d] ", "-c", "full_page_writes=off", "-c", "max_prepared_transactions=2"]);
     let server = server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0).spawn().unwrap();
     let watchdog = watch(server.id(), directory);
     Running { server, watchdog }
