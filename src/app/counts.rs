@@ -8,6 +8,7 @@ use std::{
 use crate::{
     directory::{Directory, Event, FeedStats},
     domains::{State, Verifier},
+    lifecycle::Readiness,
     proxy::Buffers,
     telemetry::{
         access_log::AccessLog,
@@ -128,6 +129,12 @@ fn directory_counts(directory: &Directory) -> DirectoryCounts {
         names_bytes: names_bytes as u64,
         is_away: held.is_away,
     }
+}
+
+/// Makes it readable for a scrape what is amiss.
+pub(super) fn register_readiness(metrics: &Metrics, readiness: &Readiness) {
+    let readiness = readiness.clone();
+    metrics.register_degradations(move || readiness.degradations());
 }
 
 /// Makes the series of the feed readable for a scrape.

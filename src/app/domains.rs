@@ -2,7 +2,7 @@
 
 use super::{Error, rows::Rows};
 use crate::{
-    config::Config,
+    config::{self, Config},
     directory::{Change, Directory, Feed},
     domains::{Edits, Links, SelfCheck, Verifier},
     tls::Issuer,
@@ -27,12 +27,15 @@ pub(super) fn verifier(
         Change::Everything => told.tell_everything(),
         Change::Label(_) | Change::Tenant(_) => {}
     });
-    let directory = directory.clone();
+    let (directory, is_file) = (directory.clone(), matches!(config.database, config::Database::Sqlite(_)));
     let links = Links {
         edits,
         is_told: Box::new(move || stats.is_following()),
-        // PostgreSQL's triggers tell of it too; of an SQLite file nobody tells what was written here. Marks are rare.
-        on_mark: Box::new(move |_name| directory.apply(&[Change::Everything])),
+        // PostgreSQL's triggers tell of it too, and of the store whose other hosts may stand back for it. Of an SQLite file nobody
+        // tells what was written here, nor is the store known.
+        on_mark: Box::new(move |name| {
+            directory.apply(&[if is_file { Change::Everything } else { Change::Domain(name.into()) }]);
+        }),
         on_live: Box::new(move |name| issuer.iter().for_each(|issuer| issuer.leads_here(name))),
     };
     let checks = config.domains.checks.clone();

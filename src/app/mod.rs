@@ -102,6 +102,7 @@ impl App {
         let tls = operator::tls(&config, &addresses, &certificates, vault.clone());
         counts::register(&metrics, &directory, &access_log, &buffers, &certificates, vault, issuer.clone());
         let readiness = Readiness::default();
+        counts::register_readiness(&metrics, &readiness);
         let mut feed = Feed::new(directory.clone(), readiness.clone(), &config.plan.watched);
         counts::register_feed(&metrics, feed.stats());
         let verifier = domains::verifier(&config, &rows, &self_check, &directory, &mut feed, issuer)?;

@@ -27,6 +27,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Connections to the primary for usher's own tables, where look-ups may go elsewhere: leases, orders and tickets are small statements,
 /// a few a second.
 const OWN_CONNECTIONS_MAX: usize = 4;
+/// Connections to the primary beside those for the rows: a query takes all keys that wait, so that two keep up with many.
+const PRIMARY_CONNECTIONS_MAX: usize = 2;
 
 /// Where the rows are; a cheap clone.
 #[derive(Clone)]
@@ -37,8 +39,10 @@ pub(super) enum Rows {
         own: Pool,
         /// Where edits are listened for.
         listen: Box<postgres::Settings>,
-        /// How new rows have to be, where some may come from replicas.
-        position: Option<Position>,
+        /// How new rows have to be, since some may come from replicas.
+        position: Position,
+        /// Asked where a replica is behind what has been told; nothing where it is replicas that tell.
+        primary: Option<Pool>,
     },
     Sqlite(sqlite::Database),
 }
@@ -48,17 +52,14 @@ impl Rows {
     pub(super) fn open(config: &Config) -> Result<Self, Error> {
         Ok(match &config.database {
             config::Database::Postgres(server) => {
-                let (pool, listen) = (Pool::new(server.clone())?, config.listen.as_ref().unwrap_or(server));
-                let is_elsewhere = server.has_several_servers() || config.listen.is_some();
-                let own = match is_elsewhere {
-                    true => Pool::new(postgres::Settings {
-                        connections_max: server.connections_max.min(OWN_CONNECTIONS_MAX),
-                        ..listen.primary()
-                    })?,
-                    false => pool.clone(),
-                };
-                let position = is_elsewhere.then(Position::default);
-                Self::Postgres { pool, own, listen: Box::new(listen.clone()), position }
+                let pool = Pool::new(server.clone())?;
+                Self::Postgres {
+                    own: own(&pool, server, config)?,
+                    pool,
+                    listen: Box::new(config.listen.as_ref().unwrap_or(server).clone()),
+                    position: position(server, config),
+                    primary: primary(server, config)?,
+                }
             }
             config::Database::Sqlite(path) => {
                 Self::Sqlite(sqlite::Database::open(path).map_err(|cause| Error::Sqlite { path: path.clone(), cause })?)
@@ -69,8 +70,8 @@ impl Rows {
     /// The same as the directory asks it.
     pub(super) fn source(&self, queries: Queries) -> Arc<dyn TenantSource> {
         match self {
-            Self::Postgres { pool, position, .. } => {
-                Arc::new(PostgresSource::new(pool.clone(), queries, position.clone()))
+            Self::Postgres { pool, position, primary, .. } => {
+                Arc::new(PostgresSource::new(pool.clone(), queries, Some(position.clone()), primary.clone()))
             }
             Self::Sqlite(database) => Arc::new(SqliteSource::new(database.clone(), queries)),
         }
@@ -81,10 +82,10 @@ impl Rows {
         match (how, self) {
             (Follow::Off, _) => feed.rest().await,
             (Follow::Listen, Self::Postgres { pool, listen, position, .. }) => {
-                feed::listen(feed, *listen, pool, position).await
+                feed::listen(feed, *listen, pool, Some(position)).await
             }
             (Follow::Poll(every), Self::Postgres { pool, position, .. }) => {
-                feed::poll(feed, pool, every, position).await
+                feed::poll(feed, pool, every, Some(position)).await
             }
             (_, Self::Sqlite(file)) => feed::watch(feed, file).await,
         }
@@ -134,4 +135,31 @@ impl Rows {
         drop(waiting);
         std::future::pending().await
     }
+}
+
+/// Where edits are listened for at the one server that is also asked, it is so directly. Else a pooler may be in between.
+fn position(server: &postgres::Settings, config: &Config) -> Position {
+    let is_direct = config.follow == Follow::Listen && config.listen.is_none() && !server.has_several_servers();
+    if is_direct { Position::default() } else { Position::behind_poolers() }
+}
+
+/// Of a server that can be written to; the same pool where that is the only one.
+fn own(pool: &Pool, server: &postgres::Settings, config: &Config) -> Result<Pool, postgres::Error> {
+    if config.listen.is_none() && !server.has_several_servers() {
+        return Ok(pool.clone());
+    }
+    Pool::new(of_primary(server, config, OWN_CONNECTIONS_MAX))
+}
+
+/// Where one server is known to be the primary. Who polls a single one learns of edits from it, whatever it is.
+fn primary(server: &postgres::Settings, config: &Config) -> Result<Option<Pool>, postgres::Error> {
+    if config.listen.is_none() && !server.has_several_servers() && config.follow != Follow::Listen {
+        return Ok(None);
+    }
+    Pool::new(of_primary(server, config, PRIMARY_CONNECTIONS_MAX)).map(Some)
+}
+
+fn of_primary(server: &postgres::Settings, config: &Config, connections_max: usize) -> postgres::Settings {
+    let primary = config.listen.as_ref().unwrap_or(server).primary();
+    postgres::Settings { connections_max: connections_max.min(server.connections_max), ..primary }
 }

@@ -34,7 +34,7 @@ pub(super) async fn restore(config: &Config, directory: &Directory) -> (Option<K
     (Some(keeper), tenants)
 }
 
-/// The database and the platform domains: their positions are part of the keys.
+/// The database, what is asked of it, and the platform domains: their positions are part of the keys.
 fn origin(config: &Config) -> String {
     let database = match &config.database {
         config::Database::Postgres(postgres::Settings { server, .. }) => {
@@ -43,5 +43,9 @@ fn origin(config: &Config) -> String {
         config::Database::Sqlite(path) => path.display().to_string(),
     };
     let platforms: Vec<_> = config.routing.platform_domains.iter().map(|name| name.as_str()).collect();
-    format!("{database} {}", platforms.join(" "))
+    let queries = config.own_queries.as_ref().map(|own| {
+        let text = [&own.custom_domain, &own.label].map(|sql| sql.as_deref().unwrap_or_default()).join("\0");
+        format!(" queries {:08x}", crc32fast::hash(text.as_bytes()))
+    });
+    format!("{database} {}{}", platforms.join(" "), queries.unwrap_or_default())
 }

@@ -43,7 +43,7 @@ pub(super) fn source(config: &Config) -> Result<Box<dyn TenantSource>, Failure> 
     match &config.database {
         Database::Postgres(settings) => {
             let pool = Pool::new(settings.clone()).map_err(|error| unusable(config, error))?;
-            Ok(Box::new(PostgresSource::new(pool, config.queries.clone(), None)))
+            Ok(Box::new(PostgresSource::new(pool, config.queries.clone(), None, None)))
         }
         Database::Sqlite(path) => {
             let file = sqlite::Database::open(path).map_err(|error| unusable(config, error))?;

@@ -1,6 +1,6 @@
 //! `[directory]`: how long an answer is believed, and where the rows are.
 
-use std::{ops::Range, time::Duration};
+use std::{ops::Range, path::PathBuf, time::Duration};
 
 use super::{
     Database, Env,
@@ -93,6 +93,19 @@ pub(super) fn resolve(
     let mut listen = database::locate_listener(listen_location, env, report);
     listen.iter_mut().for_each(|server| limits.apply(server));
     Resolved { settings, located, listen, follow, look_ups }
+}
+
+/// Where what is held is kept: as written, and nowhere for `""`; else where the service manager has a directory for it.
+pub(super) fn snapshot(written: Written<String>, env: Env<'_>) -> Option<PathBuf> {
+    match written.given() {
+        Some(path) => Some(path.into_inner()).filter(|path| !path.is_empty()).map(PathBuf::from),
+        // systemd.exec(5), "StateDirectory=": a list, of which ours has one item.
+        None => {
+            let folders = env("STATE_DIRECTORY")?;
+            let folder = folders.split(':').next().filter(|folder| !folder.is_empty())?;
+            Some(PathBuf::from(folder).join("directory.snapshot"))
+        }
+    }
 }
 
 /// The keys that concern PostgreSQL alone. What they leave open is as the URL says, or the pool's own default.

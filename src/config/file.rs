@@ -295,7 +295,8 @@ pub(super) struct Directory {
     pub(super) fresh_for_followed: Written<Timespan<1>>,
     /// How long a found key is served at all while the database cannot be asked.
     pub(super) usable_for: Written<Timespan<1>>,
-    /// A file that is kept with what was found, so that a start without the database serves it.
+    /// A file that is kept with what was found, so that a start without the database serves it; unset: in `$STATE_DIRECTORY`, where
+    /// there is one; empty: none.
     pub(super) snapshot: Written<String>,
     /// How long an absence is believed.
     pub(super) absent_for: Written<Timespan<0>>,

@@ -55,7 +55,19 @@ pub(super) fn resolve(
 
 fn watches(written: Written<List<Section<file::Watch>>>, report: &mut Report<'_>) -> Vec<Watch> {
     let items = written.given().map(|list| list.into_inner().0).unwrap_or_default();
-    items.into_iter().filter_map(|item| watch(item, report)).collect()
+    let mut watches: Vec<Watch> = Vec::new();
+    for item in items {
+        let span = item.span();
+        let Some(watch) = watch(item, report) else { continue };
+        if watches.iter().any(|other| other.table.eq_ignore_ascii_case(&watch.table)) {
+            let cause = format!("names the table {} again, which has one set of triggers", watch.table);
+            let accepted = "one [[directory.watch]] for each table";
+            let refusal = Refusal::new(cause, accepted, "put the columns of both together");
+            report.refuse_key(WATCH, span, refusal);
+        }
+        watches.push(watch);
+    }
+    watches
 }
 
 fn watch(item: Spanned<Section<file::Watch>>, report: &mut Report<'_>) -> Option<Watch> {

@@ -43,9 +43,9 @@ impl Cache {
         self.found.contains_key(&key)
     }
 
-    /// Whether a tenant that was read no later than `since` is still served for `key`.
+    /// Whether the last that was found for `key` was read no later than `since`, whether it is still worth something or not.
     pub(super) fn holds_from(&self, since: Instant, key: &TenantKey) -> bool {
-        self.found.get(key).is_some_and(|entry| entry.read_at <= since && self.marks.holds(&entry.stamp))
+        self.found.get(key).is_some_and(|entry| entry.read_at <= since)
     }
 
     /// Forgets `key`: it has a row, which cannot be used.

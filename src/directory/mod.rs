@@ -25,11 +25,12 @@ mod snapshot;
 mod source;
 mod sqlite;
 mod stats;
+mod turns;
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
@@ -53,6 +54,7 @@ use self::{
     loads::{Line, Loader},
     marks::Marks,
     names::Names,
+    turns::Turns,
 };
 use crate::routing::{KeyRef, PlatformId};
 
@@ -82,8 +84,10 @@ impl Directory {
             platforms: settings.platforms,
             names: Names::new(settings.names_max),
             name_rounds: AtomicU64::new(0),
-            names_took_ms: AtomicU64::new(0),
+            name_turns: Turns::new(names::REST),
+            names_were_told: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
+            turns: Turns::new(recheck::REST),
             unchecked: AtomicUsize::new(0),
         };
         Self { shared: Arc::new(shared) }
@@ -95,13 +99,15 @@ impl Directory {
     }
 
     /// Makes what was read before `changes` worth nothing: no look-up that begins after this call is answered from it. Costs
-    /// the same however much is held, and never waits.
+    /// the same however much is held, and never waits. After a change of everything what was held is read again in the
+    /// background, so that an outage later finds it there.
     pub fn apply(&self, changes: &[Change]) {
         for change in changes {
             self.shared.names.apply(change);
             self.shared.apply(change);
         }
         if changes.contains(&Change::Everything) {
+            Shared::start_reading_again(&self.shared, now());
             Shared::start_reading_names(&self.shared);
         }
     }
@@ -155,7 +161,7 @@ pub struct Held {
     pub absent: u64,
     /// Loads in the air, at most [`Settings::loads_max`] and [`Settings::known_loads_max`], and some of the directory's own.
     pub loads: usize,
-    /// Found keys that are still to be compared with the database, after changes may have been missed.
+    /// Found keys that are still to be compared with the database, after changes may have been missed or all of them may have changed.
     pub unchecked: usize,
     /// Whether the database counts as away: it is asked once in a while, and unknown keys are refused at once.
     pub is_away: bool,
@@ -174,10 +180,13 @@ struct Shared {
     names: Names,
     /// Readings of the names begun or ended; only the newest goes on.
     name_rounds: AtomicU64,
-    /// What the last reading of the names took.
-    names_took_ms: AtomicU64,
+    name_turns: Turns,
+    /// Whether the log says what came of the first reading: with SQLite each commit of an app is followed by another.
+    names_were_told: AtomicBool,
     /// Rechecks begun or ended; only the newest goes on.
     rounds: AtomicU64,
+    /// To read what is held again after everything may have changed.
+    turns: Turns,
     unchecked: AtomicUsize,
 }
 
@@ -222,6 +231,8 @@ pub enum CouldNotAsk {
     Source(#[source] Arc<SourceError>),
 }
 
+#[cfg(test)]
+mod outages;
 #[cfg(test)]
 mod redirects_end;
 #[cfg(test)]

@@ -4,7 +4,8 @@ use crate::database::session::{Error, Session};
 
 /// SQL in place of that for the default tables. Its rows name the store in `store_id`, and may have `is_active` (of the store) and
 /// `is_verified`, which stand for true where they are left out, `upstream`, the name of the one that serves the store, and
-/// `primary_domain`, for which the store's other hosts stand back where `routing` says so.
+/// `primary_domain`, for which the store's other hosts stand back where `routing` says so. A column `subdomain`, which a row of the
+/// app's often has, may stay and means nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnQueries {
     /// Takes a custom domain as `$1`; unset: nobody has one.
@@ -53,11 +54,11 @@ fn causes(columns: &[(String, String)]) -> Vec<String> {
     }
     for (name, kind) in columns {
         let fits = match name.as_str() {
-            "store_id" | "upstream" | "primary_domain" => !NO_IDS.contains(&kind.as_str()),
+            "store_id" | "subdomain" | "upstream" | "primary_domain" => !NO_IDS.contains(&kind.as_str()),
             "is_active" | "is_verified" => FLAGS.contains(&kind.as_str()),
             _ => {
                 causes.push(format!(
-                    "its column {name} is none of store_id, is_active, is_verified, upstream and primary_domain"
+                    "its column {name} is none of store_id, subdomain, is_active, is_verified, upstream and primary_domain"
                 ));
                 continue;
             }
@@ -80,7 +81,8 @@ mod tests {
     #[test]
     fn what_is_missing_mistyped_or_unknown_is_named() {
         assert_eq!(told(&[("store_id", "uuid"), ("is_active", "bool"), ("is_verified", "int4")]), Vec::<String>::new());
-        let names = told(&[("store_id", "uuid"), ("upstream", "text"), ("primary_domain", "varchar")]);
+        let names =
+            told(&[("store_id", "uuid"), ("subdomain", "text"), ("upstream", "text"), ("primary_domain", "varchar")]);
         assert_eq!(names, Vec::<String>::new());
         assert_eq!(told(&[("store_id", "uuid"), ("upstream", "jsonb")]), ["its column upstream is of type jsonb"]);
         assert_eq!(told(&[("id", "int8")]).len(), 2);

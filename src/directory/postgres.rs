@@ -1,6 +1,6 @@
 //! Tenants from PostgreSQL.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use tokio_postgres::{
     Row as PostgresRow,
@@ -16,22 +16,36 @@ use crate::{
     routing::{KeyRef, TenantKey},
 };
 
+/// For a replica to come to what has been told, where the primary can be asked instead: they mostly have within some
+/// milliseconds, and whoever waits for the answer has not got more than a second.
+const REPLAY_MAX: Duration = Duration::from_millis(100);
+
 /// Asks through a pool, whose deadlines are the source's own.
 pub struct PostgresSource {
     pool: Pool,
     queries: Queries,
-    /// Where some of the servers may be behind what has been told.
+    /// What has been told, where the servers are asked whether they have it.
     position: Option<Position>,
+    /// Connections to the server that tells of edits, for when another one is behind.
+    primary: Option<Pool>,
 }
 
 impl PostgresSource {
-    /// Asks `queries` through `pool`; of servers that have come to `position`, where there are replicas.
-    pub fn new(pool: Pool, queries: Queries, position: Option<Position>) -> Self {
-        Self { pool, queries, position }
+    /// Asks `queries` through `pool`; of servers that have come to `position`, and of `primary` where they take too long.
+    pub fn new(pool: Pool, queries: Queries, position: Option<Position>, primary: Option<Pool>) -> Self {
+        Self { pool, queries, position, primary }
     }
 
     async fn ask(&self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<PostgresRow>, SourceError> {
-        self.pool.query_since(self.position.as_ref(), sql, values).await.map_err(not_asked)
+        let position = self.position.as_ref();
+        let patience = if self.primary.is_some() { REPLAY_MAX } else { self.pool.query_timeout() };
+        let answer = match (self.pool.query_since(position, patience, sql, values).await, &self.primary) {
+            (Err(postgres::Error::Behind), Some(primary)) => {
+                primary.query_since(position, primary.query_timeout(), sql, values).await
+            }
+            (answer, _) => answer,
+        };
+        answer.map_err(not_asked)
     }
 
     async fn find(&self, key: &TenantKey) -> Answer {
@@ -60,17 +74,26 @@ impl PostgresSource {
         Ok(rows.map(|found| found.map(|(row, name)| read(row, 1)?.tenant(name)).transpose()).collect())
     }
 
-    /// Both kinds, until `each` wants no more. SQL of the user's own does not tell by which names it would find something,
-    /// and a replica may not have the newest ones.
+    /// Both kinds, until `each` wants no more. SQL of the user's own does not tell by which names it would find something.
     async fn scan_names(&self, each: &EachName<'_>) -> Result<bool, SourceError> {
-        if self.queries.are_own() || self.position.is_some() {
+        if self.queries.are_own() {
             return Ok(false);
         }
         let domain = |name: &str| each(KeyRef::CustomDomain(name));
         let label = |label: &str| each(KeyRef::Label { platform: None, label });
-        self.pool.scan(queries::DOMAINS, |row| Ok(domain(row.try_get(0)?))).await.map_err(not_asked)?;
-        self.pool.scan(queries::LABELS, |row| Ok(label(row.try_get(0)?))).await.map_err(not_asked)?;
+        self.scan(queries::DOMAINS, domain).await.map_err(not_asked)?;
+        self.scan(queries::LABELS, label).await.map_err(not_asked)?;
         Ok(true)
+    }
+
+    /// The only column of all rows.
+    async fn scan(&self, sql: &str, each: impl Fn(&str) -> bool) -> Result<(), postgres::Error> {
+        let (position, each) = (self.position.as_ref(), |row: &PostgresRow| Ok(each(row.try_get(0)?)));
+        match (self.pool.scan(position, sql, each).await, &self.primary) {
+            // Before the first row: nothing is read twice.
+            (Err(postgres::Error::Behind), Some(primary)) => primary.scan(position, sql, each).await,
+            (scanned, _) => scanned,
+        }
     }
 }
 
@@ -90,7 +113,11 @@ impl TenantSource for PostgresSource {
 
 fn not_asked(error: postgres::Error) -> SourceError {
     // A name that SQL of the user's own cannot take, as in `id = $1::uuid`, says nothing of the others.
-    let blame = if error.is_data_exception() { Blame::Row } else { Blame::Database };
+    let blame = match error {
+        postgres::Error::Behind => Blame::Replica,
+        _ if error.is_data_exception() => Blame::Row,
+        _ => Blame::Database,
+    };
     SourceError { context: "PostgreSQL could not be asked", blame, cause: error.into() }
 }
 

@@ -164,6 +164,12 @@ pub(super) fn of_many(statement: &str) -> String {
 pub(super) const DOMAINS: &str = "SELECT lower(rtrim(domain, '.')) FROM store_domains WHERE domain IS NOT NULL";
 pub(super) const LABELS: &str = "SELECT lower(subdomain) FROM stores WHERE subdomain IS NOT NULL";
 
+/// The same for SQLite, a page at a time in the order of the index: those behind `$1`, `$2` of them at most.
+pub(super) const PAGE_OF_DOMAINS: &str = "SELECT lower(rtrim(domain, '.')) FROM store_domains \
+     WHERE lower(rtrim(domain, '.')) > $1 ORDER BY lower(rtrim(domain, '.')) LIMIT $2";
+pub(super) const PAGE_OF_LABELS: &str =
+    "SELECT lower(subdomain) FROM stores WHERE lower(subdomain) > $1 ORDER BY lower(subdomain) LIMIT $2";
+
 /// A row as read; NULL counts as false.
 pub(super) struct Row {
     pub(super) id: String,

@@ -1,6 +1,7 @@
-//! Asks again about every tenant held, in the background, after changes may have been missed.
+//! Asks again about every tenant held, in the background, after changes may have been missed, and after everything may have changed:
+//! what was held is then worth nothing, and must not wait for its next visitor, who may come when the database is away.
 //!
-//! What is held is served meanwhile, as if it were fresh for no longer than without news. Nothing hurries: the database may
+//! What is held in doubt is served meanwhile, as if it were fresh for no longer than without news. Nothing hurries: the database may
 //! have just come back, and every instance does the same. A name that was moved to a store unnoticed learns of that store's
 //! changes when it has been compared.
 
@@ -21,16 +22,37 @@ use crate::routing::TenantKey;
 /// Between two queries: 200,000 tenants take 15 seconds, and a fifth of one connection's time.
 const PACE: Duration = Duration::from_millis(10);
 
+/// An app that edits everything again and again has its tenants read for half of the time at most, at that pace.
+pub(super) const REST: u32 = 1;
+
 /// Before what could not be read is tried again.
 const WAIT: Duration = Duration::from_millis(500);
 
 impl Shared {
     /// Compares what was read before `since`. A recheck that is under way ends.
     pub(super) fn start_recheck(shared: &Arc<Self>, since: Instant) {
-        let round = shared.rounds.fetch_add(1, SeqCst) + 1;
-        shared.unchecked.store(usize::MAX, SeqCst);
-        let shared = Arc::clone(shared);
-        shared.control.clone().spawn(async move { shared.recheck(round, since).await });
+        let (round, shared) = (shared.begin_round(), Arc::clone(shared));
+        shared.control.clone().spawn(async move {
+            if let Some(tenants) = shared.recheck(round, since).await {
+                tracing::info!(tenants, "what is held was compared with the database");
+            }
+        });
+    }
+
+    /// The same a while after everything has changed, and not again and again.
+    pub(super) fn start_reading_again(shared: &Arc<Self>, since: Instant) {
+        let (round, shared) = (shared.begin_round(), Arc::clone(shared));
+        shared.control.clone().spawn(async move {
+            shared.turns.wait().await;
+            if let Some(tenants) = shared.recheck(round, since).await {
+                tracing::debug!(tenants, "what was held was read again");
+            }
+        });
+    }
+
+    fn begin_round(&self) -> u64 {
+        self.unchecked.store(usize::MAX, SeqCst);
+        self.rounds.fetch_add(1, SeqCst) + 1
     }
 
     /// Ends what is under way.
@@ -39,8 +61,13 @@ impl Shared {
         self.unchecked.store(0, SeqCst);
     }
 
-    async fn recheck(self: Arc<Self>, round: u64, since: Instant) {
-        let mut left = self.loader.cache.found_keys();
+    /// How many were compared, unless a newer round has begun.
+    async fn recheck(self: &Arc<Self>, round: u64, since: Instant) -> Option<usize> {
+        if self.rounds.load(SeqCst) != round {
+            return None;
+        }
+        let (began, mut left) = (super::now(), self.loader.cache.found_keys());
+        left.retain(|key| self.loader.cache.holds_from(since, key));
         let tenants = left.len();
         while self.goes_on(round, left.len()) {
             let batch = left.split_off(left.len().saturating_sub(BATCH_MAX));
@@ -50,9 +77,8 @@ impl Shared {
             left.extend(unread);
             sleep(if left.len() == read_all { PACE } else { WAIT }).await;
         }
-        if self.rounds.load(SeqCst) == round {
-            tracing::info!(tenants, "what is held was compared with the database");
-        }
+        self.turns.end(began, super::now());
+        (self.rounds.load(SeqCst) == round).then_some(tenants)
     }
 
     /// Tells how many are left, unless a newer round has begun.

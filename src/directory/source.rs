@@ -61,6 +61,8 @@ pub struct SourceError {
 pub enum Blame {
     /// The database: it cannot be asked about anything.
     Database,
+    /// The one server that was asked, which is behind the others for the moment.
+    Replica,
     /// The row of this key alone.
     Row,
 }

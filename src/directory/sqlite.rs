@@ -5,13 +5,19 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, types::ValueRef};
 
 use super::{
-    Answer, Blame, BoxFuture, SourceError, TenantSource,
-    queries::{Queries, Row},
+    Answer, Blame, BoxFuture, EachName, SourceError, TenantSource,
+    queries::{self, Queries, Row},
 };
-use crate::{database::sqlite::Database, routing::TenantKey};
+use crate::{
+    database::sqlite::{self, Database},
+    routing::{KeyRef, TenantKey},
+};
 
 /// For the turn on the connection and the query; as long as a request waits by default.
 const DEADLINE: Duration = Duration::from_secs(1);
+
+/// Names that are read while look-ups wait for their turn: some milliseconds.
+const PAGE: i64 = 5_000;
 
 /// Asks a file.
 pub struct SqliteSource {
@@ -28,26 +34,56 @@ impl SqliteSource {
     async fn find(&self, key: &TenantKey) -> Answer {
         let Some((sql, name)) = self.queries.statement(key) else { return Ok(None) };
         let (sql, asked) = (sql.to_owned(), name.clone().into_owned());
-        let query = self.database.run(move |connection| row(connection, &sql, &asked));
-        let row = tokio::time::timeout(DEADLINE, query)
-            .await
-            .map_err(|elapsed| SourceError {
-                context: "SQLite did not answer in time",
-                blame: Blame::Database,
-                cause: elapsed.into(),
-            })?
-            .map_err(|error| SourceError {
-                context: "SQLite could not be asked",
-                blame: Blame::Database,
-                cause: error.into(),
-            })?;
+        let row = in_time(self.database.run(move |connection| row(connection, &sql, &asked))).await?;
         row.map(|row| row.tenant(&name)).transpose()
     }
+
+    /// Both kinds, until `each` wants no more. What is added between two pages changes the file, which is told.
+    async fn list_names(&self, each: &EachName<'_>) -> Result<bool, SourceError> {
+        if self.queries.are_own() {
+            return Ok(false);
+        }
+        let domain = |name: &str| each(KeyRef::CustomDomain(name));
+        let label = |label: &str| each(KeyRef::Label { platform: None, label });
+        self.list(queries::PAGE_OF_DOMAINS, domain).await?;
+        self.list(queries::PAGE_OF_LABELS, label).await?;
+        Ok(true)
+    }
+
+    async fn list(&self, sql: &'static str, each: impl Fn(&str) -> bool) -> Result<(), SourceError> {
+        let mut after = String::new();
+        loop {
+            let asked = after.clone();
+            let names = in_time(self.database.run(move |connection| page(connection, sql, &asked))).await?;
+            let Some(last) = names.last() else { return Ok(()) };
+            if !names.iter().all(|name| each(name)) {
+                return Ok(());
+            }
+            after.clone_from(last);
+        }
+    }
+}
+
+async fn in_time<T>(query: impl Future<Output = Result<T, sqlite::Error>>) -> Result<T, SourceError> {
+    let failed = |context, cause| SourceError { context, blame: Blame::Database, cause };
+    tokio::time::timeout(DEADLINE, query)
+        .await
+        .map_err(|elapsed| failed("SQLite did not answer in time", elapsed.into()))?
+        .map_err(|error| failed("SQLite could not be asked", error.into()))
+}
+
+fn page(connection: &Connection, sql: &str, after: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    statement.query_map((after, PAGE), |row| row.get(0))?.collect()
 }
 
 impl TenantSource for SqliteSource {
     fn load<'a>(&'a self, key: &'a TenantKey) -> BoxFuture<'a, Answer> {
         Box::pin(self.find(key))
+    }
+
+    fn names<'a>(&'a self, each: &'a EachName<'a>) -> BoxFuture<'a, Result<bool, SourceError>> {
+        Box::pin(self.list_names(each))
     }
 }
 
@@ -100,8 +136,10 @@ fn is_true(value: ValueRef<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, sync::Mutex};
+
     use super::*;
-    use crate::routing::{KeyRef, Status};
+    use crate::routing::Status;
 
     const TABLES: &str = "
         CREATE TABLE stores (id PRIMARY KEY, subdomain TEXT, is_active);
@@ -217,6 +255,30 @@ mod tests {
     async fn a_missing_table_is_an_error_and_no_absence() {
         let tables = Fixture::new("DROP TABLE store_domains;").await;
         assert!(tables.load(KeyRef::CustomDomain("x.com")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn every_name_is_listed_in_the_form_in_which_it_is_asked_for() {
+        let rows = "
+            INSERT INTO stores (id, subdomain) VALUES (1, 'Store1'), (2, NULL);
+            INSERT INTO store_domains (id, domain) VALUES (1, 'Shop.Alpha.com.'), (2, NULL), (3, 'shop.alpha.com');
+            INSERT INTO store_domains (id, domain) WITH RECURSIVE n(i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < 12009)
+                SELECT i, 'd' || i || '.example' FROM n;";
+        let tables = Fixture::new(rows).await;
+        let (domains, labels) = (Mutex::new(BTreeSet::new()), Mutex::new(Vec::new()));
+        let each = |key: KeyRef<'_>| {
+            match key {
+                KeyRef::CustomDomain(name) => {
+                    domains.lock().unwrap().insert(name.to_owned());
+                }
+                KeyRef::Label { label, .. } => labels.lock().unwrap().push(label.to_owned()),
+            }
+            true
+        };
+        assert!(tables.source.names(&each).await.unwrap());
+        let domains = domains.into_inner().unwrap();
+        assert_eq!((domains.len(), labels.into_inner().unwrap()), (12_001, vec!["store1".to_owned()]));
+        assert!(domains.contains("shop.alpha.com") && domains.contains("d12009.example"));
     }
 
     #[tokio::test]

@@ -48,6 +48,11 @@ fn run(name: &str, before: &[Found<'_>], edit: &str, after: &[Found<'_>]) {
     for (host, store) in before {
         assert_eq!(store_of(&usher, host).as_deref(), *store, "{host}");
     }
+    if has_own_queries {
+        eventually("the log says that names are not known", || {
+            usher.log().contains("the names behind directory.queries cannot be listed").then_some(())
+        });
+    }
     tables.execute(edit);
     for (host, store) in after {
         eventually(&format!("{host} belongs to {store:?}"), || {
@@ -127,6 +132,30 @@ fn one_table_with_a_domain_for_each_tenant() {
         "UPDATE tenants SET domain = 'new.example' WHERE slug = 'alpha'",
         &[("customdomain1.com", None), ("new.example", Some("alpha")), ("customdomain2.com", Some("beta"))],
     );
+}
+
+#[test]
+fn columns_that_are_misspelled_or_newer_than_the_triggers_are_told() {
+    let tables = Tables::none(Backend::Postgres).with(&file("tenants.sql"));
+    let app = App::echo();
+    assert_eq!(binary("tenants", &tables, &app).run(&["migrate"]).code, 0);
+    tables.execute("ALTER TABLE tenants ADD COLUMN closed boolean");
+    let watch = |columns: &str| {
+        let watch = format!("table = 'tenants', columns = [{columns}], domain = 'domain', tenant = 'slug'");
+        binary("tenants", &tables, &app).config(&format!("[directory]\nwatch = [{{ {watch} }}]"))
+    };
+    let output = watch("'slug', 'close'").run(&["check"]);
+    assert_eq!(output.code, 1, "{}", output.stderr);
+    assert!(
+        output.stderr.contains("tenants.close: ") && output.stderr.contains("slug, domain, closed"),
+        "{}",
+        output.stderr
+    );
+    let output = watch("'slug', 'closed'").run(&["check"]);
+    assert!(output.stderr.contains("tenants.closed: its edits are not told"), "{}", output.stderr);
+    assert_eq!(watch("'slug', 'closed'").run(&["migrate"]).code, 0);
+    let output = watch("'slug', 'closed'").run(&["check"]);
+    assert!(output.code == 0 && !output.stderr.contains("not told"), "{}", output.stderr);
 }
 
 #[test]

@@ -96,6 +96,22 @@ fn a_bulk_edit_is_one_row() {
     assert_eq!(stage.tables.query_with_value("SELECT FROM usher.changes WHERE notice = $1", "everything"), 1);
 }
 
+/// PostgreSQL prepares no transaction that has notified.
+#[test]
+fn a_transaction_can_be_prepared_where_nobody_is_notified() {
+    let stage = Stage::new();
+    stage.check("new.example", 404);
+    let database = stage.tables.url().rsplit_once('/').unwrap().1;
+    stage.tables.execute(&format!("ALTER DATABASE {database} SET usher.notify = 'off'"));
+    stage.tables.execute(&format!("BEGIN; {}; PREPARE TRANSACTION '{database}'", adding("new.example")));
+    stage.check("new.example", 404);
+    stage.tables.execute(&format!("COMMIT PREPARED '{database}'"));
+    stage.wait_for("new.example", 200);
+    let listening = Binary::over(&stage.tables).start();
+    let told = || listening.admin_get("/ready").text().contains("feed: notices are not sent");
+    eventually("whoever listens says that nothing is sent", || told().then_some(()));
+}
+
 #[test]
 fn without_the_table_usher_says_that_it_is_degraded() {
     let tables = Tables::example(Backend::Postgres);

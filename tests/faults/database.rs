@@ -102,6 +102,137 @@ fn a_database_that_hangs_keeps_nobody_waiting() {
     eventually("the database is asked again", || (usher.get("customdomain2.com", "/").status == 200).then_some(()));
 }
 
+/// One that is asked whether the database is back waits for it, and no more than one in half a second.
+#[test]
+fn once_a_database_that_hangs_counts_as_away_hosts_that_need_it_are_refused_at_once() {
+    let cluster = Cluster::start();
+    let tables = Tables::example_on(&cluster);
+    let app = App::echo();
+    let config = format!("{SHORT_LIVED}\nconnect_timeout = '1s'");
+    let usher = Binary::over(&tables).apps(&[&app]).config(&config).start();
+    assert_eq!(usher.get("store1.platform.com", "/").status, 200);
+    cluster.freeze();
+    let mut waiting: Vec<_> = (0..10).map(|_| usher.connect()).collect();
+    for (number, client) in waiting.iter_mut().enumerate() {
+        client.send(format!("GET / HTTP/1.1\r\nHost: cold{number}.example\r\n\r\n"));
+    }
+    for client in &mut waiting {
+        assert_eq!(client.response().status, 503);
+    }
+    eventually("the database counts as away", || {
+        // What is in the line is asked for again by whoever comes next.
+        assert_eq!(usher.get("another.example", "/").status, 503);
+        (usher.metric("usher_directory_database_away", &[]) == 1.0).then_some(())
+    });
+    let times = (0..20).map(|number| {
+        let start = Instant::now();
+        check_unavailable(&usher, &format!("stranger{number}.example"));
+        start.elapsed()
+    });
+    let times: Vec<_> = times.collect();
+    let quick = times.iter().filter(|took| **took < Duration::from_millis(100)).count();
+    assert!(quick >= 14, "{times:?}");
+    assert!(usher.metric("usher_directory_lookups_total", &["away"]) >= 14.0);
+    assert_eq!(usher.get("store1.platform.com", "/").status, 200);
+    cluster.wake();
+}
+
+/// Sends a request for each host at once; the answers' statuses in this order.
+fn ask_at_once(usher: &Usher, hosts: &[String]) -> Vec<u16> {
+    let mut clients: Vec<_> = hosts.iter().map(|_| usher.connect()).collect();
+    for (client, host) in clients.iter_mut().zip(hosts) {
+        client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    }
+    clients.iter_mut().map(|client| client.response().status).collect()
+}
+
+fn wait_until_following(usher: &Usher) {
+    eventually("edits are followed", || (usher.metric("usher_directory_following", &[]) == 1.0).then_some(()));
+}
+
+fn overloaded(usher: &Usher) -> f64 {
+    usher.metric("usher_directory_lookups_total", &["overloaded"])
+}
+
+#[test]
+fn beyond_loads_max_strangers_are_shed_and_known_tenants_do_not_notice() {
+    let cluster = Cluster::start();
+    let tables = Tables::example_on(&cluster);
+    let app = App::echo();
+    let limits = "[directory]\nnames_max = 0\nloads_max = 2\nloads_per_second = 1000";
+    let usher = Binary::over(&tables).apps(&[&app]).config(limits).start();
+    wait_until_following(&usher);
+    assert_eq!(usher.get("store1.platform.com", "/").status, 200);
+    cluster.freeze();
+    let strangers: Vec<_> = (0..10).map(|number| format!("cold{number}.example")).collect();
+    thread::scope(|scope| {
+        let flood = scope.spawn(|| ask_at_once(&usher, &strangers));
+        eventually("eight are shed", || (overloaded(&usher) == 8.0).then_some(()));
+        assert_eq!(usher.get("store1.platform.com", "/").status, 200);
+        assert_eq!(flood.join().unwrap(), [503; 10]);
+    });
+    cluster.wake();
+}
+
+#[test]
+fn strangers_are_asked_for_at_their_pace_and_what_was_found_before_at_once() {
+    let tables = Tables::example(Backend::Postgres);
+    let app = App::echo();
+    let limits = "[directory]\nnames_max = 0\nloads_max = 5\nloads_per_second = 1";
+    let usher = Binary::over(&tables).apps(&[&app]).config(limits).start();
+    wait_until_following(&usher);
+    assert_eq!(usher.get("customdomain2.com", "/").status, 200);
+    let (start, queries) = (Instant::now(), usher.metric("usher_directory_queries_total", &[]));
+    let statuses: Vec<_> = (0..40).map(|number| usher.get(&format!("cold{number}.example"), "/").status).collect();
+    let (answered, shed): (Vec<u16>, Vec<u16>) = statuses.into_iter().partition(|status| *status == 404);
+    let most = 5 + usize::try_from(start.elapsed().as_secs()).unwrap() + 1;
+    assert!((1..=most).contains(&answered.len()), "{} in {:?}", answered.len(), start.elapsed());
+    assert!(shed.iter().all(|status| *status == 503) && !shed.is_empty());
+    assert_eq!(usher.metric("usher_directory_queries_total", &[]) - queries, answered.len() as f64);
+    // No longer held, and known to exist.
+    let changes = || usher.metric("usher_directory_changes_total", &["tenant"]);
+    let before = changes();
+    tables.execute("UPDATE store_domains SET is_primary = NOT is_primary WHERE domain = 'customdomain2.com'");
+    eventually("the edit is applied", || (changes() > before).then_some(()));
+    assert_eq!(usher.get("customdomain2.com", "/").status, 200);
+}
+
+#[test]
+fn beyond_known_loads_max_even_hosts_that_are_in_the_tables_are_shed() {
+    let cluster = Cluster::start();
+    let tables = Tables::example_on(&cluster);
+    let app = App::echo();
+    let usher = Binary::over(&tables).apps(&[&app]).config("[directory]\nknown_loads_max = 1").start();
+    eventually("all names are read", || (usher.metric("usher_directory_names", &[]) == 5.0).then_some(()));
+    cluster.freeze();
+    let cold = ["customdomain1.com", "customdomain2.com", "shop.alpha.com"].map(str::to_owned);
+    assert_eq!(ask_at_once(&usher, &cold), [503; 3]);
+    assert_eq!(overloaded(&usher), 2.0);
+    cluster.wake();
+    for host in &cold {
+        eventually("the host is served", || (usher.get(host, "/").status == 200).then_some(()));
+    }
+}
+
+/// Nobody has asked for them in between.
+#[test]
+fn tenants_that_were_held_before_a_bulk_edit_are_there_in_the_outage_behind_it() {
+    let cluster = Cluster::start();
+    let tables = Tables::example_on(&cluster);
+    let app = App::echo();
+    let usher = Binary::over(&tables).apps(&[&app]).start();
+    wait_until_following(&usher);
+    assert_eq!(usher.get("customdomain1.com", "/").status, 200);
+    let queries = || usher.metric("usher_directory_queries_total", &[]);
+    let before = queries();
+    tables.execute("INSERT INTO stores (subdomain, name) SELECT 'bulk' || i, 'Bulk' FROM generate_series(1, 100) i");
+    eventually("what was held is asked for", || (queries() > before).then_some(()));
+    eventually("all is read again", || (usher.metric("usher_directory_entries_unchecked", &[]) == 0.0).then_some(()));
+    assert_eq!(usher.metric("usher_directory_changes_total", &["everything"]), 1.0);
+    cluster.stop();
+    assert_eq!(usher.get("customdomain1.com", "/").status, 200);
+}
+
 #[test]
 fn a_server_that_accepts_and_says_nothing_is_no_answer() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -12,4 +12,5 @@ mod failover;
 mod feed;
 mod idle_connection;
 mod issuance;
+mod replicas;
 mod snapshot;

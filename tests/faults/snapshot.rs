@@ -58,6 +58,7 @@ fn what_the_last_run_knew_is_served_and_compared_once_the_database_is_back() {
         Some(usher.admin_get("/ready")).filter(|ready| ready.status == 200)
     });
     assert!(ready.text().contains("database"), "{}", ready.text());
+    assert_eq!(usher.metric("usher_degraded", &["\"database\""]), 1.0);
     assert_eq!(usher.get("customdomain1.com", "/").status, 200);
     assert_eq!(usher.get("customdomain2.com", "/").status, 503, "was not asked for before");
     assert!(usher.log().contains("what the last run knew"), "{}", usher.log());
@@ -68,6 +69,7 @@ fn what_the_last_run_knew_is_served_and_compared_once_the_database_is_back() {
         let ready = usher.admin_get("/ready").text();
         (!ready.contains("database") && !ready.contains("feed")).then_some(())
     });
+    assert_eq!(usher.metric("usher_degraded", &[]), 0.0);
 }
 
 #[test]
@@ -88,6 +90,44 @@ fn a_file_of_other_platform_domains_is_told_and_not_used() {
     let usher = stage.router_alone("[routing]\nplatform_domains = ['other.example', 'platform.com']");
     assert!(usher.log().contains("other platform domains"), "{}", usher.log());
     stage.check_serves_nothing_before_the_database(&usher);
+}
+
+#[test]
+fn a_file_of_other_queries_is_told_and_not_used() {
+    let stage = Stage::new();
+    let usher = stage
+        .router_alone("follow = 'off'\n[directory.queries]\ncustom_domain = 'SELECT 2 AS store_id WHERE $1 <> chr(0)'");
+    assert!(usher.log().contains("other queries"), "{}", usher.log());
+    assert_eq!(usher.get("customdomain1.com", "/").status, 503);
+}
+
+#[test]
+fn a_file_of_another_version_is_told_and_not_used() {
+    let stage = Stage::new();
+    let content = fs::read_to_string(stage.file()).unwrap();
+    let (head, _) = content.split_once(',').unwrap();
+    let (lines, _) = content.trim_end().rsplit_once('\n').unwrap();
+    let lines = lines.replacen(head, "{\"usher_snapshot\":1", 1) + "\n";
+    let crc32 = crc32fast::hash(lines.as_bytes());
+    fs::write(stage.file(), format!("{lines}{{\"crc32\":{crc32}}}\n")).unwrap();
+    let usher = stage.router_alone("");
+    assert!(usher.log().contains("the file has version 1 of the format"), "{}", usher.log());
+    stage.check_serves_nothing_before_the_database(&usher);
+}
+
+#[test]
+fn where_the_service_manager_has_a_directory_the_file_is_there_unless_it_is_not_wanted() {
+    let stage = Stage::new();
+    let folder = tempfile::tempdir().unwrap();
+    for (config, is_kept) in [("", true), ("[directory]\nsnapshot = ''", false)] {
+        let state = folder.path().join(if is_kept { "kept" } else { "not" });
+        fs::create_dir(&state).unwrap();
+        let binary = Binary::over(&stage.tables).apps(&[&stage.app]).config(config);
+        let mut usher = binary.env("STATE_DIRECTORY", &state.display().to_string()).start();
+        assert_eq!(usher.get("customdomain1.com", "/").status, 200);
+        assert!(usher.stop().success());
+        assert_eq!(state.join("directory.snapshot").exists(), is_kept);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{Seek, Write},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -75,6 +75,37 @@ impl Cluster {
         let mut settings = File::options().append(true).open(directory.join("data/postgresql.auto.conf")).unwrap();
         writeln!(settings, "recovery_min_apply_delay = {milliseconds}").unwrap();
         Self::launched(directory)
+    }
+
+    /// Ends the server in order, after its replicas have all that it has done.
+    pub(crate) fn shut_down(&self) {
+        let mut running = self.running.lock().unwrap();
+        signal("INT", running.server.id());
+        running.server.wait().unwrap();
+    }
+
+    /// Makes a primary of this replica.
+    pub(crate) fn promote(&self) {
+        execute(&self.url("postgres"), "SELECT pg_promote()");
+        eventually("the replica is a primary", || {
+            (count(&self.url("postgres"), "SELECT WHERE NOT pg_is_in_recovery()") == 1).then_some(())
+        });
+    }
+
+    /// Starts this server, which has been shut down, as a replica of `primary` that replays so much later what that one does.
+    pub(crate) fn return_as_replica_of(&self, primary: &Self, milliseconds: u32) {
+        let data = self.directory.join("data");
+        fs::write(data.join("standby.signal"), "").unwrap();
+        fs::set_permissions(data.join("standby.signal"), fs::Permissions::from_mode(0o666)).unwrap();
+        let mut settings = File::options().append(true).open(data.join("postgresql.auto.conf")).unwrap();
+        writeln!(settings, "primary_conninfo = 'host=127.0.0.1 port={} user=usher'", primary.port).unwrap();
+        writeln!(settings, "recovery_min_apply_delay = {milliseconds}").unwrap();
+        self.start_again();
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
     }
 
     fn launched(directory: PathBuf) -> Self {
@@ -298,7 +329,7 @@ fn launch(directory: &Path, port: u16) -> Running {
     let mut server = server_program("postgres");
     server.arg("-D").arg(directory.join("data")).args(["-p", &port.to_string(), "-h", "127.0.0.1"]);
     server.arg("-k").arg(directory).args(["-c", "fsync=off", "-c", "max_connections=200", "-c", "log_statement=all"]);
-    server.args(["-c", "log_line_prefix=[%d] ", "-c", "full_page_writes=off"]);
+    server.args(["-c", "log_line_prefix=[%d] ", "-c", "full_page_writes=off", "-c", "max_prepared_transactions=2"]);
     let server = server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0).spawn().unwrap();
     let watchdog = watch(server.id(), directory);
     Running { server, watchdog }

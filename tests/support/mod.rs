@@ -10,6 +10,7 @@ mod client;
 mod cluster;
 mod descriptors;
 mod fixture;
+mod forwarder;
 mod front;
 mod h2_app;
 mod h2_client;
@@ -31,6 +32,7 @@ pub(crate) use client::{Client, Response};
 pub(crate) use cluster::{Cluster, signal};
 pub(crate) use descriptors::connections_possible;
 pub(crate) use fixture::{Fixture, UNBUFFERED};
+pub(crate) use forwarder::Forwarder;
 pub(crate) use front::{Front, Met, Speech};
 pub(crate) use h2_app::{
     Call, DATA, END_HEADERS, END_STREAM, Frame, FrameApp, Frames, GOAWAY, H2App, HEADERS, RST_STREAM, SETTINGS,

@@ -121,6 +121,11 @@ impl Tables {
         Self { url: self.url.replacen("//usher@", &format!("//{role}@"), 1), _directory: None }
     }
 
+    /// The same at another server, which has a copy of them; they are to live longer.
+    pub(crate) fn at(&self, server: &Cluster) -> Self {
+        Self { url: server.url_of(&self.url), _directory: None }
+    }
+
     pub(crate) fn url(&self) -> &str {
         &self.url
     }

@@ -4,7 +4,7 @@ use usher::{
     catalog::Catalog,
     config::{Config, Problem},
     database::{
-        migrations::{self, Plan},
+        migrations::{self, Plan, Tables, Watch},
         schema,
         session::{Dialect, Session},
     },
@@ -108,10 +108,43 @@ async fn look_at_triggers(
         let remedy = "run `usher migrate`, which creates what is missing".into();
         report.warnings.push(problem(&format!("triggers of {}", tables.join(", ")), cause, "all of them", remedy));
     }
+    for watch in &config.plan.watched {
+        look_at_watched(watch, config, session, report).await?;
+    }
     if !matches!(config.follow, Follow::Poll(_)) && keeps_changes(session).await? {
         let cause = "the triggers write each edit down, and nobody who polls removes it: the table only grows".into();
         let remedy = "DROP TABLE usher.changes, if no other instance has directory.follow = \"poll\"".into();
         report.warnings.push(problem("usher.changes", cause, "no such table", remedy));
+    }
+    Ok(())
+}
+
+/// Triggers compare the columns that there were when they were made: what is misspelled or was added since is left out.
+async fn look_at_watched(
+    watch: &Watch,
+    config: &Config,
+    session: &Session,
+    report: &mut Report,
+) -> Result<(), usher::database::session::Error> {
+    let known = schema::columns(session, &watch.table).await?;
+    let is_known = |name: &str| known.iter().any(|column| column.name == name);
+    for name in watch.columns.iter().map(String::as_str).chain(watch.keys().map(|(_, column)| column)) {
+        let subject = format!("{}.{name}", watch.table);
+        // Of the default tables some columns may be missing; those that may not are asked for elsewhere.
+        if !is_known(name) && config.plan.tables == Tables::Own {
+            let cause = "directory.watch names it, and there is no such column: no edit of it would be told".to_owned();
+            let accepted = known.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+            let accepted = if accepted.is_empty() { "columns of tables that exist".to_owned() } else { accepted };
+            let remedy = "correct the name, then run `usher migrate`".to_owned();
+            report.errors.push(problem(&subject, cause, &accepted, remedy));
+        } else if is_known(name)
+            && config.follow != Follow::Off
+            && !migrations::tells_of(session, &watch.table, name).await?
+        {
+            let cause = "its edits are not told: the triggers are older than the column".to_owned();
+            let remedy = "run `usher migrate`, which makes them anew".to_owned();
+            report.warnings.push(problem(&subject, cause, "triggers that compare this column", remedy));
+        }
     }
     Ok(())
 }
@@ -132,7 +165,7 @@ async fn look_at_own(
     report: &mut Report,
 ) -> Result<(), usher::database::session::Error> {
     for QueryFault { query, cause } in own.faults(session).await? {
-        let accepted = "rows with store_id, and perhaps is_active, is_verified, upstream and primary_domain, of the tables that exist";
+        let accepted = "rows with store_id, and perhaps subdomain, is_active, is_verified, upstream and primary_domain, of the tables that exist";
         let remedy = "correct the statement, or give its columns these names with AS".into();
         report.errors.push(problem(&format!("directory.queries.{query}"), cause, accepted, remedy));
     }

@@ -1,14 +1,13 @@
-//! The upstreams that rows name: whether each exists, and whether edits of the column are told.
+//! The upstreams that rows name: whether each exists.
 
 use usher::{
     catalog::named_upstreams,
     config::{Config, Problem},
     database::{
-        migrations::{self, Watch},
+        migrations::Watch,
         schema,
         session::{Error, Session},
     },
-    directory::feed::Follow,
 };
 
 use super::{Report, tables::problem};
@@ -33,11 +32,6 @@ async fn look_at(watch: &Watch, config: &Config, session: &Session, report: &mut
         if !known.contains(&name.as_str()) {
             report.errors.push(unknown(&subject, name, rows, &known));
         }
-    }
-    if config.follow != Follow::Off && !migrations::tells_of(session, &watch.table, COLUMN).await? {
-        let cause = "its edits are not told: the triggers are older than the column".to_owned();
-        let remedy = "run `usher migrate`, which makes them anew".to_owned();
-        report.warnings.push(problem(&subject, cause, "triggers that compare this column", remedy));
     }
     Ok(())
 }

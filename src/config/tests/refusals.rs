@@ -473,3 +473,14 @@ fn dns_records_are_checked() {
     all_refused("domains", "addresses", &[r#"["edge.platform.com"]"#]);
     all_refused("domains", "cname", &["\"192.0.2.7\"", "\"\""]);
 }
+
+#[test]
+fn a_table_is_watched_once() {
+    let watch = |table: &str| format!("[[directory.watch]]\ntable = '{table}'\ncolumns = ['id']\n");
+    let queries = "[directory.queries]\ncustom_domain = 'SELECT id AS store_id FROM shops WHERE domain = $1'\n";
+    let text = |tables: [&str; 2]| format!("{}\n{queries}{}", super::MINIMAL, tables.map(watch).join(""));
+    let found = super::problems(&text(["shops", "Shops"]));
+    let causes: Vec<_> = found.iter().map(|problem| problem.cause.as_str()).collect();
+    assert_eq!(causes, ["names the table Shops again, which has one set of triggers"]);
+    assert!(Config::parse(&text(["shops", "domains"]), "usher.toml", &|_| None).is_ok());
+}

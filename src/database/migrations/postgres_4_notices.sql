@@ -19,8 +19,9 @@ BEGIN
     IF to_regclass('usher.changes') IS NOT NULL THEN
         INSERT INTO usher.changes (notice) VALUES (notice);
     END IF;
-    -- A full queue would make the commit fail. Whoever listens looks at it as well, and knows that nothing is told.
-    IF pg_notification_queue_usage() < 0.5 THEN
+    -- A full queue would make the commit fail. Whoever listens looks at it as well, and knows that nothing is told; and so it is where
+    -- nobody listens, and transactions that have notified could not be prepared.
+    IF pg_notification_queue_usage() < 0.5 AND current_setting('usher.notify', true) IS DISTINCT FROM 'off' THEN
         PERFORM pg_notify('usher_changes', notice);
     END IF;
 END

@@ -73,7 +73,7 @@ impl Watch {
 }
 
 /// Asks whether all is well with what tells of edits. One row: a text that stands for the triggers, NULL where one is missing or
-/// disabled, and whether the queue of notices has room. Triggers that were made anew stand for another text, and so do
+/// disabled, and whether notices are sent: the queue has room, and they are not switched off. Triggers that were made anew stand for another text, and so do
 /// their functions: edits may have come between the old and the new ones, or of what the old ones did not compare.
 pub fn standing(watched: &[Watch]) -> String {
     let mut tables = String::new();
@@ -83,7 +83,8 @@ pub fn standing(watched: &[Watch]) -> String {
     }
     format!(
         "SELECT CASE WHEN count(*) = {} THEN string_agg(t.oid::text || ':' || p.xmin::text, ' ' \
-         ORDER BY t.oid) END, pg_notification_queue_usage() < 0.5 \
+         ORDER BY t.oid) END, \
+         pg_notification_queue_usage() < 0.5 AND current_setting('usher.notify', true) IS DISTINCT FROM 'off' \
          FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE tgrelid IN ({tables}NULL) AND tgenabled IN ('O', 'A') \
          AND tgname IN ('usher_insert', 'usher_update', 'usher_delete', 'usher_truncate')",
         TRIGGERS * watched.len()
@@ -105,7 +106,8 @@ pub async fn tells_of(session: &Session, table: &str, column: &str) -> Result<bo
         return Ok(true);
     }
     let sql = "SELECT 1 FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-               WHERE t.tgrelid = to_regclass($1) AND tgname = 'usher_update' AND strpos(prosrc, quote_ident($2)) = 0";
+               WHERE t.tgrelid = to_regclass($1) AND tgname = 'usher_update'
+               AND strpos(prosrc, ' ' || quote_ident($2) || '::text') = 0";
     let values = [table, column].map(|text| Value::Text(text.to_owned()));
     Ok(session.query(sql, &values).await?.is_empty())
 }

@@ -13,7 +13,7 @@ use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
 pub use listener::{Listener, Notices};
 pub(super) use pool::Lent;
-pub use pool::{Client, Error, Pool, PoolStats};
+pub use pool::{Client, Error, OneServer, Pool, PoolStats};
 pub use position::Position;
 pub use tls::TlsError;
 pub use url::UrlError;
@@ -66,7 +66,8 @@ impl Settings {
         self.server.get_hosts().len().max(self.server.get_hostaddrs().len()) > 1
     }
 
-    /// The same with the one of several servers that can be written to. A role that is read-only by default would pass for a standby.
+    /// The same for connections to the server that can be written to, where several are named: replicas have no notices, and may be
+    /// behind. A role that is read-only by default would pass for a replica.
     #[must_use]
     pub fn primary(&self) -> Self {
         let mut primary = self.clone();

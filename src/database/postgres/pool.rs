@@ -1,9 +1,15 @@
 //! A pool of connections.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
 
 use deadpool_postgres::{
-    Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, Timeouts,
+    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, Timeouts,
     tokio_postgres::{self, NoTls, Row, types::ToSql, types::Type},
 };
 
@@ -21,7 +27,17 @@ pub type Client = Object;
 #[derive(Clone, Debug)]
 pub struct Pool {
     pool: deadpool_postgres::Pool,
+    met: Arc<Met>,
     pub(super) query_timeout: Duration,
+}
+
+/// What is known of the servers behind the connections.
+#[derive(Debug)]
+struct Met {
+    /// One of them was a standby when it was connected to. A primary becomes one by a restart alone, which ends its connections.
+    standby: AtomicBool,
+    /// Connections that were made before go to a server that may have been replaced.
+    renewed_at: Mutex<Instant>,
 }
 
 /// How full a pool is.
@@ -33,6 +49,13 @@ pub struct PoolStats {
     pub idle: usize,
 }
 
+/// A connection for questions whose answers have to fit together, as those of two servers would not.
+pub struct OneServer {
+    /// `None` after a question that was not answered in time.
+    client: Option<Client>,
+    query_timeout: Duration,
+}
+
 impl Pool {
     /// Prepares the pool; connects nothing yet.
     pub fn new(settings: Settings) -> Result<Self, Error> {
@@ -41,13 +64,16 @@ impl Pool {
             create: Some(settings.connect_timeout),
             recycle: Some(settings.query_timeout),
         };
+        let met = Arc::new(Met::new());
         let pool = deadpool_postgres::Pool::builder(manager(&settings)?)
             .max_size(settings.connections_max)
             .timeouts(timeouts)
             .runtime(Runtime::Tokio1)
+            .post_create(Met::note(&met, settings.query_timeout))
+            .pre_recycle(Met::refuse_old(&met))
             .build()
             .map_err(|error| Error::Pool(error.into()))?;
-        Ok(Self { pool, query_timeout: settings.query_timeout })
+        Ok(Self { pool, met, query_timeout: settings.query_timeout })
     }
 
     /// A free connection, or a new one; waits and connects under the deadlines of [`Settings`].
@@ -55,36 +81,52 @@ impl Pool {
         Ok(self.pool.get().await?)
     }
 
+    /// No connection that is open now serves another query: where the name of the server leads may have changed.
+    pub fn renew(&self) {
+        let now = Instant::now();
+        *self.met.renewed_at.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        drop(self.pool.retain(|_, metrics| metrics.created >= now));
+    }
+
     /// Runs one query under [`Settings::query_timeout`], without a named statement: the next query of the same connection may
     /// reach another server process behind a transaction-mode pooler.
     ///
     /// Await it to its end: a future dropped in the middle leaves its query running on a connection that goes back to the pool.
     pub async fn query(&self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Error> {
-        self.query_since(None, sql, values).await
+        self.query_since(None, self.query_timeout, sql, values).await
     }
 
-    /// The same from a server that has replayed the log up to `position`; waits for it to come there, under the same deadline.
+    /// The same from a server that has replayed the log up to `position`; waits for it to come there, for `patience` at most.
     pub async fn query_since(
         &self,
         position: Option<&Position>,
+        patience: Duration,
         sql: &str,
         values: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<Vec<Row>, Error> {
+        self.one_server(position, patience).await?.query(sql, values).await
+    }
+
+    /// One server for several queries, which has replayed the log up to `position`.
+    pub async fn one_server(&self, position: Option<&Position>, patience: Duration) -> Result<OneServer, Error> {
         let client = self.client().await?;
-        let query = async {
-            if let Some(position) = position {
-                wait_for_replay(&client, position.place()).await?;
-            }
-            client.query_typed(sql, values).await
+        let Some(position) = position.filter(|position| position.has_to_be_asked() || self.met.standby.load(SeqCst))
+        else {
+            return Ok(OneServer { client: Some(client), query_timeout: self.query_timeout });
         };
-        let answer = tokio::time::timeout(self.query_timeout, query).await;
-        match answer {
-            Ok(answer) => answer.map_err(Error::Query),
-            Err(_) => {
+        match wait_for_replay(&client, position, patience, self.query_timeout).await {
+            Ok(()) => Ok(OneServer { client: Some(client), query_timeout: self.query_timeout }),
+            Err(Error::QueryTimeout) => {
                 close(client);
                 Err(Error::QueryTimeout)
             }
+            Err(error) => Err(error),
         }
+    }
+
+    /// For one query.
+    pub fn query_timeout(&self) -> Duration {
+        self.query_timeout
     }
 
     /// How full the pool is; for the metrics.
@@ -94,12 +136,76 @@ impl Pool {
     }
 }
 
+impl OneServer {
+    /// As [`Pool::query`]. After [`Error::QueryTimeout`] it is of no further use.
+    pub async fn query(&mut self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Error> {
+        let client = self.client.as_ref().ok_or(Error::Closed)?;
+        match tokio::time::timeout(self.query_timeout, client.query_typed(sql, values)).await {
+            Ok(answer) => answer.map_err(Error::Query),
+            Err(_) => {
+                self.client.take().into_iter().for_each(close);
+                Err(Error::QueryTimeout)
+            }
+        }
+    }
+
+    pub(super) fn into_client(self) -> Result<Client, Error> {
+        self.client.ok_or(Error::Closed)
+    }
+}
+
+impl Met {
+    fn new() -> Self {
+        Self { standby: AtomicBool::new(false), renewed_at: Mutex::new(Instant::now()) }
+    }
+
+    /// Asks each new connection once; a pool of connections to primaries then asks nobody again.
+    fn note(met: &Arc<Self>, limit: Duration) -> Hook {
+        let met = Arc::clone(met);
+        Hook::async_fn(move |client: &mut ClientWrapper, _metrics| {
+            let met = Arc::clone(&met);
+            Box::pin(async move {
+                let asking = client.query_typed("SELECT pg_is_in_recovery()", &[]);
+                let rows = tokio::time::timeout(limit, asking).await;
+                let rows = rows.map_err(|_| HookError::message("no answer"))?.map_err(HookError::Backend)?;
+                if !rows.first().is_some_and(|row| matches!(row.try_get(0), Ok(false))) {
+                    met.standby.store(true, SeqCst);
+                }
+                Ok(())
+            })
+        })
+    }
+
+    fn refuse_old(met: &Arc<Self>) -> Hook {
+        let met = Arc::clone(met);
+        Hook::sync_fn(move |_client, metrics| {
+            let renewed_at = *met.renewed_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if metrics.created < renewed_at {
+                Err(HookError::message("its server may have been replaced"))
+            } else {
+                Ok(())
+            }
+        })
+    }
+}
+
 /// By a question of its own: one query sees the rows as they were when it began, and the log as it is.
-async fn wait_for_replay(client: &Client, place: i64) -> Result<(), tokio_postgres::Error> {
+async fn wait_for_replay(
+    client: &Client,
+    position: &Position,
+    patience: Duration,
+    query_timeout: Duration,
+) -> Result<(), Error> {
+    let (place, end) = (position.place(), tokio::time::Instant::now() + patience);
     loop {
-        let rows = client.query_typed(Position::IS_REPLAYED, &[(&place, Type::INT8)]).await?;
+        let values: [(&(dyn ToSql + Sync), Type); 1] = [(&place, Type::INT8)];
+        let rows = tokio::time::timeout(query_timeout, client.query_typed(Position::IS_REPLAYED, &values)).await;
+        let rows = rows.map_err(|_| Error::QueryTimeout)?.map_err(Error::Query)?;
         if rows.first().is_some_and(|row| matches!(row.try_get(0), Ok(true))) {
             return Ok(());
+        }
+        if tokio::time::Instant::now() >= end {
+            return Err(Error::Behind);
         }
         tokio::time::sleep(REPLAY_POLL).await;
     }
@@ -171,6 +277,9 @@ pub enum Error {
     /// The server did not answer a query in time.
     #[error("the database did not answer within the deadline")]
     QueryTimeout,
+    /// A replica had not replayed in time what has been told.
+    #[error("the replica is behind what has been told")]
+    Behind,
     /// The server refused a query, or the connection broke while it ran.
     #[error("the query failed")]
     Query(#[source] tokio_postgres::Error),
@@ -195,7 +304,8 @@ impl From<PoolError> for Error {
         match error {
             PoolError::Timeout(TimeoutType::Create) => Self::ConnectTimeout,
             PoolError::Timeout(TimeoutType::Wait | TimeoutType::Recycle) => Self::PoolTimeout,
-            PoolError::Backend(cause) => Self::Connect(cause),
+            PoolError::Backend(cause) | PoolError::PostCreateHook(HookError::Backend(cause)) => Self::Connect(cause),
+            PoolError::PostCreateHook(HookError::Message(_)) => Self::ConnectTimeout,
             other => Self::Pool(other.into()),
         }
     }

@@ -6,8 +6,13 @@ use std::sync::{
 };
 
 /// A place in the primary's write-ahead log: rows are read from servers that have replayed it. A cheap clone, and the same place.
+///
+/// By default connections that were made to a primary are not asked: it stays one for as long as they live.
 #[derive(Clone, Debug, Default)]
-pub struct Position(Arc<AtomicI64>);
+pub struct Position {
+    place: Arc<AtomicI64>,
+    has_to_be_asked: bool,
+}
 
 impl Position {
     /// Where a server is, as an expression of SQL: whatever it has told or shown is before that.
@@ -24,19 +29,28 @@ impl Position {
     pub(super) const IS_REPLAYED: &str =
         "SELECT NOT pg_is_in_recovery() OR (pg_last_wal_replay_lsn() - '0/0')::bigint >= $1";
 
+    /// Where a connection may lead to another server than a moment ago, as behind a pooler: each query asks first.
+    pub fn behind_poolers() -> Self {
+        Self { has_to_be_asked: true, ..Self::default() }
+    }
+
     /// Nothing older than `place` from now on.
     pub fn raise(&self, place: i64) {
-        self.0.fetch_max(place, Ordering::SeqCst);
+        self.place.fetch_max(place, Ordering::SeqCst);
     }
 
     /// Begins anew with another primary, whose log may have ended earlier.
     pub fn restart(&self, place: i64) {
-        self.0.store(place, Ordering::SeqCst);
+        self.place.store(place, Ordering::SeqCst);
+    }
+
+    pub(super) fn has_to_be_asked(&self) -> bool {
+        self.has_to_be_asked
     }
 
     /// Where rows have to be at least.
     pub(super) fn place(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
+        self.place.load(Ordering::SeqCst)
     }
 }
 

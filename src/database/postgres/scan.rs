@@ -6,19 +6,21 @@ use deadpool_postgres::Transaction;
 use tokio::time::timeout;
 use tokio_postgres::Row;
 
-use super::{Client, Error, Pool, pool::close};
+use super::{Client, Error, Pool, Position, pool::close};
 
 /// Rows of a page: some milliseconds of the server's time.
 const PAGE: i32 = 10_000;
 
 impl Pool {
     /// Hands the rows of `sql` to `each` as of one moment, until it wants no more. Every page comes under the deadline of a query.
+    /// The server has replayed the log up to `position`; for that it has as long.
     pub async fn scan(
         &self,
+        position: Option<&Position>,
         sql: &str,
         each: impl FnMut(&Row) -> Result<bool, tokio_postgres::Error>,
     ) -> Result<(), Error> {
-        let mut client = self.client().await?;
+        let mut client = self.one_server(position, self.query_timeout).await?.into_client()?;
         let scanned = scan(&mut client, sql, self.query_timeout, each).await;
         if matches!(scanned, Err(Error::QueryTimeout)) {
             close(client);

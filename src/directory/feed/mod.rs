@@ -149,7 +149,8 @@ enum Loss {
     Triggers,
     /// The triggers keep silent while the queue is full, or their commits would fail.
     #[error(
-        "the server's queue of notices is half full; end the transaction of whoever listens there and does not read"
+        "the triggers send no notices: the server's queue of them is half full (end the transaction of whoever listens there and \
+         does not read), or usher.notify is off in this database"
     )]
     Queue,
     /// What was written meanwhile may have been pruned.
@@ -167,7 +168,7 @@ impl Loss {
             Self::Connection(_) | Self::Asleep => "feed: not connected",
             Self::Deaf => "feed: notices do not come through",
             Self::Triggers => "feed: triggers are missing",
-            Self::Queue => "feed: the queue of notices is full",
+            Self::Queue => "feed: notices are not sent",
             Self::File(_) => "feed: the file cannot be watched",
         }
     }

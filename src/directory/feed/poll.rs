@@ -14,7 +14,7 @@ use tokio_postgres::{
 
 use super::{Feed, Loss, listen::Telling};
 use crate::{
-    database::postgres::{self, Pool, Position},
+    database::postgres::{self, OneServer, Pool, Position},
     directory::Change,
     telemetry::causes::one_line,
 };
@@ -30,8 +30,6 @@ const ABSENCE_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// Rows of one look; beyond it everything is taken as changed.
 const ROWS_MAX: i64 = 1000;
-
-const HORIZON: &str = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint";
 
 const PRUNE: &str = "DELETE FROM usher.changes WHERE transaction < $1::bigint::text::xid8";
 
@@ -53,29 +51,50 @@ async fn attend(
 ) -> Result<Infallible, Loss> {
     let (mut triggers, mut seen, mut pruning) = (None, Seen::default(), Pruning::begin());
     let (mut ticks, mut looked_at) = (interval(every), Instant::now());
+    rows.renew();
     loop {
         ticks.tick().await;
         if looked_at.elapsed() > ABSENCE_MAX {
             return Err(Loss::Asleep);
         }
         looked_at = Instant::now();
-        let telling = Telling::read(&one(rows, &feed.question).await?)?;
-        // Before the rows: whoever commits in between is read again.
-        let horizon = one(rows, HORIZON).await?.try_get(0).map_err(postgres::Error::Query)?;
-        let news = seen.news(rows).await?;
+        // All answers of a look are of one server: others may be behind it, or before it.
+        let mut server = rows.one_server(position.filter(|_| !seen.is_new()), PAUSE).await?;
+        let telling = Telling::read(&one(&mut server, &feed.question).await?)?;
+        let look = seen.look(&mut server).await?;
+        drop(server);
         feed.stats.hear();
-        feed.judge(&mut triggers, Telling { queue_has_room: true, ..telling });
-        if let (Some(position), Some(place)) = (position, news.iter().map(|news| news.place).max()) {
-            position.raise(place);
+        if seen.is_of_another_history(&look) {
+            triggers = None;
         }
-        feed.apply(&changes(&news));
-        seen.advance(horizon, &news);
-        pruning.prune(rows, horizon).await;
+        let begins = !feed.is_following() || triggers != telling.triggers;
+        // First, so that what is read because of it comes from where it has been replayed.
+        if let Some(position) = position {
+            match begins {
+                true => position.restart(look.place),
+                false if !look.news.is_empty() => position.raise(look.place),
+                false => {}
+            }
+        }
+        feed.judge(&mut triggers, Telling { queue_has_room: true, ..telling });
+        feed.apply(&changes(&look.news));
+        seen.advance(look.horizon, &look.news);
+        pruning.prune(rows, look.horizon).await;
     }
 }
 
-async fn one(rows: &Pool, sql: &str) -> Result<Row, postgres::Error> {
-    rows.query(sql, &[]).await?.pop().ok_or(postgres::Error::Closed)
+async fn one(server: &mut OneServer, sql: &str) -> Result<Row, postgres::Error> {
+    server.query(sql, &[]).await?.pop().ok_or(postgres::Error::Closed)
+}
+
+/// What one server says at one moment.
+struct Look {
+    /// The oldest transaction that was open.
+    horizon: i64,
+    /// Where the server was in its log.
+    place: i64,
+    is_primary: bool,
+    news: Vec<News>,
 }
 
 /// A row of `usher.changes`.
@@ -83,13 +102,25 @@ struct News {
     id: i64,
     transaction: i64,
     notice: String,
-    /// Where the server that was asked is in its log.
-    place: i64,
+}
+
+impl Look {
+    /// From the rows of [`Seen::look`], of which the first has all but the news.
+    fn read(rows: &[Row]) -> Result<Self, postgres::Error> {
+        let first = rows.first().ok_or(postgres::Error::Closed)?;
+        let read = || {
+            let news = rows.iter().filter_map(|row| News::read(row).transpose()).collect::<Result<_, _>>()?;
+            Ok(Self { horizon: first.try_get(0)?, place: first.try_get(1)?, is_primary: first.try_get(2)?, news })
+        };
+        read().map_err(postgres::Error::Query)
+    }
 }
 
 impl News {
-    fn read(row: &Row) -> Result<Self, tokio_postgres::Error> {
-        Ok(Self { id: row.try_get(0)?, transaction: row.try_get(1)?, notice: row.try_get(2)?, place: row.try_get(3)? })
+    /// Nothing where there was none.
+    fn read(row: &Row) -> Result<Option<Self>, tokio_postgres::Error> {
+        let Some(id) = row.try_get(3)? else { return Ok(None) };
+        Ok(Some(Self { id, transaction: row.try_get(4)?, notice: row.try_get(5)? }))
     }
 }
 
@@ -103,19 +134,29 @@ struct Seen {
 }
 
 impl Seen {
-    /// What was not read yet; nothing at the first look, after which all that is held is compared anyway.
-    async fn news(&self, rows: &Pool) -> Result<Vec<News>, postgres::Error> {
-        let Some(horizon) = self.horizon else { return Ok(Vec::new()) };
+    fn is_new(&self) -> bool {
+        self.horizon.is_none()
+    }
+
+    /// What was not read yet; nothing at the first look, after which all that is held is compared anyway. In one statement, which sees
+    /// the rows of all transactions before its own horizon.
+    async fn look(&self, server: &mut OneServer) -> Result<Look, postgres::Error> {
         let ids: Vec<i64> = self.ids.keys().copied().collect();
         let values: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&horizon, Type::INT8), (&ids, Type::INT8_ARRAY), (&ROWS_MAX, Type::INT8)];
+            [(&self.horizon, Type::INT8), (&ids, Type::INT8_ARRAY), (&ROWS_MAX, Type::INT8)];
         let sql = format!(
-            "SELECT id, transaction::text::bigint, notice, {} FROM usher.changes
-             WHERE transaction >= $1::bigint::text::xid8 AND id <> ALL ($2) ORDER BY id LIMIT $3",
+            "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, {}, NOT pg_is_in_recovery(), news.*
+             FROM (VALUES (1)) AS one LEFT JOIN (SELECT id, transaction::text::bigint, notice FROM usher.changes
+             WHERE transaction >= $1::bigint::text::xid8 AND id <> ALL ($2) ORDER BY id LIMIT $3) AS news ON TRUE",
             Position::PLACE
         );
-        let news = rows.query(&sql, &values).await?;
-        news.iter().map(News::read).collect::<Result<_, _>>().map_err(postgres::Error::Query)
+        Look::read(&server.query(&sql, &values).await?)
+    }
+
+    /// Whether what was seen is not the past of this server: it took over without all of it, and gives the numbers of what it has
+    /// not got to other transactions. A replica may merely be behind.
+    fn is_of_another_history(&self, look: &Look) -> bool {
+        look.is_primary && self.horizon.is_some_and(|horizon| look.horizon < horizon)
     }
 
     fn advance(&mut self, horizon: i64, news: &[News]) {
@@ -162,7 +203,7 @@ mod tests {
     use super::*;
 
     fn row(id: i64, transaction: i64) -> News {
-        News { id, transaction, notice: format!("label s{id}"), place: 0 }
+        News { id, transaction, notice: format!("label s{id}") }
     }
 
     #[test]
@@ -175,6 +216,17 @@ mod tests {
         assert_eq!(seen.ids, HashMap::from([(2, 12)]));
         seen.advance(20, &[]);
         assert!(seen.ids.is_empty());
+    }
+
+    #[test]
+    fn a_primary_whose_transactions_count_from_further_back_is_another_one() {
+        let look = |horizon, is_primary| Look { horizon, place: 0, is_primary, news: Vec::new() };
+        let mut seen = Seen::default();
+        assert!(!seen.is_of_another_history(&look(5, true)));
+        seen.advance(10, &[]);
+        for (horizon, is_primary, is_another) in [(9, true, true), (9, false, false), (10, true, false)] {
+            assert_eq!(seen.is_of_another_history(&look(horizon, is_primary)), is_another, "{horizon}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::{
 
 use foldhash::quality::RandomState;
 
+pub(super) use self::read::REST;
 use self::set::HashSet;
 use super::Change;
 use crate::routing::KeyRef;
@@ -38,6 +39,11 @@ impl Names {
     /// For `max` names at most; with more the set is given up.
     pub(super) fn new(max: usize) -> Self {
         Self { state: RwLock::new(State::Unknown), hasher: RandomState::default(), max }
+    }
+
+    /// Whether none are to be known.
+    fn are_off(&self) -> bool {
+        self.max == 0
     }
 
     /// Whether `key` is in the tables; `None` where that is not certain. A yes can be wrong, a no cannot.

@@ -180,8 +180,8 @@ pub enum SnapshotError {
     /// Another version of usher wrote it.
     #[error("the file has version {0} of the format, not {VERSION}")]
     Version(u32),
-    /// It is of another database, or of other platform domains.
-    #[error("the file is of another database or other platform domains")]
+    /// It is of another database, of other queries, or of other platform domains.
+    #[error("the file is of another database, other queries or other platform domains")]
     Foreign,
     /// It is older than tenants may be served.
     #[error("the file is {} minutes old, and tenants are not usable for so long", .0.as_secs() / 60)]
@@ -260,6 +260,17 @@ mod tests {
     #[test]
     fn no_file_is_no_error() {
         assert!(matches!(read(Path::new("/nonexistent/usher"), "here", DAY), Ok(None)));
+    }
+
+    #[test]
+    fn another_version_is_told_and_not_read() {
+        let (_folder, path) = written(&snapshot(Vec::new()));
+        let text = fs::read_to_string(&path).unwrap();
+        let head = text.lines().next().unwrap();
+        let head = head.replace(&format!("\"usher_snapshot\":{VERSION}"), "\"usher_snapshot\":1") + "\n";
+        let crc32 = crc32fast::hash(head.as_bytes());
+        fs::write(&path, format!("{head}{{\"crc32\":{crc32}}}\n")).unwrap();
+        assert!(matches!(read(&path, "here", DAY), Err(SnapshotError::Version(1))));
     }
 
     #[test]

@@ -219,6 +219,12 @@ impl Metrics {
         self.register(move |encoder| series::directory(encoder, &counts()));
     }
 
+    /// Adds the series of what is amiss while requests are served all the same, by reasons of a closed list; `reasons` is called for
+    /// each scrape. Once per process.
+    pub fn register_degradations(&self, reasons: impl Fn() -> Vec<&'static str> + Send + Sync + 'static) {
+        self.register(move |encoder| series::degradations(encoder, &reasons()));
+    }
+
     /// Adds the series of the feed; `counts` is called for each scrape. Once per process.
     pub fn register_feed(&self, counts: impl Fn() -> FeedCounts + Send + Sync + 'static) {
         self.register(move |encoder| series::feed(encoder, &counts()));

@@ -156,6 +156,14 @@ pub(super) fn directory(encoder: &mut DescriptorEncoder<'_>, counts: &DirectoryC
     gauge(encoder, "directory_database_away", "1 while the database does not answer", None, u32::from(counts.is_away))
 }
 
+/// Writes the series of what is amiss.
+pub(super) fn degradations(encoder: &mut DescriptorEncoder<'_>, reasons: &[&'static str]) -> fmt::Result {
+    // Is something amiss that takes no instance out of service, such as a start from a snapshot, without the database?
+    let help = "1 for each reason for which /ready says degraded";
+    let mut degraded = family(encoder, "degraded", help, MetricType::Gauge)?;
+    reasons.iter().try_for_each(|reason| degraded.encode_family(&[("reason", *reason)])?.encode_gauge(&1_u32))
+}
+
 /// Writes the series of the feed.
 pub(super) fn feed(encoder: &mut DescriptorEncoder<'_>, counts: &FeedCounts) -> fmt::Result {
     // Does an edit show at once, or only when what is held is no longer fresh?

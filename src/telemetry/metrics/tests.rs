@@ -72,6 +72,7 @@ fn what_others_count_is_asked_for_at_each_scrape() {
     let metrics = metrics();
     assert!(!metrics.encode().unwrap().contains("usher_directory"));
     metrics.register_directory(|| DirectoryCounts { overloaded: 7, entries_absent: 3, ..Default::default() });
+    metrics.register_degradations(|| vec!["database", "feed: not connected"]);
     let silence = Some(Duration::from_millis(1500));
     metrics.register_feed(move || FeedCounts { following: true, follows: 2, changes: [1, 2, 3, 4], silence });
     metrics.register_access_log(|| AccessLogCounts { dropped: 11 });
@@ -107,6 +108,7 @@ fn what_others_count_is_asked_for_at_each_scrape() {
     assert_eq!(value(&text, r#"usher_directory_lookups_total{outcome="overloaded"}"#), Some(7.0));
     assert_eq!(value(&text, r#"usher_directory_entries{kind="absent"}"#), Some(3.0));
     assert_eq!(value(&text, "usher_directory_loads_in_flight"), Some(0.0));
+    assert_eq!(value(&text, r#"usher_degraded{reason="feed: not connected"}"#), Some(1.0));
     assert_eq!(value(&text, "usher_directory_following"), Some(1.0));
     assert_eq!(value(&text, "usher_directory_follows_total"), Some(2.0));
     assert_eq!(value(&text, r#"usher_directory_changes_total{kind="tenant"}"#), Some(3.0));
@@ -140,6 +142,7 @@ fn every_family_is_declared_once_with_our_prefix_and_the_text_is_complete() {
     let metrics = metrics();
     metrics.register_directory(DirectoryCounts::default);
     metrics.register_feed(FeedCounts::default);
+    metrics.register_degradations(Vec::new);
     metrics.register_access_log(AccessLogCounts::default);
     metrics.register_buffers(BufferCounts::default);
     metrics.register_certificates(CertificateCounts::default);
