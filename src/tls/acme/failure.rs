@@ -144,6 +144,18 @@ impl OrderError {
         wait.map(|wait| wait.min(WAIT_MAX))
     }
 
+    /// How long to wait after so many failures in a row for this reason: as long as somebody asked for, or what the reason says. A CA
+    /// that does not know the nonces it gives out has looked at nothing, and its next one may do.
+    pub(super) fn pause(&self, failures: u32) -> Duration {
+        let pause = self.reason().pause(failures);
+        let pause = if self.is_bad_nonce() { pause / 30 } else { pause };
+        self.wait().unwrap_or(pause)
+    }
+
+    fn is_bad_nonce(&self) -> bool {
+        matches!(self, Self::Ca { cause: instant_acme::Error::Api(problem), .. } if is_bad_nonce(problem))
+    }
+
     /// Whether the order may go on: nothing was said about it.
     pub(super) fn keeps_order(&self) -> bool {
         !matches!(self, Self::Lost) && matches!(self.reason(), Reason::Unreachable | Reason::Internal)
@@ -158,7 +170,7 @@ impl OrderError {
     /// and what tells them apart is the text (RFC 8555 §6.6 has one type for them).
     pub(super) fn concerns_all(&self, registrable: &str) -> bool {
         match self {
-            Self::Ca { cause: instant_acme::Error::Api(problem), .. } if is_bad_nonce(problem) => false,
+            _ if self.is_bad_nonce() => false,
             Self::Ca { cause: instant_acme::Error::Api(problem), .. } => {
                 let detail = problem.detail.as_deref().unwrap_or_default().to_ascii_lowercase();
                 !detail.contains(registrable) && !detail.contains("exact set")
@@ -232,6 +244,8 @@ mod tests {
         assert_eq!([limited, away, refused], [Reason::RateLimited, Reason::Unreachable, Reason::Refused]);
         let nonce = said("badNonce", "JWS has an invalid anti-replay nonce", 400);
         assert_eq!((nonce.reason(), nonce.concerns_all("shop.example")), (Reason::Unreachable, false));
+        assert_eq!([1, 2, 3, 100].map(|failures| nonce.pause(failures).as_secs()), [2, 4, 8, 120]);
+        assert_eq!(said("serverInternal", "", 500).pause(1).as_secs(), 60);
     }
 
     #[test]

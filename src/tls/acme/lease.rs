@@ -155,7 +155,7 @@ impl Leases {
     ) -> Result<Duration, session::Error> {
         let reason = error.reason();
         let failures = lease.failures(reason);
-        let pause = error.wait().unwrap_or_else(|| reason.pause(failures));
+        let pause = error.pause(failures);
         let jitter = pause.mul_f32(fastrand::f32() / 10.0);
         let seconds = (pause + jitter).as_secs();
         let forget = if error.keeps_order() { "" } else { "order_url = NULL, " };
