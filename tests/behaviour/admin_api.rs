@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{App, Backend, Binary, Fixture, Tables, TlsFixture, Usher};
+use crate::support::{App, Backend, Binary, Client, Fixture, Tables, TlsFixture, Usher};
 
 fn get(usher: &Usher, target: &str) -> Value {
     let response = usher.admin_get(target);
@@ -119,4 +119,18 @@ fn where_there_is_a_certificate_http_is_explained_as_sent_to_https() {
     assert_eq!(get(&stage.usher, "/api/v1/resolve?url=https://customdomain1.com/")["decision"], "forward");
     let failing = get(&stage.usher, "/api/v1/resolve?url=https://customdomain2.com/");
     assert_eq!((&failing["decision"], &failing["status"]), (&"refuse".into(), &Value::Null), "{failing}");
+}
+
+#[test]
+fn a_handshake_is_explained_as_it_ends() {
+    let stage = TlsFixture::with(App::echo(), "", &[("platform", &["*.platform.com"], "")]);
+    let shakes = |host: &str| Client::connect_tls(stage.usher.https(), &stage.ca.trust(), host).is_ok();
+    for (host, is_served) in [("store1.platform.com", true), ("nosuch.platform.com", false), ("unknown.example", false)]
+    {
+        let told = get(&stage.usher, &format!("/api/v1/resolve?url=https://{host}/"));
+        assert_eq!((told["decision"] == "forward", shakes(host)), (is_served, is_served), "{told}");
+        assert_eq!(told["status"], Value::Null, "{told}");
+    }
+    let plain = get(&stage.usher, "/api/v1/resolve?url=nosuch.platform.com");
+    assert_eq!((&plain["scheme"], &plain["status"]), (&"http".into(), &404.into()), "{plain}");
 }
