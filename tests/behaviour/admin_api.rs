@@ -82,6 +82,33 @@ fn answers_are_what_the_description_says() {
 }
 
 #[test]
+fn a_query_that_cannot_be_understood_is_a_problem_as_it_is_described() {
+    let tables = Tables::empty(Backend::Sqlite).with(crate::support::EXAMPLE_ROWS);
+    let usher = Binary::over(&tables).config("[domains]\nverification = 'usher'").start();
+    let document = get(&usher, "/api/v1/openapi.json");
+    for target in [
+        "/api/v1/resolve",
+        "/api/v1/resolve?uri=brand.com",
+        "/api/v1/domains?count=many",
+        "/api/v1/certificates?limit=-1",
+        "/api/v1/certificates?state=nosuch",
+        "/ask",
+    ] {
+        let refused = usher.admin_get(target);
+        assert_eq!(
+            (refused.status, refused.header("content-type")),
+            (400, Some("application/problem+json")),
+            "{target}"
+        );
+        let path = target.split('?').next().unwrap();
+        let response = resolved(&document, &document["paths"][path]["get"]["responses"]["400"]);
+        let schema = &response["content"]["application/problem+json"]["schema"];
+        assert!(schema.is_object(), "{path} describes its 400");
+        check(&document, schema, &refused.json(), target);
+    }
+}
+
+#[test]
 fn the_addresses_really_bound_are_told() {
     let stage = Fixture::configured(App::echo(), "[listen]\nhttp = ['127.0.0.1:0', '[::1]:0']");
     let told = get(&stage.usher, "/api/v1/listeners");
