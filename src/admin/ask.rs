@@ -3,12 +3,12 @@
 use std::{net::SocketAddr, time::Instant};
 
 use axum::{
-    extract::{ConnectInfo, Query, State},
+    extract::{ConnectInfo, State},
     http::StatusCode,
 };
 use serde::Deserialize;
 
-use super::{Parts, problem::Problem};
+use super::{Parts, problem::Problem, query::Query};
 use crate::{
     directory::{CouldNotAsk, Reader},
     routing::{Host, Hostname, Inquiry, Path, RequestFacts, Rules},

@@ -1,13 +1,9 @@
 //! `/api/v1/certificates`: certificates in the database, and the names that wait for one, with what stands in the way.
 
-use axum::{
-    Json,
-    extract::{Query, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::{Parts, problem::Problem};
+use super::{Parts, problem::Problem, query::Query};
 use crate::{
     telemetry::causes::one_line,
     tls::{Entry, State as Standing},

@@ -1,13 +1,9 @@
 //! `/api/v1/domains`: what is known of custom domains, page by page.
 
-use axum::{
-    Json,
-    extract::{Query, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::{Parts, problem::Problem};
+use super::{Parts, problem::Problem, query::Query};
 use crate::{
     domains::register::{self, Entry},
     telemetry::causes::one_line,

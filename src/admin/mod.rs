@@ -12,6 +12,7 @@ mod listener;
 mod listeners;
 mod openapi;
 mod problem;
+mod query;
 mod resolve;
 mod token;
 mod upstreams;

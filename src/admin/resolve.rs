@@ -1,13 +1,9 @@
 //! `/api/v1/resolve?url=`: where a request would go, and why, as `usher resolve` tells it; by what this instance remembers.
 
-use axum::{
-    Json,
-    extract::{Query, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 
-use super::{Parts, problem::Problem};
+use super::{Parts, problem::Problem, query::Query};
 use crate::{
     proxy::explain::{Explanation, Question},
     telemetry::causes::one_line,

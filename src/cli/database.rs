@@ -14,10 +14,22 @@ use usher::{
 
 use super::Failure;
 
-/// A session over what exists.
+/// What names the primary where the rows may be read from replicas; `USHER_LISTEN_URL` overrides it.
+const LISTEN_URL: &str = "directory.listen_url";
+
+/// A session over what exists, at a server that can be written to: replicas take no edits, and may be behind.
 pub(super) async fn session(config: &Config) -> Result<Session, Failure> {
+    let Database::Postgres(rows) = &config.database else { return session_over_rows(config).await };
+    let primary = config.listen.as_ref().unwrap_or(rows).primary();
+    let origin = if config.listen.is_some() { LISTEN_URL } else { &config.database_origin };
+    let unusable = |source| Failure::Database { origin: origin.to_owned(), source };
+    over_postgres(primary).await.map_err(unusable)
+}
+
+/// A session over the rows that look-ups read, wherever those are.
+pub(super) async fn session_over_rows(config: &Config) -> Result<Session, Failure> {
     let session = match &config.database {
-        Database::Postgres(settings) => over_postgres(settings.clone()).await,
+        Database::Postgres(rows) => over_postgres(rows.clone()).await,
         Database::Sqlite(path) => sqlite::Database::open(path).map(|file| Session::sqlite(&file)).map_err(Error::from),
     };
     session.map_err(|error| unusable(config, error))

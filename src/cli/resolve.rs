@@ -21,8 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Explain where a request would go, and why
 ///
 /// Reads the host and the path as the router does, asks the configured database for the store, and shows every step. A host
-/// may be written in Unicode and with a port. Without http:// or https:// in front, https is meant where there is a certificate for
-/// the host. localhost, 127.0.0.1 and [::1] are asked about as by a client on this machine.
+/// may be written in Unicode and with a port. Without http:// or https:// in front, https is meant where the host is shown a
+/// certificate. localhost, 127.0.0.1 and [::1] are asked about as by a client on this machine.
 ///
 /// Ends with 0 where the request would be forwarded or redirected, else with 1.
 ///

@@ -40,7 +40,7 @@ pub(super) async fn forward(
         return Ok(answer);
     }
     let route = worker.rules.route(&facts.routing())?;
-    let subject = look_up(worker, route, exchange.started()).await?;
+    let subject = look_up(&worker.rules, &worker.directory, route, exchange.started()).await?;
     let subject = https::stay(client, subject);
     let destination = match https::prefer(worker, &facts, decide(&worker.rules, subject)) {
         Decision::Forward(destination) => destination,

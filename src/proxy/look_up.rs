@@ -2,14 +2,21 @@
 
 use std::time::Instant;
 
-use super::{error::Failure, worker::Worker};
-use crate::routing::{Inquiry, Route, Subject};
+use crate::{
+    directory::{CouldNotAsk, Reader},
+    routing::{Inquiry, Route, Rules, Subject},
+};
 
 /// Asks the directory all that matters for `route`.
-pub(super) async fn look_up<'a>(worker: &'a Worker, route: Route<'a>, now: Instant) -> Result<Subject<'a>, Failure> {
-    let mut inquiry = Inquiry::new(&worker.rules, route);
+pub(super) async fn look_up<'a>(
+    rules: &'a Rules,
+    directory: &Reader,
+    route: Route<'a>,
+    now: Instant,
+) -> Result<Subject<'a>, CouldNotAsk> {
+    let mut inquiry = Inquiry::new(rules, route);
     while let Some(key) = inquiry.question() {
-        let answer = worker.directory.lookup(key, now).await;
+        let answer = directory.lookup(key, now).await;
         inquiry.answer(answer)?;
     }
     Ok(inquiry.subject())

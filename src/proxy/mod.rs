@@ -8,6 +8,7 @@ mod attempt;
 mod body;
 mod buffered;
 mod buffers;
+mod chooser;
 mod clock;
 mod connection;
 mod dialect;

@@ -41,6 +41,7 @@ impl Outcome {
             Self::DirectoryUnavailable | Self::UnknownUpstream => Some(Fault::Database),
             Self::QueueFull
             | Self::QueueTimeout
+            | Self::StoreFull
             | Self::ConnectionsFull
             | Self::SendTimeout
             | Self::ConnectFailed
@@ -64,7 +65,8 @@ mod tests {
     fn outcomes_that_end_a_phase_of_the_app_server_are_its_fault() {
         for outcome in Outcome::ALL {
             let name = outcome.as_str();
-            let phases = ["queue_", "connections_", "send_", "connect_", "tls_", "head_", "body_", "answer_"];
+            let phases =
+                ["queue_", "store_full", "connections_", "send_", "connect_", "tls_", "head_", "body_", "answer_"];
             let of_app = phases.iter().any(|phase| name.starts_with(phase));
             assert_eq!(outcome.fault() == Some(Fault::App), of_app, "{name}");
         }

@@ -16,7 +16,7 @@ pub enum Outcome {
     BadRequest,
     /// The method is not served (405).
     MethodRefused,
-    /// A limit of usher was reached (408, 413, 429, for a store 503).
+    /// A limit of usher was reached (408, 413, 429).
     Limited,
     /// The database could not be asked (503).
     DirectoryUnavailable,
@@ -26,6 +26,8 @@ pub enum Outcome {
     QueueFull,
     /// None of them had a place within `queue_timeout` (503).
     QueueTimeout,
+    /// The store had as many requests at its app servers as `store_requests_max` lets it have (503).
+    StoreFull,
     /// All connections to app servers that there may be were in use (503).
     ConnectionsFull,
     /// `head_timeout` was over before the request could be sent: it has waited, or connecting took so long (504).
@@ -56,7 +58,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in order of declaration.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Ok,
         Self::Redirected,
         Self::UnknownHost,
@@ -68,6 +70,7 @@ impl Outcome {
         Self::UnknownUpstream,
         Self::QueueFull,
         Self::QueueTimeout,
+        Self::StoreFull,
         Self::ConnectionsFull,
         Self::SendTimeout,
         Self::ConnectFailed,
@@ -97,6 +100,7 @@ impl Outcome {
             Self::UnknownUpstream => "unknown_upstream",
             Self::QueueFull => "queue_full",
             Self::QueueTimeout => "queue_timeout",
+            Self::StoreFull => "store_full",
             Self::ConnectionsFull => "connections_full",
             Self::SendTimeout => "send_timeout",
             Self::ConnectFailed => "connect_failed",

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{App, Backend, Binary, Fixture, Tables, TlsFixture, Usher};
+use crate::support::{App, Backend, Binary, Client, Fixture, Tables, TlsFixture, Usher};
 
 fn get(usher: &Usher, target: &str) -> Value {
     let response = usher.admin_get(target);
@@ -82,6 +82,33 @@ fn answers_are_what_the_description_says() {
 }
 
 #[test]
+fn a_query_that_cannot_be_understood_is_a_problem_as_it_is_described() {
+    let tables = Tables::empty(Backend::Sqlite).with(crate::support::EXAMPLE_ROWS);
+    let usher = Binary::over(&tables).config("[domains]\nverification = 'usher'").start();
+    let document = get(&usher, "/api/v1/openapi.json");
+    for target in [
+        "/api/v1/resolve",
+        "/api/v1/resolve?uri=brand.com",
+        "/api/v1/domains?count=many",
+        "/api/v1/certificates?limit=-1",
+        "/api/v1/certificates?state=nosuch",
+        "/ask",
+    ] {
+        let refused = usher.admin_get(target);
+        assert_eq!(
+            (refused.status, refused.header("content-type")),
+            (400, Some("application/problem+json")),
+            "{target}"
+        );
+        let path = target.split('?').next().unwrap();
+        let response = resolved(&document, &document["paths"][path]["get"]["responses"]["400"]);
+        let schema = &response["content"]["application/problem+json"]["schema"];
+        assert!(schema.is_object(), "{path} describes its 400");
+        check(&document, schema, &refused.json(), target);
+    }
+}
+
+#[test]
 fn the_addresses_really_bound_are_told() {
     let stage = Fixture::configured(App::echo(), "[listen]\nhttp = ['127.0.0.1:0', '[::1]:0']");
     let told = get(&stage.usher, "/api/v1/listeners");
@@ -119,4 +146,18 @@ fn where_there_is_a_certificate_http_is_explained_as_sent_to_https() {
     assert_eq!(get(&stage.usher, "/api/v1/resolve?url=https://customdomain1.com/")["decision"], "forward");
     let failing = get(&stage.usher, "/api/v1/resolve?url=https://customdomain2.com/");
     assert_eq!((&failing["decision"], &failing["status"]), (&"refuse".into(), &Value::Null), "{failing}");
+}
+
+#[test]
+fn a_handshake_is_explained_as_it_ends() {
+    let stage = TlsFixture::with(App::echo(), "", &[("platform", &["*.platform.com"], "")]);
+    let shakes = |host: &str| Client::connect_tls(stage.usher.https(), &stage.ca.trust(), host).is_ok();
+    for (host, is_served) in [("store1.platform.com", true), ("nosuch.platform.com", false), ("unknown.example", false)]
+    {
+        let told = get(&stage.usher, &format!("/api/v1/resolve?url=https://{host}/"));
+        assert_eq!((told["decision"] == "forward", shakes(host)), (is_served, is_served), "{told}");
+        assert_eq!(told["status"], Value::Null, "{told}");
+    }
+    let plain = get(&stage.usher, "/api/v1/resolve?url=nosuch.platform.com");
+    assert_eq!((&plain["scheme"], &plain["status"]), (&"http".into(), &404.into()), "{plain}");
 }

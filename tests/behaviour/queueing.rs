@@ -152,6 +152,8 @@ fn the_rush_of_one_store_leaves_places_to_the_others() {
     let response = usher.get("store1.platform.com", "/");
     assert_eq!((response.status, response.header("retry-after")), (503, Some("5")));
     assert_eq!(usher.metric("usher_limits_total", &["limit=\"store_requests\""]), 1.0);
+    let refused = &usher.access_log(1)[0];
+    assert_eq!((&refused["outcome"], &refused["fault"]), (&"store_full".into(), &"app".into()), "{refused}");
     clients.push(usher.connect());
     clients[2].send("GET / HTTP/1.1\r\nHost: customdomain2.com\r\n\r\n");
     gate.open(3);

@@ -320,3 +320,42 @@ fn keys_are_refused_where_they_are_none() {
     let without = Binary::over(&stage.tables).run(&["cert", "rekey"]);
     assert!(without.stderr.contains("no key is configured"), "{}", without.stderr);
 }
+
+/// What `usher serve` and `usher resolve` say of the way of `https://host/`: what is decided, and what of TLS.
+fn explained(stage: &Stage, usher: &Usher, config: &str, host: &str) -> [(String, String); 2] {
+    let url = format!("https://{host}/");
+    let served: serde_json::Value = usher.admin_get(&format!("/api/v1/resolve?url={url}")).json();
+    let asked = stage.binary().config(config).run(&["resolve", &url, "--json"]);
+    let asked: serde_json::Value = serde_json::from_str(&asked.stdout).unwrap();
+    [served, asked].map(|told| {
+        let tls = told["steps"].as_array().unwrap().iter().find(|step| step["step"] == "tls").unwrap();
+        (told["decision"].as_str().unwrap().to_owned(), tls["result"].as_str().unwrap().to_owned())
+    })
+}
+
+#[test]
+fn a_certificate_in_the_database_is_explained_as_it_is_shown() {
+    for backend in [Backend::Postgres, Backend::Sqlite] {
+        let stage = Stage::new(backend);
+        stage.import(&stage.ca.issue_ended(HOST));
+        stage.import(&stage.ca.issue(&["unknown.example"]));
+        let homepage = "[routing]\nunknown_host = 'homepage'";
+        let usher = stage.binary().config(homepage).start();
+        // An ended one is shown, and it is the client that minds.
+        assert!(stage.status(&usher, HOST).unwrap_err().contains("xpired"));
+        for (decision, tls) in explained(&stage, &usher, homepage, HOST) {
+            assert!(decision == "forward" && tls.contains("has ended"), "{decision}: {tls}");
+        }
+        // Strangers' names cost no query of their own, whatever lies in the database.
+        assert!(stage.status(&usher, "unknown.example").unwrap_err().contains("UnrecognisedName"));
+        for (decision, tls) in explained(&stage, &usher, homepage, "unknown.example") {
+            assert!(decision == "refuse" && tls.contains("no certificate for this host"), "{decision}: {tls}");
+        }
+        let table = if backend == Backend::Postgres { "usher.certificates" } else { "usher_certificates" };
+        stage.tables.execute(&format!("ALTER TABLE {table} RENAME TO certificates_away"));
+        assert!(stage.status(&usher, "customdomain2.com").is_err());
+        for (decision, tls) in explained(&stage, &usher, homepage, "customdomain2.com") {
+            assert!(decision == "refuse" && tls.contains("cannot be loaded"), "{decision}: {tls}");
+        }
+    }
+}

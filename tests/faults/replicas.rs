@@ -170,3 +170,22 @@ fn a_primary_that_returns_as_a_replica_brings_no_old_rows_back() {
     wait_until_following(&usher, 2.0);
     check_edits_show(&usher, &stage.tables_there());
 }
+
+/// Commands edit where the services do, though look-ups read from a replica.
+#[test]
+fn commands_write_to_the_primary_whichever_server_is_named_first() {
+    let cluster = Cluster::start();
+    let tables = Tables::example_on(&cluster);
+    let replica = cluster.lagging_replica(0);
+    let database = tables.url().rsplit_once('/').unwrap().1;
+    let several = format!("url = 'postgres://usher@{},{}/{database}'", replica.address(), cluster.address());
+    let apart = format!("url = '{}'\nlisten_url = '{}'", replica.url_of(tables.url()), tables.url());
+    for (urls, domain) in [(several, "first.example"), (apart, "second.example")] {
+        let binary = Binary::new().config(&format!("[directory]\n{urls}"));
+        for arguments in [&["migrate"][..], &["domain", "add", domain, "--store", "store1"]] {
+            let output = binary.run(arguments);
+            assert_eq!(output.code, 0, "{arguments:?}: {}", output.stderr);
+        }
+        assert_eq!(tables.count(&format!("SELECT 1 FROM store_domains WHERE domain = '{domain}'")), 1);
+    }
+}

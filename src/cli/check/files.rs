@@ -22,7 +22,7 @@ pub(super) fn check(config: &Config, place: &str) -> Report {
     }
     if let Some(path) = &config.snapshot {
         let remedy = "create the folder and let usher write there, or correct directory.snapshot";
-        report.tell("directory.snapshot", path, can_create_beside(path), remedy, place);
+        report.tell("directory.snapshot", path, can_replace(path), remedy, place);
     }
     report
 }
@@ -52,6 +52,11 @@ fn can_append(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => can_create_beside(path),
         Err(error) => Err(error),
     }
+}
+
+/// The snapshot is written beside it and takes its name, which a folder does not let go of.
+fn can_replace(path: &Path) -> io::Result<()> {
+    if path.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { can_create_beside(path) }
 }
 
 /// By a file without a name, which is gone with its descriptor.
@@ -94,5 +99,17 @@ mod tests {
         assert_eq!(checked(folder.path(), "access.log", "s").errors.len(), 0);
         assert_eq!(fs::read_to_string(folder.path().join("access.log")).unwrap(), "kept");
         assert_eq!(checked(folder.path(), "folder", "s").errors.len(), 1);
+    }
+
+    #[test]
+    fn a_folder_is_no_snapshot_and_an_old_one_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("folder")).unwrap();
+        fs::write(folder.path().join("old"), "kept").unwrap();
+        assert_eq!(checked(folder.path(), "access.log", "old").errors.len(), 0);
+        let bad = checked(folder.path(), "access.log", "folder");
+        let subjects: Vec<_> = bad.errors.iter().map(|problem| problem.subject.as_str()).collect();
+        assert_eq!(subjects, ["directory.snapshot"]);
+        assert!(bad.errors[0].cause.contains("directory"), "{}", bad.errors[0].cause);
     }
 }

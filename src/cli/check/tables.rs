@@ -24,7 +24,7 @@ const OPTIONAL: [(&str, &str); 3] =
 
 pub(super) async fn check(config: &Config) -> Report {
     let mut report = Report::default();
-    let session = database::session(config).await;
+    let session = database::session_over_rows(config).await;
     notices::look(config, session.is_ok(), &mut report).await;
     let looked = match session {
         Ok(session) => look(config, session, &mut report).await,

@@ -17,10 +17,12 @@ use crate::{
         Closed, Decision, Destination, Host, Hostname, Inquiry, KeyRef, Match, Path, Place, PlatformId, RedirectTarget,
         RequestFacts, Rules, Subject, Tenant, UpstreamName, decide,
     },
+    telemetry::outcome::HandshakeFailure,
     upstream,
 };
 pub use question::Question;
 pub use secure::TlsOutlook;
+use secure::{Shown, cause};
 
 /// Explains what becomes of requests.
 pub struct Explainer {
@@ -110,13 +112,16 @@ impl Explanation {
 impl Explainer {
     /// Goes through all that a request would. An error means that the database could not be asked.
     pub async fn explain(&self, question: &Question) -> Result<Explanation, CouldNotAsk> {
-        let scheme = self.scheme(question).await;
+        let handshake = self.handshake(question).await;
+        let scheme = question.scheme.unwrap_or_else(|| usual_scheme(handshake));
         let mut told = Explanation::of(question, scheme);
         let path = Path::read(&question.path);
         let facts = RequestFacts { host: &question.host, path: &path, peer_is_loopback: question.is_of_this_machine() };
         told.step("host", self.standing(self.rules.place(&facts)));
-        if !self.shakes_hands(question, scheme, &mut told).await {
-            return Ok(told);
+        match handshake.filter(|_| scheme == Scheme::Https) {
+            Some(Err(failure)) => return self.without_handshake(&facts, failure, told).await,
+            Some(Ok(shown)) => told.step("tls", shown.as_str()),
+            None => {}
         }
         let route = match self.rules.route(&facts) {
             Ok(route) => route,
@@ -133,14 +138,6 @@ impl Explainer {
         Ok(told)
     }
 
-    async fn scheme(&self, question: &Question) -> Scheme {
-        match (question.scheme, &self.tls) {
-            (Some(scheme), _) => scheme,
-            (None, Some(tls)) => tls.usual_scheme(&question.host).await,
-            (None, None) => Scheme::Http,
-        }
-    }
-
     /// Where the host stands, with platform domains by their names.
     fn standing(&self, place: Place<'_>) -> String {
         let name = |PlatformId(position)| {
@@ -153,17 +150,26 @@ impl Explainer {
         }
     }
 
-    /// Whether there is anything to be sent in; on a plain connection there always is.
-    async fn shakes_hands(&self, question: &Question, scheme: Scheme, told: &mut Explanation) -> bool {
-        let (Scheme::Https, Some(tls)) = (scheme, &self.tls) else { return true };
-        if !tls.shakes_hands_for(&question.host).await {
-            told.decision = "refuse";
-            told.step("tls", "there is no certificate for this host: the handshake fails");
-            return false;
+    /// What a handshake comes to; nothing for a plain connection, and where TLS is not spoken here.
+    async fn handshake(&self, question: &Question) -> Option<Result<Shown, HandshakeFailure>> {
+        let tls = self.tls.as_ref().filter(|_| question.scheme != Some(Scheme::Http))?;
+        let asked = (&*self.rules, &*self.directory);
+        Some(tls.handshake(&question.host, asked, question.is_of_this_machine()).await)
+    }
+
+    /// Nothing can be sent. Who has the host is asked even so where the database had no certificate to give: it may be away.
+    async fn without_handshake(
+        &self,
+        facts: &RequestFacts<'_>,
+        failure: HandshakeFailure,
+        mut told: Explanation,
+    ) -> Result<Explanation, CouldNotAsk> {
+        told.decision = "refuse";
+        told.step("tls", format!("{}: the handshake fails", cause(failure)));
+        if let (HandshakeFailure::NotLoaded, Ok(route)) = (failure, self.rules.route(facts)) {
+            self.look_up(Inquiry::new(&self.rules, route), &mut told).await?;
         }
-        let is_own = matches!(&question.host, Host::Name(name) if tls.has(name).await);
-        told.step("tls", if is_own { "there is a certificate for this host" } else { "the default certificate" });
-        true
+        Ok(told)
     }
 
     /// Asks as a request does.
@@ -270,6 +276,14 @@ impl Explainer {
             told.step("upstream", format!("{}: {}{note}", upstream.name, told.servers.join(", ")));
             told.upstream = Some(upstream.name.clone());
         }
+    }
+}
+
+/// The scheme that is meant where none was written: https, if that can be had or should be.
+fn usual_scheme(handshake: Option<Result<Shown, HandshakeFailure>>) -> Scheme {
+    match handshake {
+        Some(Ok(_) | Err(HandshakeFailure::NotLoaded)) => Scheme::Https,
+        Some(Err(_)) | None => Scheme::Http,
     }
 }
 

@@ -3,8 +3,10 @@
 use std::{sync::Arc, time::SystemTime};
 
 use crate::{
-    proxy::{HttpsPolicy, Scheme, https::port_beside},
-    routing::{Host, Hostname},
+    directory::Reader,
+    proxy::{HttpsPolicy, Scheme, chooser::Chooser, https::port_beside},
+    routing::{Host, Hostname, Rules},
+    telemetry::outcome::HandshakeFailure,
     tls::{Certificates, Vault},
 };
 
@@ -22,17 +24,26 @@ pub struct TlsOutlook {
 }
 
 impl TlsOutlook {
-    /// The scheme that is meant where none was written: https, if that can be had.
-    pub(super) async fn usual_scheme(&self, host: &Host<'_>) -> Scheme {
-        if self.shakes_hands_for(host).await { Scheme::Https } else { Scheme::Http }
-    }
-
-    /// Whether a handshake for `host` would have a certificate to show.
-    pub(super) async fn shakes_hands_for(&self, host: &Host<'_>) -> bool {
-        match host {
-            _ if self.has_default() => true,
-            Host::Name(name) => self.has(name).await,
-            Host::Ip(_) => false,
+    /// What a handshake for `host` comes to, with nobody asked for a certificate that is missing.
+    pub(super) async fn handshake(
+        &self,
+        host: &Host<'_>,
+        (rules, directory): (&Rules, &Reader),
+        peer_is_loopback: bool,
+    ) -> Result<Shown, HandshakeFailure> {
+        let (certificates, vault) = (&*self.certificates, self.vault.as_ref());
+        let found = match host {
+            Host::Name(name) => {
+                let chooser = Chooser { certificates, vault, issuer: None, rules, directory, peer_is_loopback };
+                chooser.find(name).await
+            }
+            Host::Ip(_) => Err(HandshakeFailure::NoName),
+        };
+        match found {
+            Ok(certificate) if certificate.has_ended(SystemTime::now()) => Ok(Shown::Ended),
+            Ok(_) => Ok(Shown::Valid),
+            Err(_) if self.has_default() => Ok(Shown::Default),
+            Err(failure) => Err(failure),
         }
     }
 
@@ -41,7 +52,7 @@ impl TlsOutlook {
         self.certificates.default().is_some()
     }
 
-    /// Whether there is a certificate for `name`. The default does not count.
+    /// Whether there is a certificate for `name` that has not ended. The default does not count.
     pub(super) async fn has(&self, name: &Hostname<'_>) -> bool {
         if self.certificates.has(name) {
             return true;
@@ -61,5 +72,35 @@ impl TlsOutlook {
     /// The port beside a host, where the client wrote `port`.
     pub(super) fn port_beside(&self, port: Option<u16>) -> Option<u16> {
         port_beside(self.port, port)
+    }
+}
+
+/// The certificate that a client is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// One for the host.
+    Valid,
+    /// One for the host, of which browsers warn.
+    Ended,
+    /// The default, whatever its names are.
+    Default,
+}
+
+impl Shown {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "there is a certificate for this host",
+            Self::Ended => "the certificate for this host has ended: browsers warn of it",
+            Self::Default => "the default certificate",
+        }
+    }
+}
+
+/// Why the handshake for a host fails.
+pub(super) fn cause(failure: HandshakeFailure) -> &'static str {
+    match failure {
+        HandshakeFailure::UnknownName => "nobody has this host",
+        HandshakeFailure::NotLoaded => "the certificate for this host cannot be loaded from the database",
+        _ => "there is no certificate for this host",
     }
 }
