@@ -360,6 +360,27 @@ fn a_client_that_breaks_off_its_upload_resets_its_stream() {
     assert_eq!(ends.recv_timeout(SOON).unwrap(), (4, Some(true)), "half an upload must not look like a whole one");
 }
 
+/// A client of HTTP/1.1 has all of it with the last byte, and hyper asks for nothing behind it.
+#[test]
+fn an_answer_whose_end_is_said_apart_shows_that_its_app_is_well() {
+    let app = H2App::scripted(|mut call| async move {
+        if call.number % 2 == 0 {
+            return call.finish(503, "bad");
+        }
+        let head = http::Response::builder().header("content-length", "4").body(()).unwrap();
+        let mut stream = call.answer.send_response(head, false).unwrap();
+        stream.send_data(Bytes::from_static(b"good"), false).unwrap();
+        tokio::time::sleep(A_MOMENT).await;
+        let _ = stream.send_data(Bytes::new(), true);
+    });
+    let rules = "[upstreams.default]\neject_after = 2\neject_percent = 0\nejected_max_percent = 100";
+    let usher = usher(&[app.url()], rules);
+    for _ in 0..4 {
+        assert_eq!([answered(&usher, POST).status, answered(&usher, POST).status], [503, 200]);
+    }
+    assert_eq!(usher.metric("usher_endpoint_state", &["state=\"ejected\""]), 0.0);
+}
+
 #[test]
 fn half_an_answer_is_never_a_whole_one() {
     let app = H2App::scripted(|mut call| async move {
