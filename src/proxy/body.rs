@@ -187,11 +187,11 @@ impl Relay {
         Poll::Ready(frame)
     }
 
-    /// Ready once the app has said nothing for too long. It may wait for a client that is to go on with its request.
+    /// Ready once the app has said nothing for too long. It may wait for a client that is to go on with its request, or read on.
     fn poll_silence(&mut self, context: &mut Context<'_>, upload: Option<&Tally>) -> Poll<AnswerError> {
         let Some(patience) = &mut self.patience else { return Poll::Pending };
         loop {
-            ready!(patience.poll_wait(context));
+            ready!(patience.poll_wait(upload.map_or(0, Tally::bytes), context));
             if !upload.is_some_and(Tally::is_awaited) {
                 break;
             }
