@@ -14,8 +14,8 @@ use h2::Reason;
 use http::HeaderMap;
 
 use crate::support::{
-    A_MOMENT, App, Backend, Binary, Call, Client, DATA, END_HEADERS, END_STREAM, FrameApp, Frames, H2App, H2Client,
-    HEADERS, RST_STREAM, Response, SOON, Tables, UNBUFFERED, Usher, eventually,
+    A_MOMENT, App, Backend, Binary, Call, Client, DATA, END_HEADERS, END_STREAM, FrameApp, Frames, GOAWAY, H2App,
+    H2Client, HEADERS, RST_STREAM, Response, SOON, Tables, UNBUFFERED, Usher, WINDOW_UPDATE, eventually,
 };
 
 const GET: &str = "GET /p HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
@@ -184,6 +184,49 @@ fn a_refused_request_goes_to_another_server_with_its_whole_body() {
     assert!(!refusing.calls().is_empty());
     let refused = usher.metric("usher_upstream_attempts_total", &["outcome=\"refused\""]);
     assert_eq!(refused, refusing.calls().len() as f64);
+}
+
+/// The second server answers before it has read what is sent to it again.
+#[test]
+fn an_upload_that_is_sent_again_has_no_gap_where_the_answer_begins() {
+    const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
+    const MORE: [u8; 4] = [0, 0, 1, 0];
+    let (tell, told) = mpsc::channel();
+    // SETTINGS_INITIAL_WINDOW_SIZE: one piece.
+    let app = FrameApp::saying(&[0, 4, 0, 0, 0, 4], move |mut frames| {
+        let mut received = Vec::new();
+        let mut stream = frames.next_of(HEADERS).unwrap().stream;
+        if frames.number == 0 {
+            frames.answer(stream);
+            stream = frames.next_of(HEADERS).unwrap().stream;
+        } else {
+            received.extend(frames.next_of(DATA).unwrap().payload);
+            frames.head(stream);
+            std::thread::sleep(A_MOMENT);
+        }
+        frames.write(WINDOW_UPDATE, 0, stream, &MORE);
+        while received.len() < 12 {
+            let Some(frame) = frames.next_of(DATA) else { break };
+            received.extend(frame.payload);
+            if frame.flags & END_STREAM != 0 {
+                break;
+            }
+        }
+        match frames.number {
+            0 => frames.write(RST_STREAM, 0, stream, &REFUSED_STREAM),
+            _ => frames.write(DATA, END_STREAM, stream, b"ok"),
+        }
+        let _ = tell.send(received);
+        frames.next_of(GOAWAY);
+    });
+    let usher = usher(&[app.url()], UNBUFFERED);
+    assert_eq!(answered(&usher, GET).status, 200);
+    let upload = "PUT /p HTTP/1.1\r\nHost: customdomain1.com\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let response = answered(&usher, &format!("{upload}4\r\naaaa\r\n4\r\nbbbb\r\n4\r\ncccc\r\n0\r\n\r\n"));
+    assert_eq!((response.status, response.text()), (200, "ok".into()));
+    for _ in 0..2 {
+        assert_eq!(told.recv_timeout(SOON).unwrap(), b"aaaabbbbcccc");
+    }
 }
 
 #[test]
