@@ -105,6 +105,11 @@ impl Endpoint {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Whether only so many may run there.
+    pub(super) fn is_limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
     /// Whether another request may run there.
     pub(super) fn has_room(&self) -> bool {
         self.limit.as_ref().is_none_or(|limit| self.in_flight() < limit.max)

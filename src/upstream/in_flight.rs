@@ -56,6 +56,18 @@ impl InFlight {
         self.is_owed = true;
     }
 
+    /// The place for another attempt there, where places are few and the endpoint is as fit for a request that is `repeatable` or not
+    /// as it was. Nobody who came later gets in between.
+    pub fn kept(mut self, repeatable: bool, now: Instant) -> Option<Self> {
+        let endpoint = &self.endpoint;
+        let is_fit = endpoint.health().is_healthy() && (repeatable || !endpoint.is_suspect(now));
+        if !endpoint.is_limited() || !is_fit {
+            return None;
+        }
+        self.forget();
+        Some(self)
+    }
+
     /// The head of an answer came after `took`. Whether the app server is well, the body shows. One that is out of use is back at once:
     /// its body may be long, and until it ends the server would have no other request.
     pub fn answered(&mut self, took: Duration, now: Instant) {

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     time::Duration,
@@ -275,6 +275,33 @@ fn a_request_behind_the_last_one_of_a_leaving_connection_goes_elsewhere() {
     assert_eq!(answered(&usher, POST).status, 200);
     assert_eq!(app.connections(), 2);
     assert_eq!(usher.access_log(3)[1]["attempts"], 2);
+}
+
+#[test]
+fn who_had_a_place_keeps_it_when_its_connection_was_leaving() {
+    let [is_there, leaves] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    let (at, go) = (Arc::clone(&is_there), Arc::clone(&leaves));
+    let app = FrameApp::scripted(move |mut frames| {
+        while let Some(request) = frames.next_of(HEADERS) {
+            if (frames.number, request.stream) == (0, 3) {
+                at.store(true, Ordering::SeqCst);
+                eventually("it may leave", || go.load(Ordering::SeqCst).then_some(()));
+                return frames.go_away(1);
+            }
+            frames.answer(request.stream);
+        }
+    });
+    let usher = usher(&[app.url()], "[upstreams.default]\nrequests_max = 1\nqueue_timeout = '30s'");
+    assert_eq!(answered(&usher, GET).status, 200);
+    let [mut has_place, mut waits] = [(); 2].map(|()| usher.connect());
+    has_place.send(GET.replace("/p", "/has"));
+    eventually("it is at the app", || is_there.load(Ordering::SeqCst).then_some(()));
+    waits.send(GET.replace("/p", "/waits"));
+    std::thread::sleep(A_MOMENT);
+    leaves.store(true, Ordering::SeqCst);
+    assert_eq!([has_place.response().status, waits.response().status], [200, 200]);
+    let paths: Vec<_> = usher.access_log(3).iter().map(|line| line["target"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(paths, ["/p", "/has", "/waits"]);
 }
 
 /// It says that nothing new is taken; what runs goes on.
