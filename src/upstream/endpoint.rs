@@ -41,6 +41,8 @@ pub struct Endpoint {
     address: ServerAddress,
     weight: AtomicUsize,
     priority: AtomicU16,
+    /// Whether others have a better one.
+    spare: AtomicBool,
     /// Whether its name in DNS leads to it; always, where it has none.
     listed: AtomicBool,
     /// What follows TCP.
@@ -72,6 +74,7 @@ impl Endpoint {
             address: server.address,
             weight: AtomicUsize::new(server.weight),
             priority: AtomicU16::new(0),
+            spare: AtomicBool::new(false),
             listed: AtomicBool::new(true),
             handshake,
             label,
@@ -160,6 +163,16 @@ impl Endpoint {
     /// Gives it another place; whether it is another one.
     pub(super) fn rank(&self, priority: u16) -> bool {
         self.priority.swap(priority, Ordering::Relaxed) != priority
+    }
+
+    /// Whether it stands by: others come before it, as long as they are not out.
+    pub(super) fn is_spare(&self) -> bool {
+        self.spare.load(Ordering::Relaxed)
+    }
+
+    /// It stands by from now on, or does not.
+    pub(super) fn stand_by(&self, spare: bool) {
+        self.spare.store(spare, Ordering::Relaxed);
     }
 
     /// Whether its name leads to it.
