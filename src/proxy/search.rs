@@ -71,7 +71,7 @@ impl<'a> Search<'a> {
     pub(super) fn new(worker: &'a Worker, position: usize, is_repeatable: bool) -> Self {
         let upstream = &worker.upstreams[position];
         let began = Instant::now();
-        upstream.upstream().earn(began);
+        upstream.earn(began);
         Self {
             worker,
             position,
@@ -268,7 +268,7 @@ impl<'a> Search<'a> {
         if self.next.is_none() {
             return false;
         }
-        let is_paid = self.worker.upstreams[self.position].upstream().may_repeat(now);
+        let is_paid = self.worker.upstreams[self.position].may_repeat(now);
         self.worker.metrics.repeat(self.position, is_paid);
         self.repeats += u32::from(is_paid);
         is_paid

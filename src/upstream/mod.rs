@@ -139,13 +139,13 @@ impl Upstream {
         }
     }
 
-    /// A request is sent for the first time, at `now`: it earns a part of a repetition.
-    pub fn earn(&self, now: Instant) {
-        self.budget.earn(Moment::of(self.start, now));
+    /// So many `requests` were sent for the first time until `now`: each earns a part of a repetition.
+    fn earn(&self, requests: u32, now: Instant) {
+        self.budget.earn(requests, Moment::of(self.start, now));
     }
 
     /// Whether a request may be repeated at `now` that may have been processed; it has been paid for then.
-    pub fn may_repeat(&self, now: Instant) -> bool {
+    fn may_repeat(&self, now: Instant) -> bool {
         self.budget.spend(Moment::of(self.start, now))
     }
 
