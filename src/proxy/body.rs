@@ -161,6 +161,9 @@ pub(super) struct Relay {
     pub(super) patience: Option<Patience>,
     /// Whether it has no end of its own.
     pub(super) is_stream: bool,
+    /// Whether the client knows the end by the length alone, where there is one, and hyper asks for nothing behind the last byte: so it
+    /// is with HTTP/1.1. On HTTP/2 trailers may follow.
+    pub(super) ends_by_length: bool,
     /// Bytes that may be read ahead of the client.
     pub(super) ahead_max: usize,
 }
@@ -184,11 +187,11 @@ impl Relay {
         Poll::Ready(frame)
     }
 
-    /// Ready once the app has said nothing for too long. It may wait for a client that is to go on with its request.
+    /// Ready once the app has said nothing for too long. It may wait for a client that is to go on with its request, or read on.
     fn poll_silence(&mut self, context: &mut Context<'_>, upload: Option<&Tally>) -> Poll<AnswerError> {
         let Some(patience) = &mut self.patience else { return Poll::Pending };
         loop {
-            ready!(patience.poll_wait(context));
+            ready!(patience.poll_wait(upload.map_or(0, Tally::bytes), context));
             if !upload.is_some_and(Tally::is_awaited) {
                 break;
             }
@@ -213,7 +216,9 @@ impl Relay {
 
     /// Where hyper needs no further frame it asks for none: the end has to be noticed with the last one.
     pub(super) fn is_end_stream(&self) -> bool {
-        self.connection.as_ref().is_none_or(Body::is_end_stream)
+        self.connection
+            .as_ref()
+            .is_none_or(|body| body.is_end_stream() || self.ends_by_length && body.size_hint().exact() == Some(0))
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {

@@ -1,10 +1,10 @@
 //! How long an app may be silent in the middle of its answer. Only time in which the app is waited for counts: a client that takes
-//! its time makes no app slow.
+//! its time makes no app slow, and an app that still reads is not silent.
 
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -14,8 +14,8 @@ use super::clock::{Clock, Deadline};
 pub(super) struct Patience {
     clock: Arc<Clock>,
     limit: Duration,
-    /// While the app is waited for.
-    deadline: Option<Deadline>,
+    /// While the app is waited for, and how many bytes of the request it had when that began.
+    deadline: Option<(Deadline, u64)>,
 }
 
 impl Patience {
@@ -24,10 +24,18 @@ impl Patience {
         Self { clock: Arc::clone(clock), limit, deadline: None }
     }
 
-    /// The app has nothing to say yet; ready once that is so for too long.
-    pub(super) fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let (clock, limit) = (&self.clock, self.limit);
-        Pin::new(self.deadline.get_or_insert_with(|| clock.after(limit))).poll(context)
+    /// The app has nothing to say yet; ready once that is so for too long. It may be reading still: it was sent `taken` bytes of the
+    /// body of the request so far, and as long as they become more the time begins anew whenever it is over.
+    pub(super) fn poll_wait(&mut self, taken: u64, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let (clock, limit) = (&self.clock, self.limit);
+            let (deadline, before) = self.deadline.get_or_insert_with(|| (clock.after(limit), taken));
+            ready!(Pin::new(deadline).poll(context));
+            if taken == *before {
+                return Poll::Ready(());
+            }
+            self.renew();
+        }
     }
 
     /// It has said something, or cannot be expected to: the time begins anew.
@@ -46,7 +54,11 @@ mod tests {
 
     /// Whether a pause of so many seconds is too long.
     async fn is_too_long(patience: &mut Patience, seconds: u64) -> bool {
-        let too_long = poll_fn(|context| patience.poll_wait(context));
+        is_too_long_after(0, patience, seconds).await
+    }
+
+    async fn is_too_long_after(taken: u64, patience: &mut Patience, seconds: u64) -> bool {
+        let too_long = poll_fn(|context| patience.poll_wait(taken, context));
         tokio::time::timeout(Duration::from_secs(seconds), too_long).await.is_ok()
     }
 
@@ -62,5 +74,14 @@ mod tests {
             tokio::time::sleep(3 * LIMIT).await;
         }
         assert!(!is_too_long(&mut patience, 30).await && is_too_long(&mut patience, 31).await);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn an_app_that_has_read_on_meanwhile_gets_as_much_time_again() {
+        let clock = Clock::new();
+        tokio::spawn(Arc::clone(&clock).run());
+        let mut patience = Patience::new(&clock, LIMIT);
+        assert!(!is_too_long_after(1, &mut patience, 50).await);
+        assert!(!is_too_long_after(2, &mut patience, 50).await, "it has read a byte more");
+        assert!(is_too_long_after(2, &mut patience, 50).await, "and now it reads nothing");
     }
 }

@@ -155,9 +155,12 @@ impl KeptBody {
 
 impl State {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<NextFrame<UploadError>> {
-        if let Some(part) = self.sent.get(self.position) {
+        if let Some(part) = self.sent.get(self.position).cloned() {
             self.position += 1;
-            return Poll::Ready(Some(Ok(Frame::data(part.clone()))));
+            if !self.whole {
+                self.forget();
+            }
+            return Poll::Ready(Some(Ok(Frame::data(part))));
         }
         let frame = ready!(self.body.poll_frame(context));
         if let Some(Ok(frame)) = &frame {
@@ -189,10 +192,10 @@ impl State {
         has_room
     }
 
+    /// What this turn has had is not needed any more. It goes on with the rest.
     fn forget(&mut self) {
         self.whole = false;
-        self.sent = Vec::new();
+        self.sent.drain(..self.position).for_each(|part| self.room.shrink(weight(part.len())));
         self.position = 0;
-        self.room.clear();
     }
 }

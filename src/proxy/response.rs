@@ -55,7 +55,8 @@ pub(super) fn relay(
         head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     head.version = Version::HTTP_11;
-    let relay = relayed(worker, position, &head, (connection, in_flight), counts);
+    let mut relay = relayed(worker, position, &head, (connection, in_flight), counts);
+    relay.ends_by_length = !exchange.is_http2();
     Ok(Response::from_parts(head, Source::Upstream(relay)))
 }
 
@@ -79,7 +80,7 @@ fn relayed(
     let limit = if is_stream { settings.stream_idle_timeout } else { settings.answer_timeout };
     let patience = limit.map(|limit| Patience::new(&worker.clock, limit));
     let in_flight = connection.is_some().then_some(in_flight);
-    Relay { connection, in_flight, counts, patience, is_stream, ahead_max }
+    Relay { connection, in_flight, counts, patience, is_stream, ends_by_length: false, ahead_max }
 }
 
 /// Not behind 204 and 304 (RFC 9110 §6.4.1). HTTP/1.1 has no way to write it, HTTP/2 has.

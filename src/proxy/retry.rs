@@ -31,7 +31,10 @@ pub(super) async fn send(
         match attempt(&mut search, &mut found, request, exchange).await {
             Attempted::Answered(head) => break Ok(found.answered(head)),
             Attempted::Failed(failure) => break Err(refine(failure, exchange)),
-            Attempted::Again(again) => request = *again,
+            Attempted::Again(again) => {
+                search.give_up(found, Instant::now());
+                request = *again;
+            }
             Attempted::Doubted(head, again) => {
                 doubted = Some(Box::new(found.answered(head)));
                 request = *again;

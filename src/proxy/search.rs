@@ -40,6 +40,8 @@ pub(super) struct Search<'a> {
     chosen: usize,
     /// That of the next one, where it had to be known beforehand.
     next: Option<usize>,
+    /// The place of the last attempt, where the next one is made there too.
+    kept: Option<InFlight>,
     /// A kept connection was found closed: its siblings were probably closed with it.
     fresh_only: bool,
     repeats: u32,
@@ -69,7 +71,7 @@ impl<'a> Search<'a> {
     pub(super) fn new(worker: &'a Worker, position: usize, is_repeatable: bool) -> Self {
         let upstream = &worker.upstreams[position];
         let began = Instant::now();
-        upstream.upstream().earn(began);
+        upstream.earn(began);
         Self {
             worker,
             position,
@@ -79,6 +81,7 @@ impl<'a> Search<'a> {
             tried: Tried::default(),
             chosen: 0,
             next: None,
+            kept: None,
             fresh_only: false,
             repeats: 0,
             last: ConnectError::Draining,
@@ -116,6 +119,9 @@ impl<'a> Search<'a> {
 
     /// A place at the endpoint to try next; `None` once all were tried. Where it had to be waited for, it is later than `now`.
     async fn place(&mut self, now: &mut Instant, exchange: &Exchange) -> Result<Option<InFlight>, Failure> {
+        if let Some(kept) = self.kept.take() {
+            return Ok(Some(kept));
+        }
         loop {
             while let Some(chosen) = self.next.take().or_else(|| self.choose(exchange, *now)) {
                 // Another worker may have taken the last place meanwhile.
@@ -148,6 +154,14 @@ impl<'a> Search<'a> {
             self.last = ConnectError::NoAddress;
         }
         is_new
+    }
+
+    /// The attempt on `found` is over, and another one follows. Where the endpoint can be asked once more the request keeps its place
+    /// there: it was the connection that did not do.
+    pub(super) fn give_up(&mut self, found: Found, now: Instant) {
+        if self.next.is_none() && !self.tried.contains(self.chosen) {
+            self.kept = found.in_flight.kept(self.is_repeatable, now);
+        }
     }
 
     fn begin(&mut self, chosen: usize) -> Option<InFlight> {
@@ -254,7 +268,7 @@ impl<'a> Search<'a> {
         if self.next.is_none() {
             return false;
         }
-        let is_paid = self.worker.upstreams[self.position].upstream().may_repeat(now);
+        let is_paid = self.worker.upstreams[self.position].may_repeat(now);
         self.worker.metrics.repeat(self.position, is_paid);
         self.repeats += u32::from(is_paid);
         is_paid

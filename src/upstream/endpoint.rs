@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    Server, ServerAddress, Share, connections::Connections, health::Health, latency::Latency, moment::Moment,
-    queue::Queue, silence::Silence, tls::Handshake,
+    Server, ServerAddress, connections::Connections, health::Health, latency::Latency, moment::Moment, queue::Queue,
+    silence::Silence, tls::Handshake,
 };
 use crate::telemetry::outcome::{EndpointReason, EndpointState};
 
@@ -41,6 +41,8 @@ pub struct Endpoint {
     address: ServerAddress,
     weight: AtomicUsize,
     priority: AtomicU16,
+    /// Whether others have a better one.
+    spare: AtomicBool,
     /// Whether its name in DNS leads to it; always, where it has none.
     listed: AtomicBool,
     /// What follows TCP.
@@ -72,6 +74,7 @@ impl Endpoint {
             address: server.address,
             weight: AtomicUsize::new(server.weight),
             priority: AtomicU16::new(0),
+            spare: AtomicBool::new(false),
             listed: AtomicBool::new(true),
             handshake,
             label,
@@ -105,6 +108,11 @@ impl Endpoint {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Whether only so many may run there.
+    pub(super) fn is_limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
     /// Whether another request may run there.
     pub(super) fn has_room(&self) -> bool {
         self.limit.as_ref().is_none_or(|limit| self.in_flight() < limit.max)
@@ -116,7 +124,7 @@ impl Endpoint {
     }
 
     /// Counts one more request, if there is room for it.
-    fn begin(&self) -> bool {
+    pub(super) fn begin(&self) -> bool {
         let Some(limit) = &self.limit else {
             self.in_flight.fetch_add(1, Ordering::Relaxed);
             return true;
@@ -125,7 +133,8 @@ impl Endpoint {
         self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
-    fn end(self: &Arc<Self>) {
+    /// One request less: its place goes to who waits for one.
+    pub(super) fn end(self: &Arc<Self>) {
         let Some(limit) = &self.limit else {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
             return;
@@ -154,6 +163,16 @@ impl Endpoint {
     /// Gives it another place; whether it is another one.
     pub(super) fn rank(&self, priority: u16) -> bool {
         self.priority.swap(priority, Ordering::Relaxed) != priority
+    }
+
+    /// Whether it stands by: others come before it, as long as they are not out.
+    pub(super) fn is_spare(&self) -> bool {
+        self.spare.load(Ordering::Relaxed)
+    }
+
+    /// It stands by from now on, or does not.
+    pub(super) fn stand_by(&self, spare: bool) {
+        self.spare.store(spare, Ordering::Relaxed);
     }
 
     /// Whether its name leads to it.
@@ -225,11 +244,13 @@ impl Endpoint {
         }
     }
 
-    fn moment(&self, now: Instant) -> Moment {
+    /// `now`, as the upstream counts.
+    pub(super) fn moment(&self, now: Instant) -> Moment {
         Moment::of(self.start, now)
     }
 
-    fn announce(&self, state: Option<EndpointState>) {
+    /// Says that it is in another `state`, where it is, to the log and to who waits.
+    pub(super) fn announce(&self, state: Option<EndpointState>) {
         if state.is_some()
             && let Some(limit) = &self.limit
         {
@@ -266,96 +287,6 @@ pub struct Snapshot {
     pub latency: Option<Duration>,
 }
 
-/// Counts one request at its endpoint until dropped.
-#[derive(Debug)]
-pub struct InFlight {
-    endpoint: Arc<Endpoint>,
-    /// The place that its store has for it.
-    share: Option<Share>,
-    /// Whether an answer is owed.
-    is_owed: bool,
-    /// Whether it has begun, and its end is still to tell whether the app server is well.
-    is_begun: bool,
-}
-
-impl InFlight {
-    /// `None` where the endpoint has no room.
-    pub(super) fn begin(endpoint: &Arc<Endpoint>) -> Option<Self> {
-        endpoint.begin().then(|| Self::taken_over(endpoint))
-    }
-
-    /// In the place of another one at `endpoint`, which is counted already.
-    pub(super) fn taken_over(endpoint: &Arc<Endpoint>) -> Self {
-        Self { endpoint: Arc::clone(endpoint), share: None, is_owed: false, is_begun: false }
-    }
-
-    /// The endpoint that is counted at.
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.endpoint
-    }
-
-    /// Keeps the place of its store for as long as the request runs.
-    pub fn keep(&mut self, share: Option<Share>) {
-        self.share = share;
-    }
-
-    /// The request is sent, and its answer waited for.
-    pub fn ask(&mut self, now: Instant) {
-        self.endpoint.silence.ask(self.endpoint.moment(now));
-        self.is_owed = true;
-    }
-
-    /// The head of an answer came after `took`. Whether the app server is well, the body shows.
-    pub fn answered(&mut self, took: Duration, now: Instant) {
-        let now = self.endpoint.moment(now);
-        if std::mem::take(&mut self.is_owed) {
-            self.endpoint.silence.hear(now);
-        }
-        self.endpoint.latency.observe(took, now);
-        self.is_begun = true;
-    }
-
-    /// The answer that has begun came to its end: the app server is well.
-    pub fn delivered(&mut self, now: Instant) {
-        if std::mem::take(&mut self.is_begun) {
-            self.endpoint.announce(self.endpoint.health.answered(self.endpoint.moment(now)));
-        }
-    }
-
-    /// The answer that has begun broke off: the app server failed.
-    pub fn broke(&mut self, now: Instant) {
-        self.is_begun = false;
-        self.endpoint.announce(self.endpoint.health.failed(self.endpoint.moment(now)));
-    }
-
-    /// The app server failed, after as long as `waited`.
-    pub fn failed(&mut self, waited: Duration, now: Instant) {
-        self.unanswered(waited, now);
-        self.forget();
-        self.endpoint.announce(self.endpoint.health.failed(self.endpoint.moment(now)));
-    }
-
-    /// Nobody waits any more, after as long as `waited`. It need not be the app server's fault.
-    pub fn unanswered(&self, waited: Duration, now: Instant) {
-        self.endpoint.latency.observe_unanswered(waited, self.endpoint.moment(now));
-    }
-}
-
-impl InFlight {
-    fn forget(&mut self) {
-        if std::mem::take(&mut self.is_owed) {
-            self.endpoint.silence.forget();
-        }
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.forget();
-        self.endpoint.end();
-    }
-}
-
 #[cfg(test)]
 impl Endpoint {
     /// One on `port` with this weight, in an upstream that was just made.
@@ -381,28 +312,5 @@ impl Endpoint {
         let allowance = Arc::new(super::allowance::Allowance::new(2, 50));
         let health = Health::new(super::HealthRules::default(), allowance, Moment(0));
         Arc::new(Self::new(Server { address, weight }, "app".into(), None, health, limits, Instant::now()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_is_counted_until_its_guard_drops() {
-        let endpoint = Endpoint::example(1, 1);
-        let guard = InFlight::begin(&endpoint);
-        assert_eq!(endpoint.in_flight(), 1);
-        drop(guard);
-        assert_eq!(endpoint.in_flight(), 0);
-    }
-
-    #[test]
-    fn no_more_requests_run_than_may() {
-        let endpoint = Endpoint::example_for(2);
-        let running = [InFlight::begin(&endpoint).unwrap(), InFlight::begin(&endpoint).unwrap()];
-        assert!(!endpoint.has_room() && InFlight::begin(&endpoint).is_none());
-        drop(running);
-        assert!(endpoint.has_room() && endpoint.in_flight() == 0);
     }
 }

@@ -24,7 +24,10 @@ impl Members {
         start: Instant,
     ) -> Self {
         let balancer = Balancer::new(balance, &endpoints);
-        allowance.resize(endpoints.iter().filter(|endpoint| endpoint.is_listed()).count());
+        let listed = || endpoints.iter().filter(|endpoint| endpoint.is_listed());
+        allowance.resize(listed().count());
+        let best = listed().map(|endpoint| endpoint.priority()).min().unwrap_or_default();
+        endpoints.iter().for_each(|endpoint| endpoint.stand_by(endpoint.priority() > best));
         Self { endpoints, balancer, allowance: Arc::clone(allowance), start }
     }
 

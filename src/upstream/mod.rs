@@ -18,6 +18,7 @@ mod greeting;
 mod health;
 pub mod http1;
 mod http2;
+mod in_flight;
 mod latency;
 mod length;
 mod life;
@@ -61,10 +62,11 @@ pub use connections::ConnectionPermit;
 pub use connector::Connector;
 pub use dial::reach;
 pub use discovery::{discover, resolve};
-pub use endpoint::{Endpoint, InFlight, Snapshot};
+pub use endpoint::{Endpoint, Snapshot};
 pub use error::{AnswerError, ConnectError, Unanswered, Unsent};
 pub use health::HealthRules;
 pub use http2::{StreamPermit, connection_died, was_refused};
+pub use in_flight::InFlight;
 use maker::Maker;
 pub use members::Members;
 use moment::Moment;
@@ -137,13 +139,13 @@ impl Upstream {
         }
     }
 
-    /// A request is sent for the first time, at `now`: it earns a part of a repetition.
-    pub fn earn(&self, now: Instant) {
-        self.budget.earn(Moment::of(self.start, now));
+    /// So many `requests` were sent for the first time until `now`: each earns a part of a repetition.
+    fn earn(&self, requests: u32, now: Instant) {
+        self.budget.earn(requests, Moment::of(self.start, now));
     }
 
     /// Whether a request may be repeated at `now` that may have been processed; it has been paid for then.
-    pub fn may_repeat(&self, now: Instant) -> bool {
+    fn may_repeat(&self, now: Instant) -> bool {
         self.budget.spend(Moment::of(self.start, now))
     }
 

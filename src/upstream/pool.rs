@@ -91,9 +91,13 @@ impl<B: Send> Lender for Pool<B> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
     use http_body_util::Empty;
+    use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::aws_lc_rs};
     use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
 
     use super::*;
     use crate::upstream::{life::Life, stream::Stream};
@@ -121,6 +125,51 @@ mod tests {
         }
         let (pool, _app) = pool(LONG).await;
         assert!(pool.take(Instant::now(), false).is_some());
+    }
+
+    /// The same where TLS is spoken: `close_notify` and the end lie in the socket, and the runtime has not heard of them.
+    #[tokio::test]
+    async fn nor_one_of_tls_that_was() {
+        let (stream, mut app) = secured().await;
+        let pool = Connections::new(LONG, 1);
+        pool.put(Line::new(stream, Life::example()), Instant::now());
+        let line = pool.take(Instant::now(), false).unwrap();
+        pool.put(line, Instant::now());
+        // By the system's own call: the runtime is not asked meanwhile.
+        app.get_mut().1.send_close_notify();
+        let (socket, session) = app.get_mut();
+        let mut notice = Vec::new();
+        session.write_tls(&mut notice).unwrap();
+        assert_eq!(socket.try_write(&notice).unwrap(), notice.len());
+        drop(app);
+        assert!(pool.take(Instant::now(), false).is_none());
+    }
+
+    /// A connection with TLS, and the app server's end of it.
+    async fn secured() -> (Stream, tokio_rustls::server::TlsStream<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let app = listener.accept().await.unwrap().0;
+        let (connector, acceptor) = tls_pair();
+        let name = "app.internal".try_into().unwrap();
+        let (stream, app) = tokio::join!(connector.connect(name, stream), acceptor.accept(app));
+        (Stream::Tls(Box::new(stream.unwrap())), app.unwrap())
+    }
+
+    /// What makes such a connection at both its ends. There are no tickets for sessions, which would come behind the handshake.
+    fn tls_pair() -> (TlsConnector, TlsAcceptor) {
+        let made = rcgen::generate_simple_self_signed(["app.internal".to_owned()]).unwrap();
+        let (certificate, key) = (made.cert.der().clone(), made.signing_key.serialize_der().try_into().unwrap());
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+        let server = server.unwrap().with_no_client_auth().with_single_cert(vec![certificate.clone()], key);
+        let mut server = server.unwrap();
+        server.send_tls13_tickets = 0;
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let client = client.with_root_certificates(roots).with_no_client_auth();
+        (Arc::new(client).into(), Arc::new(server).into())
     }
 
     #[tokio::test]

@@ -2,7 +2,8 @@
 //! whole process: who would wait for long is better told so at once.
 //!
 //! A place that becomes free is handed to the first one in the queue who can use it, and counts as taken all the while: nobody
-//! who comes later finds it. Where nobody can use it, or it is at an app server that is out of use, everybody looks for himself.
+//! who comes later finds it. Where nobody can use it, or it is at an app server that is out of use or stands by for others,
+//! everybody looks for himself.
 
 use std::{
     collections::VecDeque,
@@ -64,7 +65,8 @@ impl Queue {
 
     /// Hands the place of a request that has ended at `endpoint` to who is to have it; whether there is somebody.
     pub(super) fn hand_over(&self, endpoint: &Arc<Endpoint>) -> bool {
-        if self.waiting.load(SeqCst) == 0 || !endpoint.health().is_healthy() {
+        // Whether one that stands by is in use depends on all the others: that is the balancer's to know.
+        if self.waiting.load(SeqCst) == 0 || !endpoint.health().is_healthy() || endpoint.is_spare() {
             return false;
         }
         let is_suspect = endpoint.is_suspect(Instant::now());
@@ -228,6 +230,17 @@ mod tests {
         drop((other, place));
         assert_eq!(endpoint.in_flight(), 0, "nobody is left who could use it");
         assert!(matches!(look(&has_tried), Poll::Ready(None)), "it is told to look");
+    }
+
+    #[test]
+    fn a_place_at_one_that_stands_by_is_handed_to_nobody() {
+        let (endpoint, queue) = Endpoint::example_in_queue(1, 1);
+        let running = InFlight::begin(&endpoint).unwrap();
+        endpoint.stand_by(true);
+        let waiting = queue.enter(wish()).unwrap();
+        drop(running);
+        assert!(matches!(look(&waiting), Poll::Ready(None)), "who waits looks whether it is in use");
+        assert_eq!(endpoint.in_flight(), 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{
     io::{self, IoSlice},
     mem::MaybeUninit,
     pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
@@ -27,7 +28,7 @@ pub(super) enum Stream {
 pub(super) enum ReadHalf {
     Tcp(tcp::OwnedReadHalf),
     Unix(unix::OwnedReadHalf),
-    Tls(tokio::io::ReadHalf<Box<TlsStream<TcpStream>>>),
+    Tls(Shared),
 }
 
 /// What is written to.
@@ -35,7 +36,7 @@ pub(super) enum ReadHalf {
 pub(super) enum WriteHalf {
     Tcp(tcp::OwnedWriteHalf),
     Unix(unix::OwnedWriteHalf),
-    Tls(tokio::io::WriteHalf<Box<TlsStream<TcpStream>>>),
+    Tls(Shared),
 }
 
 impl Stream {
@@ -51,8 +52,8 @@ impl Stream {
                 (ReadHalf::Unix(read), WriteHalf::Unix(write))
             }
             Self::Tls(stream) => {
-                let (read, write) = tokio::io::split(stream);
-                (ReadHalf::Tls(read), WriteHalf::Tls(write))
+                let shared = Shared(Arc::new(Mutex::new(stream)));
+                (ReadHalf::Tls(shared.clone()), WriteHalf::Tls(shared))
             }
         }
     }
@@ -93,6 +94,41 @@ impl Parked {
     }
 }
 
+/// TLS, whose directions have their state in common. Locked by one worker's tasks only, and never across a wait.
+#[derive(Clone, Debug)]
+pub(super) struct Shared(Arc<Mutex<Box<TlsStream<TcpStream>>>>);
+
+impl Shared {
+    fn stream(&self) -> MutexGuard<'_, Box<TlsStream<TcpStream>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection, if `other` is its other direction.
+    fn reunite(self, other: Self) -> Option<Box<TlsStream<TcpStream>>> {
+        let is_pair = Arc::ptr_eq(&self.0, &other.0);
+        drop(other);
+        let stream = Arc::into_inner(self.0).filter(|_| is_pair)?;
+        Some(stream.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn poll_read(&self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream()).poll_read(context, buffer)
+    }
+
+    /// Whether nothing has come that was said.
+    fn is_silent(&self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        // Beneath, tickets for sessions may have come, which are nothing that was said.
+        self.poll_read(&mut context, &mut ReadBuf::new(&mut [0])).is_pending()
+    }
+}
+
+/// Whether the system has nothing for who reads from `socket`: neither bytes nor the end.
+fn is_empty(socket: SockRef<'_>) -> bool {
+    let peeked = socket.peek(&mut [MaybeUninit::uninit()]);
+    peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
 trait Io: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
@@ -104,25 +140,17 @@ impl ReadHalf {
         match self {
             Self::Tcp(half) => would_block(half.try_read(&mut [0])),
             Self::Unix(half) => would_block(half.try_read(&mut [0])),
-            // Beneath, tickets for sessions may have come, which are nothing that was said.
-            Self::Tls(half) => {
-                let mut context = Context::from_waker(Waker::noop());
-                Pin::new(half).poll_read(&mut context, &mut ReadBuf::new(&mut [0])).is_pending()
-            }
+            Self::Tls(shared) => shared.is_silent(),
         }
     }
 
-    /// The same as the system sees it at this moment: what has come since the runtime last asked it counts too. A system call. Of TLS
-    /// only what the runtime knows is seen.
+    /// The same as the system sees it at this moment: what has come since the runtime last asked it counts too. A system call. Beneath
+    /// TLS anything counts then that has just come, since it cannot be read yet: another connection costs less than a lost order.
     pub(super) fn is_silent_now(&mut self) -> bool {
-        let is_empty = |socket: SockRef<'_>| {
-            let peeked = socket.peek(&mut [MaybeUninit::uninit()]);
-            peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-        };
         match self {
             Self::Tcp(half) => is_empty(SockRef::from(half.as_ref())),
             Self::Unix(half) => is_empty(SockRef::from(half.as_ref())),
-            Self::Tls(_) => self.is_silent(),
+            Self::Tls(shared) => shared.is_silent() && is_empty(SockRef::from(shared.stream().get_ref().0)),
         }
     }
 
@@ -131,9 +159,7 @@ impl ReadHalf {
         match (self, half) {
             (Self::Tcp(read), WriteHalf::Tcp(write)) => read.reunite(write).ok().map(Stream::Tcp),
             (Self::Unix(read), WriteHalf::Unix(write)) => read.reunite(write).ok().map(Stream::Unix),
-            (Self::Tls(read), WriteHalf::Tls(write)) if read.is_pair_of(&write) => {
-                Some(Stream::Tls(read.unsplit(write)))
-            }
+            (Self::Tls(read), WriteHalf::Tls(write)) => read.reunite(write).map(Stream::Tls),
             _ => None,
         }
     }
@@ -144,7 +170,7 @@ impl AsyncRead for ReadHalf {
         match self.get_mut() {
             Self::Tcp(half) => Pin::new(half).poll_read(context, buffer),
             Self::Unix(half) => Pin::new(half).poll_read(context, buffer),
-            Self::Tls(half) => Pin::new(half).poll_read(context, buffer),
+            Self::Tls(shared) => shared.poll_read(context, buffer),
         }
     }
 }
@@ -157,7 +183,7 @@ impl WriteHalf {
             (Self::Tcp(half), [text]) => Pin::new(half).poll_write(context, text),
             (Self::Tcp(half), parts) => Pin::new(half).poll_write_vectored(context, parts),
             (Self::Unix(half), parts) => Pin::new(half).poll_write_vectored(context, parts),
-            (Self::Tls(half), parts) => Pin::new(half).poll_write_vectored(context, parts),
+            (Self::Tls(shared), parts) => Pin::new(&mut *shared.stream()).poll_write_vectored(context, parts),
         }
     }
 
@@ -165,7 +191,7 @@ impl WriteHalf {
     pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
-            Self::Tls(half) => Pin::new(half).poll_flush(context),
+            Self::Tls(shared) => Pin::new(&mut *shared.stream()).poll_flush(context),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     time::Duration,
@@ -14,8 +14,8 @@ use h2::Reason;
 use http::HeaderMap;
 
 use crate::support::{
-    A_MOMENT, App, Backend, Binary, Call, Client, DATA, END_HEADERS, END_STREAM, FrameApp, Frames, H2App, H2Client,
-    HEADERS, RST_STREAM, Response, SOON, Tables, UNBUFFERED, Usher, eventually,
+    A_MOMENT, App, Backend, Binary, Call, Client, DATA, END_HEADERS, END_STREAM, FrameApp, Frames, GOAWAY, H2App,
+    H2Client, HEADERS, RST_STREAM, Response, SOON, Tables, UNBUFFERED, Usher, WINDOW_UPDATE, eventually,
 };
 
 const GET: &str = "GET /p HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
@@ -186,6 +186,49 @@ fn a_refused_request_goes_to_another_server_with_its_whole_body() {
     assert_eq!(refused, refusing.calls().len() as f64);
 }
 
+/// The second server answers before it has read what is sent to it again.
+#[test]
+fn an_upload_that_is_sent_again_has_no_gap_where_the_answer_begins() {
+    const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
+    const MORE: [u8; 4] = [0, 0, 1, 0];
+    let (tell, told) = mpsc::channel();
+    // SETTINGS_INITIAL_WINDOW_SIZE: one piece.
+    let app = FrameApp::saying(&[0, 4, 0, 0, 0, 4], move |mut frames| {
+        let mut received = Vec::new();
+        let mut stream = frames.next_of(HEADERS).unwrap().stream;
+        if frames.number == 0 {
+            frames.answer(stream);
+            stream = frames.next_of(HEADERS).unwrap().stream;
+        } else {
+            received.extend(frames.next_of(DATA).unwrap().payload);
+            frames.head(stream);
+            std::thread::sleep(A_MOMENT);
+        }
+        frames.write(WINDOW_UPDATE, 0, stream, &MORE);
+        while received.len() < 12 {
+            let Some(frame) = frames.next_of(DATA) else { break };
+            received.extend(frame.payload);
+            if frame.flags & END_STREAM != 0 {
+                break;
+            }
+        }
+        match frames.number {
+            0 => frames.write(RST_STREAM, 0, stream, &REFUSED_STREAM),
+            _ => frames.write(DATA, END_STREAM, stream, b"ok"),
+        }
+        let _ = tell.send(received);
+        frames.next_of(GOAWAY);
+    });
+    let usher = usher(&[app.url()], UNBUFFERED);
+    assert_eq!(answered(&usher, GET).status, 200);
+    let upload = "PUT /p HTTP/1.1\r\nHost: customdomain1.com\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let response = answered(&usher, &format!("{upload}4\r\naaaa\r\n4\r\nbbbb\r\n4\r\ncccc\r\n0\r\n\r\n"));
+    assert_eq!((response.status, response.text()), (200, "ok".into()));
+    for _ in 0..2 {
+        assert_eq!(told.recv_timeout(SOON).unwrap(), b"aaaabbbbcccc");
+    }
+}
+
 #[test]
 fn a_server_that_refuses_everything_is_asked_a_bounded_number_of_times() {
     let app = H2App::scripted(|mut call| async move { call.answer.send_reset(Reason::REFUSED_STREAM) });
@@ -232,6 +275,33 @@ fn a_request_behind_the_last_one_of_a_leaving_connection_goes_elsewhere() {
     assert_eq!(answered(&usher, POST).status, 200);
     assert_eq!(app.connections(), 2);
     assert_eq!(usher.access_log(3)[1]["attempts"], 2);
+}
+
+#[test]
+fn who_had_a_place_keeps_it_when_its_connection_was_leaving() {
+    let [is_there, leaves] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    let (at, go) = (Arc::clone(&is_there), Arc::clone(&leaves));
+    let app = FrameApp::scripted(move |mut frames| {
+        while let Some(request) = frames.next_of(HEADERS) {
+            if (frames.number, request.stream) == (0, 3) {
+                at.store(true, Ordering::SeqCst);
+                eventually("it may leave", || go.load(Ordering::SeqCst).then_some(()));
+                return frames.go_away(1);
+            }
+            frames.answer(request.stream);
+        }
+    });
+    let usher = usher(&[app.url()], "[upstreams.default]\nrequests_max = 1\nqueue_timeout = '30s'");
+    assert_eq!(answered(&usher, GET).status, 200);
+    let [mut has_place, mut waits] = [(); 2].map(|()| usher.connect());
+    has_place.send(GET.replace("/p", "/has"));
+    eventually("it is at the app", || is_there.load(Ordering::SeqCst).then_some(()));
+    waits.send(GET.replace("/p", "/waits"));
+    std::thread::sleep(A_MOMENT);
+    leaves.store(true, Ordering::SeqCst);
+    assert_eq!([has_place.response().status, waits.response().status], [200, 200]);
+    let paths: Vec<_> = usher.access_log(3).iter().map(|line| line["target"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(paths, ["/p", "/has", "/waits"]);
 }
 
 /// It says that nothing new is taken; what runs goes on.
@@ -358,6 +428,27 @@ fn a_client_that_breaks_off_its_upload_resets_its_stream() {
     std::thread::sleep(A_MOMENT);
     client.reset();
     assert_eq!(ends.recv_timeout(SOON).unwrap(), (4, Some(true)), "half an upload must not look like a whole one");
+}
+
+/// A client of HTTP/1.1 has all of it with the last byte, and hyper asks for nothing behind it.
+#[test]
+fn an_answer_whose_end_is_said_apart_shows_that_its_app_is_well() {
+    let app = H2App::scripted(|mut call| async move {
+        if call.number % 2 == 0 {
+            return call.finish(503, "bad");
+        }
+        let head = http::Response::builder().header("content-length", "4").body(()).unwrap();
+        let mut stream = call.answer.send_response(head, false).unwrap();
+        stream.send_data(Bytes::from_static(b"good"), false).unwrap();
+        tokio::time::sleep(A_MOMENT).await;
+        let _ = stream.send_data(Bytes::new(), true);
+    });
+    let rules = "[upstreams.default]\neject_after = 2\neject_percent = 0\nejected_max_percent = 100";
+    let usher = usher(&[app.url()], rules);
+    for _ in 0..4 {
+        assert_eq!([answered(&usher, POST).status, answered(&usher, POST).status], [503, 200]);
+    }
+    assert_eq!(usher.metric("usher_endpoint_state", &["state=\"ejected\""]), 0.0);
 }
 
 #[test]

@@ -3,7 +3,10 @@
 use std::{
     net::SocketAddr,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     thread,
 };
 
@@ -14,7 +17,7 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, copy_bidirectional},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy},
     net::{TcpListener, TcpStream, UnixListener},
     sync::oneshot,
 };
@@ -26,6 +29,7 @@ use super::{Ca, Pair};
 pub(crate) struct Front {
     address: Option<SocketAddr>,
     met: Arc<Mutex<Vec<Met>>>,
+    ended: Arc<AtomicUsize>,
     _stop: oneshot::Sender<()>,
 }
 
@@ -86,13 +90,13 @@ impl Front {
     pub(crate) fn tls(speech: Speech, to: SocketAddr) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, acceptor) = (listener.local_addr().unwrap(), TlsAcceptor::from(Arc::new(speech.config)));
-        let met = Arc::<Mutex<Vec<Met>>>::default();
-        let seen = Arc::clone(&met);
+        let (met, ended) = (Arc::<Mutex<Vec<Met>>>::default(), Arc::<AtomicUsize>::default());
+        let (seen, over) = (Arc::clone(&met), Arc::clone(&ended));
         let stop = run(move || async move {
             listener.set_nonblocking(true).unwrap();
             let listener = TcpListener::from_std(listener).unwrap();
             while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
+                let (acceptor, seen, over) = (acceptor.clone(), Arc::clone(&seen), Arc::clone(&over));
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let session = stream.get_ref().1;
@@ -102,29 +106,36 @@ impl Front {
                         resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
                         certified: session.peer_certificates().is_some(),
                     });
-                    pass_on(stream, to).await;
+                    pass_on(stream, to, over).await;
                 });
             }
         });
-        Self { address: Some(address), met, _stop: stop }
+        Self { address: Some(address), met, ended, _stop: stop }
     }
 
     /// A socket at `path` in front of the server at `to`.
     pub(crate) fn unix(path: &Path, to: SocketAddr) -> Self {
         let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+        let ended = Arc::<AtomicUsize>::default();
+        let over = Arc::clone(&ended);
         let stop = run(move || async move {
             listener.set_nonblocking(true).unwrap();
             let listener = UnixListener::from_std(listener).unwrap();
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(pass_on(stream, to));
+                tokio::spawn(pass_on(stream, to, Arc::clone(&over)));
             }
         });
-        Self { address: None, met: Arc::default(), _stop: stop }
+        Self { address: None, met: Arc::default(), ended, _stop: stop }
     }
 
     /// Where TLS is spoken.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address.expect("a front that speaks TLS")
+    }
+
+    /// How many connections the app has ended, which the client has been told.
+    pub(crate) fn ended(&self) -> usize {
+        self.ended.load(SeqCst)
     }
 
     /// The handshakes so far.
@@ -133,11 +144,22 @@ impl Front {
     }
 }
 
-async fn pass_on(mut stream: impl AsyncRead + AsyncWrite + Unpin, to: SocketAddr) {
-    if let Ok(mut app) = TcpStream::connect(to).await {
-        // Either side may break off, and the other is closed with it.
-        let _ = copy_bidirectional(&mut stream, &mut app).await;
-    }
+async fn pass_on(client: impl AsyncRead + AsyncWrite + Unpin, to: SocketAddr, ended: Arc<AtomicUsize>) {
+    let Ok(mut app) = TcpStream::connect(to).await else { return };
+    let (mut from_app, mut to_app) = app.split();
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let requests = async {
+        copy(&mut from_client, &mut to_app).await?;
+        to_app.shutdown().await
+    };
+    let answers = async {
+        copy(&mut from_app, &mut to_client).await?;
+        to_client.shutdown().await?;
+        ended.fetch_add(1, SeqCst);
+        Ok(())
+    };
+    // Either side may break off, and the other is closed with it.
+    let _ = tokio::try_join!(requests, answers);
 }
 
 /// Runs what `serve` makes on a thread of its own until the value is dropped.

@@ -205,6 +205,7 @@ pub(crate) const HEADERS: u8 = 1;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
 
 /// Flags (RFC 9113 §6.1, §6.2).
 pub(crate) const END_STREAM: u8 = 1;
@@ -219,6 +220,11 @@ const STATUS_200: u8 = 0x88;
 impl FrameApp {
     /// Every connection is `script`'s own; it is closed when the script returns.
     pub(crate) fn scripted(script: impl Fn(Frames) + Send + Sync + 'static) -> Self {
+        Self::saying(&[], script)
+    }
+
+    /// The same, with this in its settings (RFC 9113 §6.5.1).
+    pub(crate) fn saying(settings: &'static [u8], script: impl Fn(Frames) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (connections, stopped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
@@ -231,7 +237,7 @@ impl FrameApp {
                 let number = counter.fetch_add(1, Ordering::SeqCst);
                 let script = Arc::clone(&script);
                 let stream = stream.unwrap();
-                thread::spawn(move || Frames::greet(stream, number).map(|frames| script(frames)));
+                thread::spawn(move || Frames::greet(stream, number, settings).map(|frames| script(frames)));
             }
         });
         Self { address, connections, stopped }
@@ -271,14 +277,14 @@ impl Frames {
         let _ = self.stream.write_all(bytes.as_ref());
     }
 
-    fn greet(mut stream: TcpStream, number: usize) -> Option<Self> {
+    fn greet(mut stream: TcpStream, number: usize, settings: &[u8]) -> Option<Self> {
         stream.set_read_timeout(Some(SOON)).unwrap();
         stream.set_nodelay(true).unwrap();
         let mut preface = [0; 24];
         stream.read_exact(&mut preface).ok()?;
         assert_eq!(preface, *PREFACE);
         let mut frames = Self { stream, number };
-        frames.write(SETTINGS, 0, 0, &[]);
+        frames.write(SETTINGS, 0, 0, settings);
         Some(frames)
     }
 

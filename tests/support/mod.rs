@@ -36,6 +36,7 @@ pub(crate) use forwarder::Forwarder;
 pub(crate) use front::{Front, Met, Speech};
 pub(crate) use h2_app::{
     Call, DATA, END_HEADERS, END_STREAM, Frame, FrameApp, Frames, GOAWAY, H2App, HEADERS, RST_STREAM, SETTINGS,
+    WINDOW_UPDATE,
 };
 pub(crate) use h2_client::{H2Client, get as h2_get};
 pub(crate) use modern_ca::ModernCa;

@@ -20,7 +20,8 @@ impl Tried {
         self.0.is_empty()
     }
 
-    pub(in crate::upstream) fn contains(&self, position: usize) -> bool {
+    /// Whether it is never to be chosen again.
+    pub fn contains(&self, position: usize) -> bool {
         self.0.contains(&position)
     }
 }
