@@ -1,5 +1,6 @@
 //! Months of certificates in a few seconds: the real planner over a real database, with a clock that is set and CAs that are played.
 
+mod demand;
 mod www;
 
 use std::{
@@ -136,6 +137,7 @@ impl<F: Fn(i64) -> Result<(), Astray> + Send + Sync> Arrivals for Led<F> {
 struct Simulation {
     acme: Acme,
     session: Session,
+    shared: Arc<Shared>,
     now: Arc<AtomicI64>,
     seen: Arc<Mutex<Vec<Seen>>>,
     _demand: mpsc::Sender<Demand>,
@@ -194,8 +196,9 @@ impl Simulation {
         shared.clock = clock;
         shared.issue = Box::new(Played { now: Arc::clone(&now), rule: Box::new(rule), seen: Arc::clone(&seen) });
         let (sender, demand) = mpsc::channel(1);
-        let acme = Acme::over(Arc::new(shared), demand, Arc::default());
-        Self { acme, session: Session::sqlite(&database), now, seen, _demand: sender, _folder: folder }
+        let shared = Arc::new(shared);
+        let acme = Acme::over(Arc::clone(&shared), demand, Arc::default());
+        Self { acme, shared, session: Session::sqlite(&database), now, seen, _demand: sender, _folder: folder }
     }
 
     /// Lets time pass until `end`, and looks whenever something is due; `check` sees every moment.
