@@ -158,7 +158,8 @@ impl OrderError {
 
     /// Whether the order may go on: nothing was said about it.
     pub(super) fn keeps_order(&self) -> bool {
-        !matches!(self, Self::Lost) && matches!(self.reason(), Reason::Unreachable | Reason::Internal)
+        let says_nothing = matches!(self.reason(), Reason::Unreachable | Reason::RateLimited | Reason::Internal);
+        says_nothing && !matches!(self, Self::Lost)
     }
 
     /// Whether the CA has looked at the name and said no, which it counts.
