@@ -1,6 +1,7 @@
 //! Months of certificates in a few seconds: the real planner over a real database, with a clock that is set and CAs that are played.
 
 mod demand;
+mod fence;
 mod www;
 
 use std::{
@@ -136,8 +137,8 @@ impl<F: Fn(i64) -> Result<(), Astray> + Send + Sync> Arrivals for Led<F> {
 
 struct Simulation {
     acme: Acme,
-    session: Session,
     shared: Arc<Shared>,
+    session: Session,
     now: Arc<AtomicI64>,
     seen: Arc<Mutex<Vec<Seen>>>,
     _demand: mpsc::Sender<Demand>,
