@@ -29,15 +29,17 @@ struct Missing {
     beside: String,
 }
 
-/// The statement that notes what is missing beside a name, or that nothing is; with the name, what is missing, and the fence of the lease.
+/// The statement that notes what is missing beside a name, or that nothing is; with the name, the fence of the lease, and what is missing.
 pub(super) fn note(shared: &Shared, is_missing: bool) -> String {
     let (besides, orders, now) = place(shared);
     let next = PAUSE_SECONDS + fastrand::i64(0..PAUSE_SECONDS / 10);
+    let holds =
+        format!("EXISTS (SELECT 1 FROM {orders} o WHERE o.name = CAST($1 AS text) AND o.fence = CAST($2 AS bigint))");
     match is_missing {
-        false => format!("DELETE FROM {besides} WHERE name = CAST($1 AS text)"),
+        false => format!("DELETE FROM {besides} WHERE name = CAST($1 AS text) AND {holds}"),
         true => format!(
-            "INSERT INTO {besides} (name, beside, visit_at) SELECT CAST($1 AS text), CAST($2 AS text), {now} + {next} \
-             WHERE EXISTS (SELECT 1 FROM {orders} o WHERE o.name = CAST($1 AS text) AND o.fence = CAST($3 AS bigint)) \
+            "INSERT INTO {besides} (name, beside, visit_at) \
+             SELECT CAST($1 AS text), CAST($3 AS text), {now} + {next} WHERE {holds} \
              ON CONFLICT (name) DO UPDATE SET beside = excluded.beside, visit_at = excluded.visit_at"
         ),
     }

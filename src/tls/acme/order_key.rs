@@ -72,9 +72,13 @@ impl OrderKey {
     }
 }
 
-/// The statement that forgets the key of the name in `$1`, which has its certificate.
+/// The statement that forgets the key of the name in `$1`, which has its certificate; with the fence of the lease.
 pub(super) fn forget(shared: &Shared) -> String {
-    format!("DELETE FROM {} WHERE name = CAST($1 AS text)", table(shared.session.dialect(), "acme_order_keys"))
+    let [keys, orders] = ["acme_order_keys", "acme_orders"].map(|name| table(shared.session.dialect(), name));
+    format!(
+        "DELETE FROM {keys} WHERE name = CAST($1 AS text) \
+         AND EXISTS (SELECT 1 FROM {orders} o WHERE o.name = CAST($1 AS text) AND o.fence = CAST($2 AS bigint))"
+    )
 }
 
 /// Removes keys of orders that nobody goes on with.
