@@ -63,6 +63,7 @@ fn acme_counts(issuer: &Issuer) -> AcmeCounts {
     AcmeCounts {
         orders: issuer.outcomes(),
         answered: issuer.answered(),
+        full: issuer.full(),
         names: std::iter::once(("waiting", waiting)).chain(failing).collect(),
         earliest_expiry: earliest_expiry.map(|expiry| Duration::from_secs(expiry.unsigned_abs())),
         is_limited,

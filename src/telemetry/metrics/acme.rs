@@ -13,6 +13,8 @@ pub struct AcmeCounts {
     pub orders: Vec<(&'static str, u64)>,
     /// Handshakes that answered a CA since the start.
     pub answered: u64,
+    /// Handshakes since the start that asked for a name while as many as may be were worked for.
+    pub full: u64,
     /// Names in the database that have to wait, `waiting` or the reason.
     pub names: Vec<(&'static str, u64)>,
     /// The Unix time at which the first certificate in the database ends to be valid that is still renewed.
@@ -29,6 +31,8 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, counts: &AcmeCounts) -
         labelled(&mut orders, &[("outcome", *outcome)], *count)?;
     }
     counter(encoder, "acme_proofs_shown", "Handshakes that answered a CA", counts.answered)?;
+    // Does somebody name domains in handshakes that do not lead here, or is the self check slow?
+    counter(encoder, "acme_demands_full", "Handshakes whose name waits for its turn among those due", counts.full)?;
     // Who waits? A name that is waiting for hours is more than the limits allow; one that is astray has no DNS record.
     let mut names = family(encoder, "acme_names", "Names without a certificate that lasts", MetricType::Gauge)?;
     for (state, count) in &counts.names {

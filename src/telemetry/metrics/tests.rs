@@ -87,6 +87,7 @@ fn what_others_count_is_asked_for_at_each_scrape() {
         acme: Some(AcmeCounts {
             orders: vec![("issued", 29)],
             answered: 3,
+            full: 53,
             names: vec![("waiting", 4), ("astray", 5)],
             earliest_expiry: Some(Duration::from_secs(6)),
             is_limited: true,
@@ -123,6 +124,7 @@ fn what_others_count_is_asked_for_at_each_scrape() {
     assert_eq!(value(&text, r#"usher_tls_certificate_loads_total{outcome="failed"}"#), Some(19.0));
     assert_eq!(value(&text, r#"usher_acme_orders_total{outcome="issued"}"#), Some(29.0));
     assert_eq!(value(&text, "usher_acme_proofs_shown_total"), Some(3.0));
+    assert_eq!(value(&text, "usher_acme_demands_full_total"), Some(53.0));
     assert_eq!(value(&text, r#"usher_acme_names{state="astray"}"#), Some(5.0));
     assert_eq!(value(&text, "usher_acme_earliest_expiry_seconds"), Some(6.0));
     assert_eq!(value(&text, "usher_acme_limited"), Some(1.0));

@@ -22,6 +22,13 @@ const AT_ONCE: usize = 20;
 /// Between two visits. Whoever sets the record sooner and visits it is not kept waiting: see [`hurry`].
 const PAUSE_SECONDS: i64 = 24 * 60 * 60;
 
+/// At most so much later, so that those that are noted together are not visited together.
+const SPREAD_SECONDS: i64 = PAUSE_SECONDS / 10;
+
+/// After a renewal for its sake nobody hurries for so long: where its DNS says now this and now that, the renewal may have been carried
+/// out without it. CAs issue five for the same names in a week.
+const RENEWED_SECONDS: i64 = 2 * 24 * 60 * 60;
+
 /// A name that is missing beside another one.
 #[derive(Clone, Debug)]
 struct Missing {
@@ -29,25 +36,32 @@ struct Missing {
     beside: String,
 }
 
-/// The statement that notes what is missing beside a name, or that nothing is; with the name, what is missing, and the fence of the lease.
+/// The statement that notes what is missing beside a name, or that nothing is; with the name, the fence of the lease, and what is missing.
 pub(super) fn note(shared: &Shared, is_missing: bool) -> String {
     let (besides, orders, now) = place(shared);
-    let next = PAUSE_SECONDS + fastrand::i64(0..PAUSE_SECONDS / 10);
+    let next = PAUSE_SECONDS + fastrand::i64(0..SPREAD_SECONDS);
+    let holds =
+        format!("EXISTS (SELECT 1 FROM {orders} o WHERE o.name = CAST($1 AS text) AND o.fence = CAST($2 AS bigint))");
     match is_missing {
-        false => format!("DELETE FROM {besides} WHERE name = CAST($1 AS text)"),
+        false => format!("DELETE FROM {besides} WHERE name = CAST($1 AS text) AND {holds}"),
         true => format!(
-            "INSERT INTO {besides} (name, beside, visit_at) SELECT CAST($1 AS text), CAST($2 AS text), {now} + {next} \
-             WHERE EXISTS (SELECT 1 FROM {orders} o WHERE o.name = CAST($1 AS text) AND o.fence = CAST($3 AS bigint)) \
-             ON CONFLICT (name) DO UPDATE SET beside = excluded.beside, visit_at = excluded.visit_at"
+            "INSERT INTO {besides} AS held (name, beside, visit_at) \
+             SELECT CAST($1 AS text), CAST($3 AS text), {now} + {next} WHERE {holds} \
+             ON CONFLICT (name) DO UPDATE SET beside = excluded.beside, \
+             visit_at = CASE WHEN held.visit_at > excluded.visit_at THEN held.visit_at ELSE excluded.visit_at END"
         ),
     }
 }
 
-/// Somebody has asked for `beside`: it may lead here by now.
+/// Somebody has asked for `beside`: it may lead here by now. What the other one has been renewed for a while ago has its next visit
+/// further ahead than any other, and keeps it.
 pub(super) async fn hurry(shared: &Shared, beside: &str) -> Result<(), session::Error> {
     let Some(name) = beside.strip_prefix("www.") else { return Ok(()) };
     let (besides, _orders, now) = place(shared);
-    let sql = format!("UPDATE {besides} SET visit_at = {now} WHERE name = $1 AND beside = $2 AND visit_at > {now}");
+    let sql = format!(
+        "UPDATE {besides} SET visit_at = {now} WHERE name = $1 AND beside = $2 \
+         AND visit_at > {now} AND visit_at <= {now} + {PAUSE_SECONDS} + {SPREAD_SECONDS}"
+    );
     shared.session.query(&sql, &[name, beside].map(Value::from)).await.map(drop)
 }
 
@@ -101,7 +115,10 @@ async fn visit(shared: &Shared, Missing { name, beside }: &Missing) -> Result<()
 
 /// The CA knows nothing of that, and is not asked when to renew.
 async fn renew(shared: &Shared, name: &str) -> Result<(), OrderError> {
-    let (certificates, (_besides, _orders, now)) = (table(shared.session.dialect(), "certificates"), place(shared));
+    let (certificates, (besides, _orders, now)) = (table(shared.session.dialect(), "certificates"), place(shared));
+    let next = PAUSE_SECONDS + SPREAD_SECONDS + RENEWED_SECONDS;
+    let sql = format!("UPDATE {besides} SET visit_at = {now} + {next} WHERE name = $1");
+    shared.session.query(&sql, &[Value::from(name)]).await?;
     let sql = format!("UPDATE {certificates} SET renew_at = {now}, ask_at = NULL WHERE name = $1 AND renew_at > {now}");
     shared.session.query(&sql, &[Value::from(name)]).await?;
     Ok(())

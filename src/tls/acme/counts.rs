@@ -10,6 +10,7 @@ pub(super) struct Counts {
     issued: AtomicU64,
     failed: [AtomicU64; Reason::ALL.len()],
     answered: AtomicU64,
+    full: AtomicU64,
 }
 
 impl Counts {
@@ -30,6 +31,15 @@ impl Counts {
 
     pub(super) fn answered(&self) -> u64 {
         self.answered.load(Relaxed)
+    }
+
+    /// A handshake asked for a name while as many as may be were worked for.
+    pub(super) fn count_full(&self) {
+        self.full.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn full(&self) -> u64 {
+        self.full.load(Relaxed)
     }
 
     /// How often it ended in which way.

@@ -14,6 +14,10 @@ use crate::{
 /// would be without a certificate by then.
 pub(super) const WAIT_MAX: Duration = Duration::from_hours(24);
 
+/// So many failures for a bad nonce are soon tried again. Each is three nonces in a row that were refused: a CA that refuses one in twenty
+/// comes to two failures in a row once in a million orders.
+const NONCES_MAX: u32 = 3;
+
 /// What a failure says about the next try; told in the database, in metrics and to people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -145,10 +149,11 @@ impl OrderError {
     }
 
     /// How long to wait after so many failures in a row for this reason: as long as somebody asked for, or what the reason says. A CA
-    /// that does not know the nonces it gives out has looked at nothing, and its next one may do.
+    /// that does not know the nonces it gives out has looked at nothing, and its next one may do; where it goes on so, it is asked no more
+    /// often than others, since each new order counts.
     pub(super) fn pause(&self, failures: u32) -> Duration {
         let pause = self.reason().pause(failures);
-        let pause = if self.is_bad_nonce() { pause / 30 } else { pause };
+        let pause = if self.is_bad_nonce() && failures <= NONCES_MAX { pause / 30 } else { pause };
         self.wait().unwrap_or(pause)
     }
 
@@ -158,7 +163,8 @@ impl OrderError {
 
     /// Whether the order may go on: nothing was said about it.
     pub(super) fn keeps_order(&self) -> bool {
-        !matches!(self, Self::Lost) && matches!(self.reason(), Reason::Unreachable | Reason::Internal)
+        let says_nothing = matches!(self.reason(), Reason::Unreachable | Reason::RateLimited | Reason::Internal);
+        says_nothing && !matches!(self, Self::Lost)
     }
 
     /// Whether the CA has looked at the name and said no, which it counts.
@@ -244,7 +250,7 @@ mod tests {
         assert_eq!([limited, away, refused], [Reason::RateLimited, Reason::Unreachable, Reason::Refused]);
         let nonce = said("badNonce", "JWS has an invalid anti-replay nonce", 400);
         assert_eq!((nonce.reason(), nonce.concerns_all("shop.example")), (Reason::Unreachable, false));
-        assert_eq!([1, 2, 3, 100].map(|failures| nonce.pause(failures).as_secs()), [2, 4, 8, 120]);
+        assert_eq!([1, 2, 3, 4, 5, 100].map(|failures| nonce.pause(failures).as_secs()), [2, 4, 8, 480, 960, 3600]);
         assert_eq!(said("serverInternal", "", 500).pause(1).as_secs(), 60);
     }
 

@@ -67,6 +67,11 @@ impl Issuer {
         self.counts.answered()
     }
 
+    /// How often since the start a handshake asked for a name while as many as may be were worked for: four in each instance.
+    pub fn full(&self) -> u64 {
+        self.counts.full()
+    }
+
     /// How it stands with all names, as last counted in the database.
     pub fn standing(&self) -> StandingCounts {
         self.standing.get()

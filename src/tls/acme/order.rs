@@ -12,7 +12,7 @@ use super::{
     authority::Authority,
     challenges,
     client::hearing,
-    failure::OrderError,
+    failure::{OrderError, Reason},
     hook::{Hook, Record},
     lease::Lease,
     order_key::OrderKey,
@@ -91,16 +91,22 @@ async fn resume(
     url: &str,
 ) -> Result<(Order, Option<OrderKey>), OrderError> {
     let mut order = match account.order(url.to_owned()).await {
-        Err(Error::Api(problem)) if problem.status.is_some_and(|status| (400..500).contains(&status)) => {
-            return Err(OrderError::Lost);
-        }
-        found => found?,
+        Ok(order) => order,
+        Err(error) => return Err(unfound(error.into())),
     };
     let key = OrderKey::find(shared, lease, url).await?;
     match order.state().status {
         OrderStatus::Pending | OrderStatus::Ready => Ok((order, key)),
         OrderStatus::Processing | OrderStatus::Valid if key.is_some() => Ok((order, key)),
         OrderStatus::Processing | OrderStatus::Valid | OrderStatus::Invalid => Err(OrderError::Lost),
+    }
+}
+
+/// What it means that an order cannot be had: one that the CA does not know any more is lost; one that was not looked for goes on.
+fn unfound(error: OrderError) -> OrderError {
+    match error.reason() {
+        Reason::Refused => OrderError::Lost,
+        _ => error,
     }
 }
 
@@ -298,7 +304,25 @@ fn kinds(configured: &[Challenge], attempts: u32) -> Vec<ChallengeType> {
 
 #[cfg(test)]
 mod tests {
+    use instant_acme::Problem;
+
     use super::*;
+
+    #[test]
+    fn an_order_is_lost_where_the_ca_does_not_know_it_and_not_where_it_did_not_look() {
+        for (kind, status, is_lost) in [
+            ("malformed", 404, true),
+            ("unauthorized", 403, true),
+            ("badNonce", 400, false),
+            ("rateLimited", 429, false),
+            ("rateLimited", 403, false),
+            ("serverInternal", 500, false),
+        ] {
+            let (r#type, status) = (Some(format!("urn:ietf:params:acme:error:{kind}")), Some(status));
+            let error = unfound(Error::Api(Problem { r#type, detail: None, status, subproblems: Vec::new() }).into());
+            assert_eq!((matches!(error, OrderError::Lost), error.keeps_order()), (is_lost, !is_lost), "{kind}");
+        }
+    }
 
     #[test]
     fn after_a_failure_another_challenge_is_tried() {

@@ -5,7 +5,7 @@ use instant_acme::Order;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
 use super::{failure::OrderError, lease::Lease, shared::Shared, table};
-use crate::{database::session::Value, tls::Sealed};
+use crate::{database::session::Value, telemetry::causes::one_line, tls::Sealed};
 
 /// What a key is sealed for, in front of its name: it does not open as that of a certificate.
 pub(in crate::tls) const CONTEXT: &str = "order key ";
@@ -14,15 +14,23 @@ pub(in crate::tls) const CONTEXT: &str = "order key ";
 pub(super) struct OrderKey(String);
 
 impl OrderKey {
-    /// That of the order with this URL, where there is one.
+    /// That of the order with this URL, where there is one that can be opened: the name is not to wait for a key of the keyring that may
+    /// never come back.
     pub(super) async fn find(shared: &Shared, lease: &Lease, order_url: &str) -> Result<Option<Self>, OrderError> {
         let keys = table(shared.session.dialect(), "acme_order_keys");
         let sql = format!("SELECT key_id, sealed_key FROM {keys} WHERE name = $1 AND order_url = $2");
         let rows = shared.session.query(&sql, &[lease.name.as_str(), order_url].map(Value::from)).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let text = |column: usize| row.get(column).and_then(Value::as_text).unwrap_or_default().to_owned();
-        let plain = shared.keys.open(&Sealed { key_id: text(0), text: text(1) }, &context(lease))?;
-        Ok(Some(Self(String::from_utf8_lossy(&plain).into_owned())))
+        let opened =
+            shared.keys.open(&Sealed { key_id: text(0), text: text(1) }, &context(lease)).inspect_err(|error| {
+                tracing::warn!(
+                    name = lease.name,
+                    error = one_line(error),
+                    "the key of an order that was begun is of no use"
+                );
+            });
+        Ok(opened.ok().map(|plain| Self(String::from_utf8_lossy(&plain).into_owned())))
     }
 
     /// A new one, kept where the next instance will find it, as long as nobody else has taken the lease.
@@ -64,9 +72,13 @@ impl OrderKey {
     }
 }
 
-/// The statement that forgets the key of the name in `$1`, which has its certificate.
+/// The statement that forgets the key of the name in `$1`, which has its certificate; with the fence of the lease.
 pub(super) fn forget(shared: &Shared) -> String {
-    format!("DELETE FROM {} WHERE name = CAST($1 AS text)", table(shared.session.dialect(), "acme_order_keys"))
+    let [keys, orders] = ["acme_order_keys", "acme_orders"].map(|name| table(shared.session.dialect(), name));
+    format!(
+        "DELETE FROM {keys} WHERE name = CAST($1 AS text) \
+         AND EXISTS (SELECT 1 FROM {orders} o WHERE o.name = CAST($1 AS text) AND o.fence = CAST($2 AS bigint))"
+    )
 }
 
 /// Removes keys of orders that nobody goes on with.

@@ -28,8 +28,13 @@ use crate::{database::session::Session, telemetry::causes::one_line, tls::Keyrin
 /// indexes: some milliseconds, however many rows there are.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Orders at once in this instance. CAs allow some hundreds in three hours, and each takes some seconds.
+/// Orders at once in this instance for what is due. CAs allow some hundreds in three hours, and each takes some seconds.
 const ORDERS_MAX: usize = 8;
+
+/// And for names that handshakes ask for. Anybody can name somebody's domain in a handshake, and one whose DNS does
+/// not lead here costs a visit of five seconds each time: half as many, so that these cannot keep what is due from its turn. Who
+/// finds no place has its turn there too, within some seconds.
+const DEMANDED_MAX: usize = 4;
 
 /// Names that handshakes ask for and nobody has looked at.
 const DEMANDS_MAX: usize = 256;
@@ -42,7 +47,10 @@ pub struct Acme {
     shared: Arc<Shared>,
     demand: mpsc::Receiver<Demand>,
     standing: Arc<standing::Counted>,
+    /// For what is due.
     permits: Arc<Semaphore>,
+    /// For what handshakes ask for.
+    demanded: Arc<Semaphore>,
     /// How far the rows of the app have been read.
     cursor: String,
 }
@@ -64,8 +72,8 @@ impl Acme {
     }
 
     pub(super) fn over(shared: Arc<Shared>, demand: mpsc::Receiver<Demand>, standing: Arc<standing::Counted>) -> Self {
-        let permits = Arc::new(Semaphore::new(ORDERS_MAX));
-        Self { shared, demand, standing, permits, cursor: String::new() }
+        let [permits, demanded] = [ORDERS_MAX, DEMANDED_MAX].map(|max| Arc::new(Semaphore::new(max)));
+        Self { shared, demand, standing, permits, demanded, cursor: String::new() }
     }
 
     /// Removes certificates that nobody needs any more.
@@ -86,7 +94,7 @@ impl Acme {
         beside::look(&self.shared).await;
     }
 
-    /// Whether nothing is under way.
+    /// Whether nothing that was due is under way.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
         self.permits.available_permits() == ORDERS_MAX
@@ -143,7 +151,7 @@ impl Acme {
         }
     }
 
-    fn take_up(&self, demand: Demand) {
+    pub(super) fn take_up(&self, demand: Demand) {
         match demand {
             Demand::Certificate { name, waiter } => self.work_for(&name, waiter),
             Demand::LeadsHere(name) => {
@@ -164,8 +172,11 @@ impl Acme {
             let _told = waiter.map(|waiter| waiter.send(()));
             return;
         }
-        // With as many orders under way as may be, one of another instance is waited for.
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
+        let Ok(permit) = Arc::clone(&self.demanded).try_acquire_owned() else {
+            // It is found among what is due, here or by another instance, and waited for.
+            self.shared.counts.count_full();
+            return;
+        };
         let Some(work) = Work::begin(&self.shared, name) else { return };
         let _joined = Work::join(&self.shared, name, waiter);
         tokio::spawn(async move {

@@ -1,5 +1,7 @@
 //! Months of certificates in a few seconds: the real planner over a real database, with a clock that is set and CAs that are played.
 
+mod demand;
+mod fence;
 mod www;
 
 use std::{
@@ -135,6 +137,7 @@ impl<F: Fn(i64) -> Result<(), Astray> + Send + Sync> Arrivals for Led<F> {
 
 struct Simulation {
     acme: Acme,
+    shared: Arc<Shared>,
     session: Session,
     now: Arc<AtomicI64>,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -194,8 +197,9 @@ impl Simulation {
         shared.clock = clock;
         shared.issue = Box::new(Played { now: Arc::clone(&now), rule: Box::new(rule), seen: Arc::clone(&seen) });
         let (sender, demand) = mpsc::channel(1);
-        let acme = Acme::over(Arc::new(shared), demand, Arc::default());
-        Self { acme, session: Session::sqlite(&database), now, seen, _demand: sender, _folder: folder }
+        let shared = Arc::new(shared);
+        let acme = Acme::over(Arc::clone(&shared), demand, Arc::default());
+        Self { acme, shared, session: Session::sqlite(&database), now, seen, _demand: sender, _folder: folder }
     }
 
     /// Lets time pass until `end`, and looks whenever something is due; `check` sees every moment.

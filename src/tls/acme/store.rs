@@ -136,13 +136,11 @@ pub(super) async fn store(
     }
     let missing = left_out.filter(|left_out| left_out.is_visited_again());
     let note = beside::note(shared, missing.is_some());
-    let mut noted = vec![Value::from(lease.name.as_str())];
-    if let Some(missing) = missing {
-        noted.extend([Value::from(missing.name.as_str()), Value::Int(lease.fence)]);
-    }
-    statements.push((note.as_str(), noted));
+    let fenced = vec![Value::from(lease.name.as_str()), Value::Int(lease.fence)];
+    let missing = missing.map(|missing| Value::from(missing.name.as_str()));
+    statements.push((note.as_str(), fenced.iter().cloned().chain(missing).collect()));
     let forget = order_key::forget(shared);
-    statements.push((forget.as_str(), vec![Value::from(lease.name.as_str())]));
+    statements.push((forget.as_str(), fenced));
     let written = shared.session.transaction(&statements).await?;
     match written.iter().all(Vec::is_empty) {
         true => Err(OrderError::LeaseLost),

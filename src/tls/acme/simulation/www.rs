@@ -1,6 +1,6 @@
 //! What becomes of `www.` in front of a name, by where it leads.
 
-use super::*;
+use super::{super::beside, *};
 
 fn unknown() -> Astray {
     Astray::Unknown("SERVFAIL".to_owned())
@@ -75,4 +75,25 @@ async fn www_behind_somebody_who_forces_https_stays_in_the_certificate_that_it_i
     let mut new = Simulation::visiting(move |_| hidden()).await;
     new.run_until(BEGIN + DAY, |_, _| {}).await;
     assert_eq!(new.seen().iter().map(|order| order.names.len()).collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test]
+async fn www_that_leads_here_every_other_time_costs_no_more_orders_than_a_ca_issues_for_the_same_names() {
+    let visits = AtomicI64::new(0);
+    let mut all = Simulation::visiting(move |_| match visits.fetch_add(1, Relaxed) % 2 {
+        0 => Err(Astray::Elsewhere("192.0.2.1 leads elsewhere".to_owned())),
+        _ => Ok(()),
+    })
+    .await;
+    for at in (BEGIN..BEGIN + 14 * DAY).step_by(900) {
+        all.now.store(at, Relaxed);
+        all.work().await;
+        beside::hurry(&all.shared, "www.shop000.example").await.unwrap();
+    }
+    let seen = all.seen();
+    assert!(seen.iter().all(|order| order.names.len() == 1), "{seen:?}");
+    // Who sets the record and comes by is not kept waiting.
+    assert!(seen[1].at <= BEGIN + 900, "{seen:?}");
+    let in_a_week = |from: i64| seen.iter().filter(|order| (from..from + 7 * DAY).contains(&order.at)).count();
+    assert!(seen.iter().all(|order| in_a_week(order.at) <= 5), "{seen:?}");
 }
