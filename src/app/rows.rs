@@ -41,7 +41,7 @@ pub(super) enum Rows {
         listen: Box<postgres::Settings>,
         /// How new rows have to be, since some may come from replicas.
         position: Position,
-        /// Asked where a replica is behind what has been told; nothing where it is replicas that tell.
+        /// Asked where a replica is behind what has been told, and for edits; nothing where it is replicas that tell.
         primary: Option<Pool>,
     },
     Sqlite(sqlite::Database),
@@ -55,10 +55,10 @@ impl Rows {
                 let pool = Pool::new(server.clone())?;
                 Self::Postgres {
                     own: own(&pool, server, config)?,
-                    pool,
                     listen: Box::new(config.listen.as_ref().unwrap_or(server).clone()),
                     position: position(server, config),
-                    primary: primary(server, config)?,
+                    primary: primary(&pool, server, config)?,
+                    pool,
                 }
             }
             config::Database::Sqlite(path) => {
@@ -84,8 +84,8 @@ impl Rows {
             (Follow::Listen, Self::Postgres { pool, listen, position, .. }) => {
                 feed::listen(feed, *listen, pool, Some(position)).await
             }
-            (Follow::Poll(every), Self::Postgres { pool, position, .. }) => {
-                feed::poll(feed, pool, every, Some(position)).await
+            (Follow::Poll(every), Self::Postgres { pool, position, primary, .. }) => {
+                feed::poll(feed, pool, primary, every, Some(position)).await
             }
             (_, Self::Sqlite(file)) => feed::watch(feed, file).await,
         }
@@ -148,15 +148,15 @@ fn own(pool: &Pool, server: &postgres::Settings, config: &Config) -> Result<Pool
     if config.listen.is_none() && !server.has_several_servers() {
         return Ok(pool.clone());
     }
-    Pool::new(of_primary(server, config, OWN_CONNECTIONS_MAX))
+    pool.beside(of_primary(server, config, OWN_CONNECTIONS_MAX))
 }
 
 /// Where one server is known to be the primary. Who polls a single one learns of edits from it, whatever it is.
-fn primary(server: &postgres::Settings, config: &Config) -> Result<Option<Pool>, postgres::Error> {
+fn primary(pool: &Pool, server: &postgres::Settings, config: &Config) -> Result<Option<Pool>, postgres::Error> {
     if config.listen.is_none() && !server.has_several_servers() && config.follow != Follow::Listen {
         return Ok(None);
     }
-    Pool::new(of_primary(server, config, PRIMARY_CONNECTIONS_MAX)).map(Some)
+    pool.beside(of_primary(server, config, PRIMARY_CONNECTIONS_MAX)).map(Some)
 }
 
 fn of_primary(server: &postgres::Settings, config: &Config, connections_max: usize) -> postgres::Settings {

@@ -90,6 +90,11 @@ impl Lifetimes {
         self.followed_since.store(NOT_FOLLOWED, Relaxed);
     }
 
+    /// Whether changes are told.
+    pub(super) fn are_followed(&self) -> bool {
+        self.followed_since.load(Relaxed) != NOT_FOLLOWED
+    }
+
     pub(super) fn fresh_until(&self, entry: &Entry) -> Instant {
         entry.read_at
             + match entry.tenant {

@@ -100,7 +100,7 @@ impl Directory {
 
     /// Makes what was read before `changes` worth nothing: no look-up that begins after this call is answered from it. Costs
     /// the same however much is held, and never waits. After a change of everything what was held is read again in the
-    /// background, so that an outage later finds it there.
+    /// background, so that an outage later finds it there; and the names, where changes are followed.
     pub fn apply(&self, changes: &[Change]) {
         for change in changes {
             self.shared.names.apply(change);
@@ -128,8 +128,9 @@ impl Directory {
     /// Changes are not told any more: nothing is fresh for longer than without news.
     pub fn lose(&self) {
         self.shared.end_recheck();
-        self.shared.forget_names();
+        // First: a reading that begins now sees that nobody follows, and one that has begun is ended.
         self.shared.loader.cache.lifetimes.lose();
+        self.shared.forget_names();
         self.shared.loader.marks.doubt();
     }
 
@@ -239,3 +240,5 @@ mod redirects_end;
 mod simulation;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unfollowed;

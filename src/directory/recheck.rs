@@ -25,6 +25,9 @@ const PACE: Duration = Duration::from_millis(10);
 /// An app that edits everything again and again has its tenants read for half of the time at most, at that pace.
 pub(super) const REST: u32 = 1;
 
+/// The longest of these rests: a reading that takes longer has waited for the database, and 200,000 tenants take a quarter of it.
+const REST_MAX: Duration = Duration::from_secs(60);
+
 /// Before what could not be read is tried again.
 const WAIT: Duration = Duration::from_millis(500);
 
@@ -77,7 +80,8 @@ impl Shared {
             left.extend(unread);
             sleep(if left.len() == read_all { PACE } else { WAIT }).await;
         }
-        self.turns.end(began, super::now());
+        let ended = super::now();
+        self.turns.end(worked_since(began, ended), ended);
         (self.rounds.load(SeqCst) == round).then_some(tenants)
     }
 
@@ -106,6 +110,25 @@ impl Shared {
         for flight in under_way {
             // An error leaves the old entry, which is seen by the caller.
             let _ = flight.outcome.wait().await;
+        }
+    }
+}
+
+/// When what began then would have begun without the wait for a database that was away.
+fn worked_since(began: Instant, ended: Instant) -> Instant {
+    ended.checked_sub(REST_MAX).map_or(began, |earliest| began.max(earliest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_in_the_midst_of_a_reading_is_no_work_to_rest_from() {
+        let began = Instant::now();
+        for (took, rest) in [(15, 15), (60, 60), (3600, 60)] {
+            let ended = began + Duration::from_secs(took);
+            assert_eq!(ended - worked_since(began, ended), Duration::from_secs(rest));
         }
     }
 }

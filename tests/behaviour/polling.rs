@@ -101,13 +101,15 @@ fn a_bulk_edit_is_one_row() {
 fn a_transaction_can_be_prepared_where_nobody_is_notified() {
     let stage = Stage::new();
     stage.check("new.example", 404);
+    // Its own session began before notices were switched off.
+    let listening = Binary::over(&stage.tables).start();
+    eventually("edits are followed", || (listening.metric("usher_directory_following", &[]) == 1.0).then_some(()));
     let database = stage.tables.url().rsplit_once('/').unwrap().1;
     stage.tables.execute(&format!("ALTER DATABASE {database} SET usher.notify = 'off'"));
     stage.tables.execute(&format!("BEGIN; {}; PREPARE TRANSACTION '{database}'", adding("new.example")));
     stage.check("new.example", 404);
     stage.tables.execute(&format!("COMMIT PREPARED '{database}'"));
     stage.wait_for("new.example", 200);
-    let listening = Binary::over(&stage.tables).start();
     let told = || listening.admin_get("/ready").text().contains("feed: notices are not sent");
     eventually("whoever listens says that nothing is sent", || told().then_some(()));
 }

@@ -93,6 +93,29 @@ fn edits_that_are_asked_for_at_any_of_several_servers_are_not_missed() {
     }
 }
 
+/// Edits are asked for at the primary, which is behind nobody.
+#[test]
+fn edits_that_are_asked_for_are_followed_however_late_a_replica_is() {
+    let cluster = Cluster::start();
+    let tables = Tables::example_on(&cluster);
+    let polled = format!("{BELIEVED}\nfollow = 'poll'\npoll_every = '100ms'\nnames_max = 0");
+    assert_eq!(Binary::over(&tables).config(&polled).run(&["migrate"]).code, 0);
+    let replica = cluster.lagging_replica(3000);
+    let app = App::echo();
+    let urls = format!("url = '{}'\nlisten_url = '{}'", replica.url_of(tables.url()), tables.url());
+    let usher = Binary::new().apps(&[&app]).config(&format!("{polled}\n{urls}")).start();
+    wait_until_following(&usher, 1.0);
+    for round in 0..4 {
+        let (before, after) = [(200, 404), (404, 200)][round % 2];
+        assert_eq!(usher.get("customdomain1.com", "/").status, before);
+        tables.execute("UPDATE store_domains SET is_active = NOT is_active WHERE domain = 'customdomain1.com'");
+        eventually("the edit shows", || (usher.get("customdomain1.com", "/").status == after).then_some(()));
+        thread::sleep(Duration::from_millis(1500));
+        assert_eq!(usher.get("customdomain1.com", "/").status, after, "an old row came back");
+    }
+    assert_eq!(usher.metric("usher_directory_follows_total", &[]), 1.0);
+}
+
 /// A primary, and a replica that takes over from it.
 struct Failover {
     old: Cluster,

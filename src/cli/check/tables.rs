@@ -43,7 +43,7 @@ pub(super) async fn check(config: &Config) -> Report {
 
 async fn look(config: &Config, session: Session, report: &mut Report) -> Result<(), Failure> {
     report.good.push(format!("the database named by {} answers", config.database_origin));
-    rights::look(config, &session, report).await.map_err(usher::catalog::Error::from)?;
+    look_at_rights(config, &session, report).await?;
     if let Some(own) = &config.own_queries {
         look_at_own(own, &session, report).await.map_err(usher::catalog::Error::from)?;
         upstreams::look(config, &session, report).await.map_err(usher::catalog::Error::from)?;
@@ -59,6 +59,19 @@ async fn look(config: &Config, session: Session, report: &mut Report) -> Result<
     upstreams::look(config, &session, report).await.map_err(usher::catalog::Error::from)?;
     let catalog = Catalog::open(session, Rules::new(config.routing.clone())).await?;
     Ok(rows::look(&catalog, report).await?)
+}
+
+/// What usher writes goes where edits are listened for, if that is another server: its role is the one that needs rights. A server
+/// that does not answer was told of with the notices.
+async fn look_at_rights(config: &Config, session: &Session, report: &mut Report) -> Result<(), Failure> {
+    let looked = match &config.listen {
+        None => rights::look(config, session, report).await,
+        Some(_) => match database::session(config).await {
+            Ok(primary) => rights::look(config, &primary, report).await,
+            Err(_told) => Ok(()),
+        },
+    };
+    Ok(looked.map_err(usher::catalog::Error::from)?)
 }
 
 async fn look_at_columns(

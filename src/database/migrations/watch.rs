@@ -73,7 +73,7 @@ impl Watch {
 }
 
 /// Asks whether all is well with what tells of edits. One row: a text that stands for the triggers, NULL where one is missing or
-/// disabled, and whether notices are sent: the queue has room, and they are not switched off. Triggers that were made anew stand for another text, and so do
+/// disabled, and whether notices are sent: the queue has room, and they are not switched off, be it for sessions that begin later. Triggers that were made anew stand for another text, and so do
 /// their functions: edits may have come between the old and the new ones, or of what the old ones did not compare.
 pub fn standing(watched: &[Watch]) -> String {
     let mut tables = String::new();
@@ -85,6 +85,8 @@ pub fn standing(watched: &[Watch]) -> String {
         "SELECT CASE WHEN count(*) = {} THEN string_agg(t.oid::text || ':' || p.xmin::text, ' ' \
          ORDER BY t.oid) END, \
          pg_notification_queue_usage() < 0.5 AND current_setting('usher.notify', true) IS DISTINCT FROM 'off' \
+         AND NOT EXISTS (SELECT FROM pg_db_role_setting WHERE 'usher.notify=off' = ANY (setconfig) AND setdatabase IN (0, \
+         (SELECT oid FROM pg_database WHERE datname = current_database()))) \
          FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE tgrelid IN ({tables}NULL) AND tgenabled IN ('O', 'A') \
          AND tgname IN ('usher_insert', 'usher_update', 'usher_delete', 'usher_truncate')",
         TRIGGERS * watched.len()

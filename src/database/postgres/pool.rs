@@ -37,7 +37,7 @@ struct Met {
     /// One of them was a standby when it was connected to. A primary becomes one by a restart alone, which ends its connections.
     standby: AtomicBool,
     /// Connections that were made before go to a server that may have been replaced.
-    renewed_at: Mutex<Instant>,
+    renewed_at: Arc<Mutex<Instant>>,
 }
 
 /// How full a pool is.
@@ -59,12 +59,21 @@ pub struct OneServer {
 impl Pool {
     /// Prepares the pool; connects nothing yet.
     pub fn new(settings: Settings) -> Result<Self, Error> {
+        Self::with(settings, Met::new(Arc::new(Mutex::new(Instant::now()))))
+    }
+
+    /// Another pool, which is renewed with this one.
+    pub fn beside(&self, settings: Settings) -> Result<Self, Error> {
+        Self::with(settings, Met::new(Arc::clone(&self.met.renewed_at)))
+    }
+
+    fn with(settings: Settings, met: Met) -> Result<Self, Error> {
         let timeouts = Timeouts {
             wait: Some(settings.wait_timeout),
             create: Some(settings.connect_timeout),
             recycle: Some(settings.query_timeout),
         };
-        let met = Arc::new(Met::new());
+        let met = Arc::new(met);
         let pool = deadpool_postgres::Pool::builder(manager(&settings)?)
             .max_size(settings.connections_max)
             .timeouts(timeouts)
@@ -81,7 +90,8 @@ impl Pool {
         Ok(self.pool.get().await?)
     }
 
-    /// No connection that is open now serves another query: where the name of the server leads may have changed.
+    /// No connection that is open now serves another query, here and in the pools [`beside`](Self::beside): where the name of the
+    /// server leads may have changed.
     pub fn renew(&self) {
         let now = Instant::now();
         *self.met.renewed_at.lock().unwrap_or_else(PoisonError::into_inner) = now;
@@ -155,8 +165,8 @@ impl OneServer {
 }
 
 impl Met {
-    fn new() -> Self {
-        Self { standby: AtomicBool::new(false), renewed_at: Mutex::new(Instant::now()) }
+    fn new(renewed_at: Arc<Mutex<Instant>>) -> Self {
+        Self { standby: AtomicBool::new(false), renewed_at }
     }
 
     /// Asks each new connection once; a pool of connections to primaries then asks nobody again.
@@ -292,6 +302,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it was refused, or had to wait too long, at a server that will be the same at the next attempt. Not where the server
+    /// is going down (SQLSTATE 57P01 and the like).
+    pub fn is_of_a_server_that_stays(&self) -> bool {
+        match self {
+            Self::PoolTimeout | Self::Behind => true,
+            Self::Query(cause) => cause.code().is_some_and(|state| !state.code().starts_with("57P")),
+            _ => false,
+        }
+    }
+
     /// Whether the server could not take a value as what the query wants (SQLSTATE class 22).
     pub fn is_data_exception(&self) -> bool {
         matches!(self, Self::Query(cause) if cause.code().is_some_and(|state| state.code().starts_with("22")))
@@ -341,6 +361,17 @@ mod tests {
         let (first, second) = tokio::join!(pool.client(), pool.client());
         assert!(matches!(first, Err(Error::ConnectTimeout)));
         assert!(matches!(second, Err(Error::PoolTimeout)));
+    }
+
+    #[test]
+    fn pools_beside_each_other_are_renewed_together() {
+        let pool = Pool::new(settings(1)).unwrap();
+        let (beside, other) = (pool.beside(settings(2)).unwrap(), Pool::new(settings(3)).unwrap());
+        let renewed_at = |pool: &Pool| *pool.met.renewed_at.lock().unwrap();
+        let before = (renewed_at(&beside), renewed_at(&other));
+        pool.renew();
+        assert!(renewed_at(&beside) > before.0);
+        assert_eq!(renewed_at(&other), before.1);
     }
 
     #[test]

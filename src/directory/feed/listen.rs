@@ -47,6 +47,8 @@ async fn attend(
     position: Option<&Position>,
 ) -> Result<Infallible, Loss> {
     let mut listener = Listener::connect(server, CHANNEL).await?;
+    // What is refused here is so at each attempt, and is no reason to connect anew for the rows.
+    listener.ask(&feed.question).await?;
     // The server may be another one than before, and the rows' connections lead to the old one for as long as it lives.
     rows.renew();
     if !listener.hears(rows).await? {

@@ -162,6 +162,11 @@ enum Loss {
 }
 
 impl Loss {
+    /// Whether another server may answer at the next attempt.
+    fn is_of_the_server(&self) -> bool {
+        matches!(self, Self::Connection(error) if !error.is_of_a_server_that_stays())
+    }
+
     /// What `/ready` says.
     fn name(&self) -> &'static str {
         match self {

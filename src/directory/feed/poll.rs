@@ -33,25 +33,30 @@ const ROWS_MAX: i64 = 1000;
 
 const PRUNE: &str = "DELETE FROM usher.changes WHERE transaction < $1::bigint::text::xid8";
 
-/// Looks `every` so often through `rows` and never returns. Where these may be replicas, `position` keeps up with what was seen.
-pub async fn poll(mut feed: Feed, rows: Pool, every: Duration, position: Option<Position>) {
+/// Looks `every` so often at the `primary`, or through `rows` where none is known, and never returns. Where the rows may come from
+/// replicas, `position` keeps up with what was seen.
+pub async fn poll(mut feed: Feed, rows: Pool, primary: Option<Pool>, every: Duration, position: Option<Position>) {
+    let asked = primary.as_ref().unwrap_or(&rows);
     loop {
-        let Err(loss) = attend(&mut feed, &rows, every, position.as_ref()).await;
+        let Err(loss) = attend(&mut feed, asked, every, position.as_ref()).await;
         feed.lose(&loss);
         sleep(PAUSE).await;
+        // The server may be replaced by another one, and connections lead to the old one for as long as it lives.
+        if loss.is_of_the_server() {
+            rows.renew();
+        }
     }
 }
 
 /// Looks again and again, until one look fails.
 async fn attend(
     feed: &mut Feed,
-    rows: &Pool,
+    asked: &Pool,
     every: Duration,
     position: Option<&Position>,
 ) -> Result<Infallible, Loss> {
     let (mut triggers, mut seen, mut pruning) = (None, Seen::default(), Pruning::begin());
     let (mut ticks, mut looked_at) = (interval(every), Instant::now());
-    rows.renew();
     loop {
         ticks.tick().await;
         if looked_at.elapsed() > ABSENCE_MAX {
@@ -59,13 +64,13 @@ async fn attend(
         }
         looked_at = Instant::now();
         // All answers of a look are of one server: others may be behind it, or before it.
-        let mut server = rows.one_server(position.filter(|_| !seen.is_new()), PAUSE).await?;
+        let mut server = asked.one_server(position.filter(|_| !seen.is_new()), PAUSE).await?;
         let telling = Telling::read(&one(&mut server, &feed.question).await?)?;
         let look = seen.look(&mut server).await?;
         drop(server);
         feed.stats.hear();
-        if seen.is_of_another_history(&look) {
-            triggers = None;
+        if seen.forgets_another_history(&look) {
+            (triggers, pruning) = (None, Pruning::begin());
         }
         let begins = !feed.is_following() || triggers != telling.triggers;
         // First, so that what is read because of it comes from where it has been replayed.
@@ -79,7 +84,7 @@ async fn attend(
         feed.judge(&mut triggers, Telling { queue_has_room: true, ..telling });
         feed.apply(&changes(&look.news));
         seen.advance(look.horizon, &look.news);
-        pruning.prune(rows, look.horizon).await;
+        pruning.prune(asked, look.horizon).await;
     }
 }
 
@@ -159,6 +164,15 @@ impl Seen {
         look.is_primary && self.horizon.is_some_and(|horizon| look.horizon < horizon)
     }
 
+    /// Forgets what was seen where it is that of another one, whose numbers say nothing here.
+    fn forgets_another_history(&mut self, look: &Look) -> bool {
+        let is_another = self.is_of_another_history(look);
+        if is_another {
+            *self = Self::default();
+        }
+        is_another
+    }
+
     fn advance(&mut self, horizon: i64, news: &[News]) {
         self.ids.extend(news.iter().map(|news| (news.id, news.transaction)));
         self.ids.retain(|_, transaction| *transaction >= horizon);
@@ -186,13 +200,13 @@ impl Pruning {
     }
 
     /// A failure leaves the table longer and the feed as good as it was.
-    async fn prune(&mut self, rows: &Pool, horizon: i64) {
+    async fn prune(&mut self, asked: &Pool, horizon: i64) {
         let Some(ended) = self.horizon.filter(|_| self.noted_at.elapsed() >= PRUNE_EVERY) else {
             self.horizon.get_or_insert(horizon);
             return;
         };
         *self = Self { noted_at: Instant::now(), horizon: Some(horizon) };
-        if let Err(error) = rows.query(PRUNE, &[(&ended, Type::INT8)]).await {
+        if let Err(error) = asked.query(PRUNE, &[(&ended, Type::INT8)]).await {
             tracing::warn!(error = one_line(&error), "usher.changes could not be pruned");
         }
     }
@@ -227,6 +241,22 @@ mod tests {
         for (horizon, is_primary, is_another) in [(9, true, true), (9, false, false), (10, true, false)] {
             assert_eq!(seen.is_of_another_history(&look(horizon, is_primary)), is_another, "{horizon}");
         }
+        // A row that has the number of one that was seen there is new here.
+        seen.advance(10, &[row(1, 12)]);
+        assert!(!seen.forgets_another_history(&look(10, true)) && seen.ids.len() == 1);
+        assert!(seen.forgets_another_history(&look(9, true)) && seen.ids.is_empty() && seen.is_new());
+    }
+
+    #[test]
+    fn a_server_that_refuses_is_the_same_at_the_next_attempt() {
+        let loss = |error: postgres::Error| Loss::Connection(error).is_of_the_server();
+        assert!(
+            [postgres::Error::Closed, postgres::Error::QueryTimeout, postgres::Error::ConnectTimeout]
+                .into_iter()
+                .all(loss)
+        );
+        assert!(!loss(postgres::Error::PoolTimeout) && !loss(postgres::Error::Behind));
+        assert!(!Loss::Asleep.is_of_the_server());
     }
 
     #[test]

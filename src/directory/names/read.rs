@@ -24,12 +24,15 @@ pub(in crate::directory) const REST: u32 = 10;
 const RETRY: Duration = Duration::from_secs(10);
 
 impl Shared {
-    /// Reads all names in the background; a reading that is under way ends.
+    /// Reads all names in the background, if those that come are told; a reading that is under way ends.
     pub(in crate::directory) fn start_reading_names(shared: &Arc<Self>) {
         if shared.names.are_off() {
             return;
         }
         let round = shared.name_rounds.fetch_add(1, SeqCst) + 1;
+        if !shared.loader.cache.lifetimes.are_followed() {
+            return;
+        }
         let shared = Arc::clone(shared);
         shared.control.clone().spawn(async move { shared.read_names(round).await });
     }
