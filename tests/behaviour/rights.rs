@@ -91,11 +91,11 @@ fn asking_for_edits_needs_the_rights_that_check_asks_for() {
 /// What usher writes, and edits that are asked for, go where edits are listened for.
 #[test]
 fn the_role_of_listen_url_is_the_one_that_is_looked_at() {
-    let cluster = Cluster::start();
+    let (app, cluster) = (App::echo(), Cluster::start());
     let (owner, edge) = owner_and_edge(&cluster);
     let polling = format!("[directory]\nfollow = 'poll'\nlisten_url = '{}'", edge.url());
     assert_eq!(Binary::over(&owner).config("[directory]\nfollow = 'poll'").run(&["migrate"]).code, 0);
-    let binary = Binary::over(&owner).config(&polling);
+    let binary = Binary::over(&owner).apps(&[&app]).config(&polling);
     let wanted = grants(&binary);
     assert_eq!(wanted, ["GRANT USAGE ON SCHEMA usher TO edge;", "GRANT SELECT, DELETE ON usher.changes TO edge;"]);
     owner.execute(&wanted.concat());
