@@ -207,6 +207,7 @@ url = "sqlite://{database}"
 
 [upstreams.default]
 servers = ["http://127.0.0.1:{self.app_port}"]
+idle_max = 1024  # as nginx's keepalive
 
 [log]
 {log}
