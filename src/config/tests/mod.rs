@@ -6,6 +6,7 @@ mod defaults;
 mod refusals;
 mod rendering;
 mod unicode;
+mod upstreams;
 
 use super::{Config, Problem, Problems};
 
