@@ -29,6 +29,8 @@ mod examples;
 mod expectations;
 mod first_visitors;
 mod framing;
+mod h2c_answers;
+mod h2c_repeats;
 mod harness;
 mod headers;
 mod hosts;

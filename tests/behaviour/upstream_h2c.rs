@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicUsize, Ordering},
         mpsc,
     },
     time::Duration,
@@ -14,16 +14,16 @@ use h2::Reason;
 use http::HeaderMap;
 
 use crate::support::{
-    A_MOMENT, App, Backend, Binary, Call, Client, DATA, END_HEADERS, END_STREAM, FrameApp, Frames, GOAWAY, H2App,
-    H2Client, HEADERS, RST_STREAM, Response, SOON, Tables, UNBUFFERED, Usher, WINDOW_UPDATE, eventually,
+    A_MOMENT, App, Backend, Binary, Call, Client, DATA, END_STREAM, FrameApp, H2App, H2Client, HEADERS, RST_STREAM,
+    Response, SOON, Tables, UNBUFFERED, Usher, eventually,
 };
 
-const GET: &str = "GET /p HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
-const POST: &str = "POST /p HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 3\r\n\r\nabc";
+pub(super) const GET: &str = "GET /p HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
+pub(super) const POST: &str = "POST /p HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 3\r\n\r\nabc";
 
 /// One worker in front of some servers.
-struct Stage {
-    usher: Usher,
+pub(super) struct Stage {
+    pub(super) usher: Usher,
     _tables: Tables,
 }
 
@@ -35,7 +35,7 @@ impl std::ops::Deref for Stage {
     }
 }
 
-fn usher(urls: &[String], config: &str) -> Stage {
+pub(super) fn usher(urls: &[String], config: &str) -> Stage {
     let tables = Tables::example(Backend::Sqlite);
     let usher = Binary::over(&tables)
         .config("[listen]\nworkers = 1")
@@ -45,12 +45,12 @@ fn usher(urls: &[String], config: &str) -> Stage {
     Stage { usher, _tables: tables }
 }
 
-fn in_front_of(app: &H2App) -> Stage {
+pub(super) fn in_front_of(app: &H2App) -> Stage {
     usher(&[app.url()], "")
 }
 
 /// The answer to a request on a connection of its own.
-fn answered(usher: &Usher, request: &str) -> Response {
+pub(super) fn answered(usher: &Usher, request: &str) -> Response {
     usher.raw(request)
 }
 
@@ -166,209 +166,6 @@ fn an_unused_connection_is_closed_in_time() {
     assert_eq!(app.open_connections(), 1);
     eventually("the connection is closed", || (app.open_connections() == 0).then_some(()));
     assert_eq!(answered(&usher, POST).text(), "abc");
-}
-
-/// Whatever the method: nothing was done (RFC 9113 §8.7).
-#[test]
-fn a_refused_request_goes_to_another_server_with_its_whole_body() {
-    let refusing = H2App::scripted(|mut call| async move { call.answer.send_reset(Reason::REFUSED_STREAM) });
-    let taking = H2App::echo();
-    let usher = usher(&[refusing.url(), taking.url()], "");
-    let body = "x".repeat(40_000);
-    for number in 1..=6 {
-        let response = usher
-            .raw(format!("POST /{number} HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 40000\r\n\r\n{body}"));
-        assert_eq!((response.status, response.text() == body), (200, true), "request {number}");
-    }
-    assert_eq!(taking.calls().len(), 6);
-    assert!(!refusing.calls().is_empty());
-    let refused = usher.metric("usher_upstream_attempts_total", &["outcome=\"refused\""]);
-    assert_eq!(refused, refusing.calls().len() as f64);
-}
-
-/// The second server answers before it has read what is sent to it again.
-#[test]
-fn an_upload_that_is_sent_again_has_no_gap_where_the_answer_begins() {
-    const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
-    const MORE: [u8; 4] = [0, 0, 1, 0];
-    let (tell, told) = mpsc::channel();
-    // SETTINGS_INITIAL_WINDOW_SIZE: one piece.
-    let app = FrameApp::saying(&[0, 4, 0, 0, 0, 4], move |mut frames| {
-        let mut received = Vec::new();
-        let mut stream = frames.next_of(HEADERS).unwrap().stream;
-        if frames.number == 0 {
-            frames.answer(stream);
-            stream = frames.next_of(HEADERS).unwrap().stream;
-        } else {
-            received.extend(frames.next_of(DATA).unwrap().payload);
-            frames.head(stream);
-            std::thread::sleep(A_MOMENT);
-        }
-        frames.write(WINDOW_UPDATE, 0, stream, &MORE);
-        while received.len() < 12 {
-            let Some(frame) = frames.next_of(DATA) else { break };
-            received.extend(frame.payload);
-            if frame.flags & END_STREAM != 0 {
-                break;
-            }
-        }
-        match frames.number {
-            0 => frames.write(RST_STREAM, 0, stream, &REFUSED_STREAM),
-            _ => frames.write(DATA, END_STREAM, stream, b"ok"),
-        }
-        let _ = tell.send(received);
-        frames.next_of(GOAWAY);
-    });
-    let usher = usher(&[app.url()], UNBUFFERED);
-    assert_eq!(answered(&usher, GET).status, 200);
-    let upload = "PUT /p HTTP/1.1\r\nHost: customdomain1.com\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let response = answered(&usher, &format!("{upload}4\r\naaaa\r\n4\r\nbbbb\r\n4\r\ncccc\r\n0\r\n\r\n"));
-    assert_eq!((response.status, response.text()), (200, "ok".into()));
-    for _ in 0..2 {
-        assert_eq!(told.recv_timeout(SOON).unwrap(), b"aaaabbbbcccc");
-    }
-}
-
-#[test]
-fn a_server_that_refuses_everything_is_asked_a_bounded_number_of_times() {
-    let app = H2App::scripted(|mut call| async move { call.answer.send_reset(Reason::REFUSED_STREAM) });
-    let usher = in_front_of(&app);
-    for _ in 0..3 {
-        assert_eq!(answered(&usher, POST).status, 502);
-    }
-    assert!(app.calls().len() <= 6, "{}", app.calls().len());
-}
-
-/// What can be kept of a body is bounded; what cannot be repeated is not.
-#[test]
-fn a_large_upload_that_is_refused_late_is_a_502() {
-    let app = H2App::scripted(|mut call| async move {
-        let mut left: usize = 200_000;
-        while left > 0 {
-            let Some(Ok(part)) = call.body.data().await else { return };
-            call.body.flow_control().release_capacity(part.len()).unwrap();
-            left -= part.len();
-        }
-        call.answer.send_reset(Reason::REFUSED_STREAM);
-    });
-    let usher = in_front_of(&app);
-    let body = "x".repeat(200_000);
-    let response =
-        usher.raw(format!("POST / HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 200000\r\n\r\n{body}"));
-    assert_eq!((response.status, app.calls().len()), (502, 1));
-}
-
-#[test]
-fn a_request_behind_the_last_one_of_a_leaving_connection_goes_elsewhere() {
-    let app = FrameApp::scripted(|mut frames| {
-        while let Some(request) = frames.next_of(HEADERS) {
-            match (frames.number, request.stream) {
-                (0, 1) => frames.answer(1),
-                (0, _) => frames.go_away(1),
-                (_, stream) => frames.answer(stream),
-            }
-        }
-    });
-    let usher = usher(&[app.url()], "");
-    assert_eq!(answered(&usher, GET).status, 200);
-    assert_eq!(answered(&usher, POST).status, 200, "the app has said that it did not process it");
-    assert_eq!(answered(&usher, POST).status, 200);
-    assert_eq!(app.connections(), 2);
-    assert_eq!(usher.access_log(3)[1]["attempts"], 2);
-}
-
-#[test]
-fn who_had_a_place_keeps_it_when_its_connection_was_leaving() {
-    let [is_there, leaves] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
-    let (at, go) = (Arc::clone(&is_there), Arc::clone(&leaves));
-    let app = FrameApp::scripted(move |mut frames| {
-        while let Some(request) = frames.next_of(HEADERS) {
-            if (frames.number, request.stream) == (0, 3) {
-                at.store(true, Ordering::SeqCst);
-                eventually("it may leave", || go.load(Ordering::SeqCst).then_some(()));
-                return frames.go_away(1);
-            }
-            frames.answer(request.stream);
-        }
-    });
-    let usher = usher(&[app.url()], "[upstreams.default]\nrequests_max = 1\nqueue_timeout = '30s'");
-    assert_eq!(answered(&usher, GET).status, 200);
-    let [mut has_place, mut waits] = [(); 2].map(|()| usher.connect());
-    has_place.send(GET.replace("/p", "/has"));
-    eventually("it is at the app", || is_there.load(Ordering::SeqCst).then_some(()));
-    waits.send(GET.replace("/p", "/waits"));
-    std::thread::sleep(A_MOMENT);
-    leaves.store(true, Ordering::SeqCst);
-    assert_eq!([has_place.response().status, waits.response().status], [200, 200]);
-    let paths: Vec<_> = usher.access_log(3).iter().map(|line| line["target"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(paths, ["/p", "/has", "/waits"]);
-}
-
-/// It says that nothing new is taken; what runs goes on.
-#[test]
-fn a_connection_that_is_going_away_is_left_and_finishes_what_runs() {
-    let (say, said) = mpsc::channel::<()>();
-    let said = Mutex::new(said);
-    let app = FrameApp::scripted(move |mut frames| {
-        let Some(first) = frames.next_of(HEADERS) else { return };
-        if frames.number == 0 {
-            frames.go_away(1);
-            said.lock().unwrap().recv().unwrap();
-        }
-        frames.answer(first.stream);
-        while let Some(request) = frames.next_of(HEADERS) {
-            frames.answer(request.stream);
-        }
-    });
-    let usher = usher(&[app.url()], "");
-    let mut running = usher.connect();
-    running.send(GET);
-    eventually("the first request is at the app", || (app.connections() == 1).then_some(()));
-    std::thread::sleep(A_MOMENT);
-    for _ in 0..3 {
-        assert_eq!(answered(&usher, POST).status, 200);
-    }
-    assert_eq!(app.connections(), 2);
-    say.send(()).unwrap();
-    assert_eq!(running.response().status, 200);
-}
-
-#[test]
-fn a_request_that_failed_in_the_app_is_not_sent_again() {
-    for reason in [Reason::INTERNAL_ERROR, Reason::CANCEL, Reason::ENHANCE_YOUR_CALM] {
-        let app = H2App::scripted(move |mut call| async move { call.answer.send_reset(reason) });
-        let usher = in_front_of(&app);
-        for (number, request) in [GET, POST, GET].into_iter().enumerate() {
-            assert_eq!(answered(&usher, request).status, 502, "{reason:?}");
-            assert_eq!(app.calls().len(), number + 1, "{reason:?}");
-        }
-        assert_eq!(app.connections(), 1, "a reset ends its stream and nothing else");
-    }
-}
-
-/// As with HTTP/1.1: what may have been processed is repeated only where nobody can notice.
-#[test]
-fn a_connection_that_breaks_under_a_request_is_forgiven_only_where_it_was_kept_and_the_request_harmless() {
-    let broken = |requests: &[(&str, u16)]| {
-        let app = FrameApp::scripted(|mut frames: Frames| {
-            if let Some(first) = frames.next_of(HEADERS) {
-                frames.answer(first.stream);
-            }
-            if frames.number > 0 {
-                while let Some(request) = frames.next_of(HEADERS) {
-                    frames.answer(request.stream);
-                }
-            }
-            frames.next_of(HEADERS);
-        });
-        let usher = usher(&[app.url()], "");
-        for (request, status) in requests {
-            assert_eq!(answered(&usher, request).status, *status, "{requests:?}");
-        }
-        app.connections()
-    };
-    assert_eq!(broken(&[(GET, 200), (GET, 200), (GET, 200)]), 2);
-    assert_eq!(broken(&[(GET, 200), (POST, 502), (GET, 200)]), 2);
 }
 
 #[test]
@@ -510,48 +307,6 @@ fn uploads_that_go_on_after_their_answer_keep_nobody_waiting() {
 }
 
 #[test]
-fn interim_answers_are_dropped() {
-    let early_hints = [0x08, 3, b'1', b'0', b'3'];
-    let app = FrameApp::scripted(move |mut frames| {
-        while let Some(request) = frames.next_of(HEADERS) {
-            for _ in 0..3 {
-                frames.write(HEADERS, END_HEADERS, request.stream, &early_hints);
-            }
-            frames.answer(request.stream);
-        }
-    });
-    let usher = usher(&[app.url()], "");
-    let mut client = usher.connect();
-    for _ in 0..3 {
-        assert_eq!(client.send(GET).response().status, 200);
-    }
-    assert_eq!(app.connections(), 1);
-}
-
-/// RFC 9110 §6.4.1. Clients of HTTP/2 would be free to take it for content.
-#[test]
-fn content_that_cannot_be_there_reaches_nobody() {
-    const STATUSES: [(u16, u8); 2] = [(204, 0x89), (304, 0x8b)];
-    for (status, indexed) in STATUSES {
-        let app = FrameApp::scripted(move |mut frames| {
-            while let Some(request) = frames.next_of(HEADERS) {
-                frames.write(HEADERS, END_HEADERS, request.stream, &[indexed]);
-                frames.write(DATA, END_STREAM, request.stream, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-            }
-        });
-        let usher = usher(&[app.url()], "");
-        let (mut client, mut on_http_2) = (usher.connect(), H2Client::connect(usher.http()));
-        for _ in 0..3 {
-            assert_eq!(client.send(GET).response().status, status);
-            let (head, body) = on_http_2.get("customdomain1.com", "/p").unwrap();
-            assert_eq!((head.status().as_u16(), body.len()), (status, 0));
-        }
-        assert!(usher.access_log(6).iter().all(|line| line["outcome"] == "ok"));
-        assert_eq!(app.connections(), 1);
-    }
-}
-
-#[test]
 fn a_byte_is_passed_on_before_the_next_one_comes() {
     let app = H2App::scripted(|mut call| async move {
         let mut stream = call.head_of(200);
@@ -669,54 +424,6 @@ fn an_app_that_accepts_and_says_nothing_is_given_up_in_time() {
     let start = std::time::Instant::now();
     assert_eq!(answered(&usher, GET).status, 504);
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
-}
-
-/// A 204 and an answer to HEAD have no content in HTTP/2 either.
-#[test]
-fn answers_without_content_have_none() {
-    let app = H2App::scripted(|mut call| async move {
-        let status: u16 = call.head.uri.path().trim_start_matches('/').parse().unwrap();
-        let head = http::Response::builder().status(status).header("etag", "x");
-        let head = if status == 204 { head } else { head.header("content-length", "10") };
-        call.answer.send_response(head.body(()).unwrap(), true).unwrap();
-    });
-    let usher = in_front_of(&app);
-    for (method, target, length) in [("GET", "/204", None), ("HEAD", "/200", Some("10")), ("GET", "/304", None)] {
-        let mut client = usher.connect();
-        client.send(format!("{method} {target} HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n"));
-        let response = if method == "HEAD" { client.response_to_head() } else { client.response() };
-        assert_eq!((format!("/{}", response.status), response.header("etag")), (target.to_owned(), Some("x")));
-        assert_eq!(response.header("content-length"), length, "{target}");
-        assert_eq!(client.send(GET.replace("/p", "/204")).response().status, 204, "{target}");
-    }
-}
-
-#[test]
-fn an_answer_whose_length_is_a_lie_is_visibly_broken() {
-    let app = H2App::scripted(|mut call| async move {
-        let head = http::Response::builder().header("content-length", "10");
-        let mut stream = call.answer.send_response(head.body(()).unwrap(), false).unwrap();
-        let _ = stream.send_data(Bytes::from_static(b"short"), true);
-    });
-    let usher = in_front_of(&app);
-    let response = usher.connect().send(GET).try_response().ok().flatten();
-    assert!(response.is_none_or(|response| response.status == 502 || !response.complete));
-}
-
-#[test]
-fn a_frame_that_is_no_answer_ends_its_connection_and_the_next_request_gets_another() {
-    let app = FrameApp::scripted(|mut frames| {
-        while let Some(request) = frames.next_of(HEADERS) {
-            match frames.number {
-                // Data in front of a head.
-                0 => frames.write(DATA, 0, request.stream, b"x"),
-                _ => frames.answer(request.stream),
-            }
-        }
-    });
-    let usher = usher(&[app.url()], "");
-    assert_eq!(answered(&usher, POST).status, 502);
-    assert_eq!(answered(&usher, POST).status, 200);
 }
 
 #[test]
