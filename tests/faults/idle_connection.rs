@@ -5,6 +5,8 @@ use std::{sync::mpsc, thread, time::Duration};
 use crate::support::{App, Backend, Binary, Fixture, Tables, eventually};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const FIRST: &str = "GET /first HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
+const DEADLY: &str = "GET /deadly HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
 
 #[test]
 fn a_connection_closed_while_idle_is_never_a_502() {
@@ -42,57 +44,50 @@ fn a_request_with_a_body_survives_a_stale_connection_too() {
     assert!(stage.app.requests().iter().all(|request| request.body == b"abc"));
 }
 
+/// Answers the first request of each connection, and ends it some time after it has read another.
+fn ends_with_the_second(after: Duration) -> App {
+    App::scripted(move |mut conversation| {
+        conversation.request();
+        let _ = conversation.write(OK);
+        if conversation.request().is_some() {
+            thread::sleep(after);
+        }
+    })
+}
+
+/// The statuses of these, one after another on a connection of one client's.
+fn statuses<const N: usize>(stage: &Fixture, requests: [&str; N]) -> [u16; N] {
+    let mut client = stage.usher.connect();
+    requests.map(|request| client.send(request).response().status)
+}
+
+/// How often the app has seen a request for `target`.
+fn seen(stage: &Fixture, target: &str) -> usize {
+    stage.app.requests().iter().filter(|request| request.target() == target).count()
+}
+
 /// Read, and then closed without an answer on a connection that had worked before: a GET may be repeated, a POST may not.
 #[test]
 fn a_post_that_may_have_been_processed_is_not_sent_twice() {
-    let app = App::scripted(|mut conversation| {
-        conversation.request();
-        let _ = conversation.write(OK);
-        conversation.request();
-    });
-    let stage = Fixture::configured(app, "[listen]\nworkers = 1");
-    let mut client = stage.usher.connect();
-    client.send("GET /first HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
-    assert_eq!(client.response().status, 200);
-    client.send("POST /once HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 3\r\n\r\nabc");
-    assert_eq!(client.response().status, 502);
-    let seen = stage.app.requests().iter().filter(|request| request.target() == "/once").count();
-    assert_eq!(seen, 1);
+    let stage = Fixture::configured(ends_with_the_second(Duration::ZERO), "[listen]\nworkers = 1");
+    let once = "POST /once HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 3\r\n\r\nabc";
+    assert_eq!(statuses(&stage, [FIRST, once]), [200, 502]);
+    assert_eq!(seen(&stage, "/once"), 1);
 }
 
 #[test]
 fn a_get_on_a_kept_connection_that_breaks_is_sent_again() {
-    let app = App::scripted(|mut conversation| {
-        conversation.request();
-        let _ = conversation.write(OK);
-        conversation.request();
-    });
-    let stage = Fixture::configured(app, "[listen]\nworkers = 1");
-    let mut client = stage.usher.connect();
-    for number in 0..20 {
-        client.send("GET /p HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
-        assert_eq!(client.response().status, 200, "request {number}");
-    }
+    let stage = Fixture::configured(ends_with_the_second(Duration::ZERO), "[listen]\nworkers = 1");
+    assert_eq!(statuses(&stage, [FIRST; 20]), [200; 20]);
 }
 
 /// Its end comes with the request then, and not beside it: sent again it would end the next one.
 #[test]
 fn a_kept_connection_that_breaks_after_a_while_is_no_crossing() {
-    let app = App::scripted(|mut conversation| {
-        conversation.request();
-        let _ = conversation.write(OK);
-        if conversation.request().is_some() {
-            thread::sleep(Duration::from_secs(1));
-        }
-    });
-    let stage = Fixture::configured(app, "[listen]\nworkers = 1\n[upstreams.default]\nrepeat_percent = 0");
-    let mut client = stage.usher.connect();
-    client.send("GET /first HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
-    assert_eq!(client.response().status, 200);
-    client.send("GET /deadly HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
-    assert_eq!(client.response().status, 502);
-    let seen = stage.app.requests().iter().filter(|request| request.target() == "/deadly").count();
-    assert_eq!(seen, 1);
+    let config = "[listen]\nworkers = 1\n[upstreams.default]\nrepeat_percent = 0";
+    let stage = Fixture::configured(ends_with_the_second(Duration::from_secs(1)), config);
+    assert_eq!(statuses(&stage, [FIRST, DEADLY]), [200, 502]);
+    assert_eq!(seen(&stage, "/deadly"), 1);
 }
 
 /// One that ends at once may be a crossing, and is counted as one. Who ends each connection so is asked three times and no more.
@@ -104,13 +99,8 @@ fn a_get_that_ends_every_connection_is_sent_a_bounded_number_of_times() {
         }
     });
     let stage = Fixture::configured(app, "[listen]\nworkers = 1\n[upstreams.default]\nrepeat_percent = 100");
-    let mut client = stage.usher.connect();
-    client.send("GET /first HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
-    assert_eq!(client.response().status, 200);
-    client.send("GET /deadly HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
-    assert_eq!(client.response().status, 502);
-    let seen = stage.app.requests().iter().filter(|request| request.target() == "/deadly").count();
-    assert_eq!(seen, 2, "on the kept connection, and on a new one of the only server");
+    assert_eq!(statuses(&stage, [FIRST, DEADLY]), [200, 502]);
+    assert_eq!(seen(&stage, "/deadly"), 2, "on the kept connection, and on a new one of the only server");
     assert_eq!(stage.usher.metric("usher_upstream_attempts_total", &["outcome=\"crossed\""]), 1.0);
 }
 
