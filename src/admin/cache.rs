@@ -9,21 +9,6 @@ use serde::Serialize;
 use super::Parts;
 use crate::directory::Event;
 
-/// What look-ups ended with, by the names that the metrics give it.
-const LOOKUPS: [(&str, Event); 11] = [
-    ("recent_hit", Event::RecentHit),
-    ("found_hit", Event::FoundHit),
-    ("absent_hit", Event::AbsentHit),
-    ("stale", Event::StaleServed),
-    ("unlisted", Event::Unlisted),
-    ("loaded", Event::WaitedFound),
-    ("absent", Event::WaitedAbsent),
-    ("timeout", Event::TimedOut),
-    ("overloaded", Event::Shed),
-    ("away", Event::TurnedAway),
-    ("failed", Event::WaitedFailed),
-];
-
 /// What is held, and what was asked since the start.
 #[derive(Serialize)]
 pub(super) struct Shown {
@@ -43,7 +28,7 @@ pub(super) struct Shown {
     database_away: bool,
     /// Queries sent.
     queries: u64,
-    /// How look-ups ended.
+    /// How look-ups ended, by the names that the metrics have for it.
     lookups: BTreeMap<&'static str, u64>,
 }
 
@@ -60,6 +45,6 @@ pub(super) async fn show(State(parts): State<Parts>) -> Json<Shown> {
         unchecked: held.unchecked,
         database_away: held.is_away,
         queries: events.count(Event::Queried),
-        lookups: LOOKUPS.iter().map(|(name, event)| (*name, events.count(*event))).collect(),
+        lookups: events.lookups().collect(),
     })
 }

@@ -107,17 +107,7 @@ fn directory_counts(directory: &Directory) -> DirectoryCounts {
     let held = directory.held();
     let (names, names_bytes) = held.names.unwrap_or_default();
     DirectoryCounts {
-        recent_hit: events.count(Event::RecentHit),
-        found_hit: events.count(Event::FoundHit),
-        absent_hit: events.count(Event::AbsentHit),
-        stale: events.count(Event::StaleServed),
-        unlisted: events.count(Event::Unlisted),
-        loaded: events.count(Event::WaitedFound),
-        absent: events.count(Event::WaitedAbsent),
-        timeout: events.count(Event::TimedOut),
-        overloaded: events.count(Event::Shed),
-        away: events.count(Event::TurnedAway),
-        failed: events.count(Event::WaitedFailed),
+        lookups: events.lookups().collect(),
         loads_found: events.count(Event::LoadFound),
         loads_absent: events.count(Event::LoadAbsent),
         loads_failed: events.count(Event::LoadFailed),

@@ -64,6 +64,21 @@ impl Event {
         Self::LoadFailed,
         Self::Queried,
     ];
+
+    /// The ways in which a look-up can end, by their names in metrics and in the API.
+    const LOOKUPS: [(&str, Self); 11] = [
+        ("recent_hit", Self::RecentHit),
+        ("found_hit", Self::FoundHit),
+        ("absent_hit", Self::AbsentHit),
+        ("stale", Self::StaleServed),
+        ("unlisted", Self::Unlisted),
+        ("loaded", Self::WaitedFound),
+        ("absent", Self::WaitedAbsent),
+        ("timeout", Self::TimedOut),
+        ("overloaded", Self::Shed),
+        ("away", Self::TurnedAway),
+        ("failed", Self::WaitedFailed),
+    ];
 }
 
 /// Counters of the directory; read by the metrics, decided on by nobody.
@@ -107,6 +122,11 @@ impl Snapshot {
         self.0[event as usize]
     }
 
+    /// How often look-ups have ended in each way, by its name.
+    pub fn lookups(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Event::LOOKUPS.into_iter().map(|(name, event)| (name, self.count(event)))
+    }
+
     fn add(&mut self, counters: &Counters) {
         for (sum, counter) in self.0.iter_mut().zip(&counters.0) {
             *sum += counter.load(Ordering::Relaxed);
@@ -140,6 +160,16 @@ mod tests {
         for (position, event) in Event::ALL.into_iter().enumerate() {
             assert_eq!(event as usize, position);
         }
+    }
+
+    #[test]
+    fn every_way_in_which_a_look_up_can_end_has_a_name_of_its_own() {
+        let begins = Event::ALL.iter().position(|event| *event == Event::LoadStarted).unwrap();
+        let mut named = Event::LOOKUPS.map(|(_, event)| event as usize);
+        named.sort_unstable();
+        assert!(named.into_iter().eq(0..begins));
+        let names: std::collections::BTreeSet<_> = Event::LOOKUPS.iter().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), Event::LOOKUPS.len());
     }
 
     #[test]

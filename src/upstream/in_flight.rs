@@ -108,9 +108,7 @@ impl InFlight {
     pub fn unanswered(&self, waited: Duration, now: Instant) {
         self.endpoint.latency().observe_unanswered(waited, self.endpoint.moment(now));
     }
-}
 
-impl InFlight {
     fn forget(&mut self) {
         if std::mem::take(&mut self.is_owed) {
             self.endpoint.silence().forget();

@@ -68,30 +68,10 @@ pub struct EndpointGauges {
 }
 
 /// What the directory counts; all since the start but for the last seven, which are as of now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DirectoryCounts {
-    /// Answered by a worker's own first level.
-    pub recent_hit: u64,
-    /// Answered by the cache of tenants.
-    pub found_hit: u64,
-    /// Answered by the cache of absences.
-    pub absent_hit: u64,
-    /// Answered by an entry past its time, while a new load runs or because none was possible.
-    pub stale: u64,
-    /// Known to be absent by the list of all names.
-    pub unlisted: u64,
-    /// Waited for a load that found the tenant.
-    pub loaded: u64,
-    /// Waited for a load that found nobody.
-    pub absent: u64,
-    /// The load took longer than a request may wait.
-    pub timeout: u64,
-    /// Too many loads under way for another one.
-    pub overloaded: u64,
-    /// The database had not answered lately, and was not asked.
-    pub away: u64,
-    /// Waited for a load that could not ask the database.
-    pub failed: u64,
+    /// Look-ups by how they ended.
+    pub lookups: Vec<(&'static str, u64)>,
     /// Loads that found a tenant; refreshes are loads too, and many look-ups may wait for one.
     pub loads_found: u64,
     /// Loads that found nobody.

@@ -118,19 +118,7 @@ fn requests(encoder: &mut DescriptorEncoder<'_>, workers: &[Arc<WorkerMetrics>])
 pub(super) fn directory(encoder: &mut DescriptorEncoder<'_>, counts: &DirectoryCounts) -> fmt::Result {
     // Does the cache hold the tenants that are asked for, and what do requests for the others get?
     let mut lookups = family(encoder, "directory_lookups", "Look-ups of tenants", MetricType::Counter)?;
-    for (outcome, count) in [
-        ("recent_hit", counts.recent_hit),
-        ("found_hit", counts.found_hit),
-        ("absent_hit", counts.absent_hit),
-        ("stale", counts.stale),
-        ("unlisted", counts.unlisted),
-        ("loaded", counts.loaded),
-        ("absent", counts.absent),
-        ("timeout", counts.timeout),
-        ("overloaded", counts.overloaded),
-        ("away", counts.away),
-        ("failed", counts.failed),
-    ] {
+    for &(outcome, count) in &counts.lookups {
         labelled(&mut lookups, &[("outcome", outcome)], count)?;
     }
     // What does the database have to do, and can it?

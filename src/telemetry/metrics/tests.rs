@@ -71,7 +71,11 @@ fn connections_open_are_those_accepted_less_those_ended() {
 fn what_others_count_is_asked_for_at_each_scrape() {
     let metrics = metrics();
     assert!(!metrics.encode().unwrap().contains("usher_directory"));
-    metrics.register_directory(|| DirectoryCounts { overloaded: 7, entries_absent: 3, ..Default::default() });
+    metrics.register_directory(|| DirectoryCounts {
+        lookups: vec![("overloaded", 7)],
+        entries_absent: 3,
+        ..Default::default()
+    });
     metrics.register_degradations(|| vec!["database", "feed: not connected"]);
     let silence = Some(Duration::from_millis(1500));
     metrics.register_feed(move || FeedCounts { following: true, follows: 2, changes: [1, 2, 3, 4], silence });
