@@ -35,12 +35,8 @@ impl TenantSource for Examples {
         Box::pin(async move {
             let (KeyRef::CustomDomain(name) | KeyRef::Label { label: name, .. }) = key.as_ref();
             let id = TenantId::parse(name).unwrap();
-            Ok(name.ends_with(".example").then_some(Tenant {
-                id,
-                status: Status::Active,
-                upstream: None,
-                primary: None,
-            }))
+            let tenant = Tenant { id, status: Status::Active, upstream: None, primary: None };
+            Ok(name.ends_with(".example").then(|| Arc::new(tenant)))
         })
     }
 }

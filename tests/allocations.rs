@@ -23,12 +23,8 @@ impl TenantSource for Examples {
         Box::pin(async move {
             let (KeyRef::CustomDomain(name) | KeyRef::Label { label: name, .. }) = key.as_ref();
             let id = TenantId::parse(name).expect("a name is a good id");
-            Ok(name.ends_with(".example").then_some(Tenant {
-                id,
-                status: Status::Active,
-                upstream: None,
-                primary: None,
-            }))
+            let tenant = Tenant { id, status: Status::Active, upstream: None, primary: None };
+            Ok(name.ends_with(".example").then(|| Arc::new(tenant)))
         })
     }
 }
@@ -47,7 +43,7 @@ impl Fixture {
         Self { runtime, reader: directory.reader(), directory, now: Instant::now() }
     }
 
-    fn lookup(&self, host: &str) -> Option<Tenant> {
+    fn lookup(&self, host: &str) -> Option<Arc<Tenant>> {
         self.runtime.block_on(self.reader.lookup(KeyRef::CustomDomain(host), self.now)).expect("an answer")
     }
 

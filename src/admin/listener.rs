@@ -119,8 +119,14 @@ mod tests {
     impl TenantSource for OneDomain {
         fn load<'a>(&'a self, key: &'a TenantKey) -> BoxFuture<'a, Answer> {
             let is_known = matches!(key.as_ref(), KeyRef::CustomDomain("shop.example"));
-            let tenant =
-                || Tenant { id: TenantId::parse("1").unwrap(), status: Status::Active, upstream: None, primary: None };
+            let tenant = || {
+                Arc::new(Tenant {
+                    id: TenantId::parse("1").unwrap(),
+                    status: Status::Active,
+                    upstream: None,
+                    primary: None,
+                })
+            };
             Box::pin(async move { Ok(is_known.then(tenant)) })
         }
     }

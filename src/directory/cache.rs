@@ -61,7 +61,7 @@ impl Cache {
     }
 
     /// Keeps what a load has read since `read_at`, in place of what is held.
-    pub(super) fn store(&self, key: TenantKey, answer: Option<Tenant>, read_at: Instant, stamp: Stamp) {
+    pub(super) fn store(&self, key: TenantKey, answer: Option<Arc<Tenant>>, read_at: Instant, stamp: Stamp) {
         let differs = self.found.get(&key.as_ref()).is_some_and(|held| held.tenant != answer);
         // The workers' copies of another answer must not outlive it, though nobody told of a change.
         let Some(stamp) = (if differs { self.marks.supersede(stamp) } else { Some(stamp) }) else { return };

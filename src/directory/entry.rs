@@ -1,7 +1,10 @@
 //! One answer of the database, and how long it lasts.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -23,7 +26,7 @@ const NOT_FOLLOWED: u64 = u64::MAX;
 
 /// One answer of the database.
 pub(super) struct Entry {
-    pub(super) tenant: Option<Tenant>,
+    pub(super) tenant: Option<Arc<Tenant>>,
     pub(super) stamp: Stamp,
     /// Before the query began.
     pub(super) read_at: Instant,
@@ -34,7 +37,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(tenant: Option<Tenant>, stamp: Stamp, read_at: Instant) -> Self {
+    pub(super) fn new(tenant: Option<Arc<Tenant>>, stamp: Stamp, read_at: Instant) -> Self {
         Self { tenant, stamp, read_at, next_refresh: AtomicU64::new(0), lot: fastrand::u8(..) }
     }
 
@@ -132,7 +135,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn entry(tenant: Option<Tenant>, read_at: Instant) -> Entry {
+    fn entry(tenant: Option<Arc<Tenant>>, read_at: Instant) -> Entry {
         let marks = Marks::new();
         let departed = marks.depart(marks.hash(KeyRef::CustomDomain("shop.example")));
         Entry::new(tenant, marks.stamp(&departed, None).unwrap(), read_at)

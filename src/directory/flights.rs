@@ -19,7 +19,7 @@ use super::{
 };
 use crate::routing::{KeyRef, Tenant, TenantKey};
 
-pub(super) type Outcome = Result<Option<Tenant>, CouldNotAsk>;
+pub(super) type Outcome = Result<Option<Arc<Tenant>>, CouldNotAsk>;
 
 /// The loads in the air, by key.
 pub(super) struct Flights {

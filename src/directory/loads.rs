@@ -101,7 +101,7 @@ impl Loader {
     }
 
     /// Keeps what was read at `read_at` in an earlier run; false where it may not be served any more.
-    pub(super) fn keep(&self, key: TenantKey, tenant: Tenant, read_at: Instant) -> bool {
+    pub(super) fn keep(&self, key: TenantKey, tenant: Arc<Tenant>, read_at: Instant) -> bool {
         let departed = self.marks.depart(self.marks.hash(key.as_ref()));
         if let Some(stamp) = self.marks.stamp(&departed, Some(&tenant.id)) {
             self.cache.store(key.clone(), Some(tenant), read_at, stamp);

@@ -182,18 +182,18 @@ pub(super) struct Row {
 
 impl Row {
     /// What the row says to whom asks for `name`; an id that no header can carry makes this one key fail.
-    pub(super) fn tenant(&self, name: &str) -> Result<Tenant, SourceError> {
+    pub(super) fn tenant(&self, name: &str) -> Result<Arc<Tenant>, SourceError> {
         let id = TenantId::parse(&self.id).map_err(|error| SourceError {
             context: "the store's id cannot be sent",
             blame: Blame::Row,
             cause: error.into(),
         })?;
         let upstream = self.upstream.as_deref().and_then(UpstreamName::new);
-        Ok(Tenant { id, status: self.status(), upstream, primary: self.primary_for(name) })
+        Ok(Arc::new(Tenant { id, status: self.status(), upstream, primary: self.primary_for(name) }))
     }
 
     /// The primary domain as the wire has it; none for its own name.
-    fn primary_for(&self, name: &str) -> Option<Arc<str>> {
+    fn primary_for(&self, name: &str) -> Option<Box<str>> {
         let primary = self.primary.as_deref()?.trim_end_matches('.').to_ascii_lowercase();
         (!primary.is_empty() && primary != name).then(|| primary.into())
     }

@@ -45,7 +45,7 @@ impl Reader {
         &'a self,
         key: KeyRef<'a>,
         now: Instant,
-    ) -> impl Future<Output = Result<Option<Tenant>, CouldNotAsk>> + Send + 'a {
+    ) -> impl Future<Output = Result<Option<Arc<Tenant>>, CouldNotAsk>> + Send + 'a {
         // Before there is a future: what goes into one is written to memory and read again.
         let held = self.held(key, now);
         async move {
@@ -58,7 +58,7 @@ impl Reader {
     }
 
     /// The answer, where nobody has to be asked: of what is not in the tables nobody is.
-    fn held(&self, key: KeyRef<'_>, now: Instant) -> Option<Option<Tenant>> {
+    fn held(&self, key: KeyRef<'_>, now: Instant) -> Option<Option<Arc<Tenant>>> {
         let hash = self.marks.hash(key);
         if let Some(tenant) = self.recall(key, hash, now) {
             return Some(Some(tenant));
@@ -80,7 +80,7 @@ impl Reader {
         self.wait_for_load(key, if is_known { Budget::Known } else { Budget::Stranger }, now).await
     }
 
-    fn recall(&self, key: KeyRef<'_>, hash: KeyHash, now: Instant) -> Option<Tenant> {
+    fn recall(&self, key: KeyRef<'_>, hash: KeyHash, now: Instant) -> Option<Arc<Tenant>> {
         let mut recent = self.recent();
         let hit = recent.get(key, hash, now, &self.marks)?;
         self.counters.count_under_lock(Event::RecentHit);
@@ -91,7 +91,7 @@ impl Reader {
         Some(hit.tenant)
     }
 
-    fn answer(&self, key: KeyRef<'_>, hash: KeyHash, entry: &Entry, copies: u64, now: Instant) -> Option<Tenant> {
+    fn answer(&self, key: KeyRef<'_>, hash: KeyHash, entry: &Entry, copies: u64, now: Instant) -> Option<Arc<Tenant>> {
         let lifetimes = &self.shared.loader.cache.lifetimes;
         let fresh_until = lifetimes.fresh_until(entry);
         self.counters.count(match entry.tenant {

@@ -8,7 +8,7 @@ use super::{
     entry::{Entry, Lifetimes},
     marks::{KeyHash, Marks, Stamp},
 };
-use crate::routing::{KeyRef, Tenant, TenantKey, UpstreamName};
+use crate::routing::{KeyRef, Tenant, TenantKey};
 
 /// Answers nine of ten look-ups of a thousand hot hosts, in about half a megabyte per worker. A power of two.
 const SLOTS: usize = 4096;
@@ -33,7 +33,7 @@ impl KeyHash {
 
 /// A hit.
 pub(super) struct Hit {
-    pub(super) tenant: Tenant,
+    pub(super) tenant: Arc<Tenant>,
     /// The shared cache should be told that the key is in use.
     pub(super) touch: bool,
 }
@@ -48,7 +48,7 @@ struct Tag {
 
 struct Copy {
     key: TenantKey,
-    tenant: Tenant,
+    tenant: Arc<Tenant>,
     stamp: Stamp,
     /// What [`Marks::copies`] was when the entry was looked at.
     copies: u64,
@@ -76,7 +76,7 @@ impl Recent {
         let copy = self.copies[slot].as_mut().filter(|copy| copy.answers(key, now, marks))?;
         copy.hits = copy.hits.wrapping_add(1);
         tag.contender = KeyHash::default();
-        Some(Hit { tenant: copy.tenant.clone(), touch: copy.hits.is_multiple_of(HITS_PER_TOUCH) })
+        Some(Hit { tenant: Arc::clone(&copy.tenant), touch: copy.hits.is_multiple_of(HITS_PER_TOUCH) })
     }
 
     /// Takes a copy of `original` where the same key came twice in a row: of those that come once, most never come again, and
@@ -111,7 +111,7 @@ impl Copy {
 
     /// Follows the entry; the tenant's copy stays where nothing has changed.
     fn renew(&mut self, tenant: &Tenant, original: &Original<'_>) {
-        if self.tenant != *tenant {
+        if *self.tenant != *tenant {
             self.tenant = detached(tenant);
         }
         self.stamp = original.entry.stamp;
@@ -127,13 +127,9 @@ impl Copy {
     }
 }
 
-fn detached(tenant: &Tenant) -> Tenant {
-    Tenant {
-        id: tenant.id.detached(),
-        status: tenant.status,
-        upstream: tenant.upstream.as_ref().map(UpstreamName::detached),
-        primary: tenant.primary.as_deref().map(Arc::from),
-    }
+/// The same in memory of its own, so that a worker's copy shares no counter with another core.
+fn detached(tenant: &Tenant) -> Arc<Tenant> {
+    Arc::new(Tenant { id: tenant.id.detached(), ..tenant.clone() })
 }
 
 #[cfg(test)]

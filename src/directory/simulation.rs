@@ -80,7 +80,7 @@ fn run(seed: u64, is_told: bool) -> Answers {
 struct World {
     version: usize,
     /// The answer about each name, by the version since which it holds.
-    history: BTreeMap<&'static str, BTreeMap<usize, Option<Tenant>>>,
+    history: BTreeMap<&'static str, BTreeMap<usize, Option<Arc<Tenant>>>>,
     stores: u64,
     /// Questions that wait for their answer.
     waiting: Vec<oneshot::Sender<()>>,
@@ -95,15 +95,15 @@ impl World {
         }
     }
 
-    fn answer(&self, name: &str, version: usize) -> Option<Tenant> {
+    fn answer(&self, name: &str, version: usize) -> Option<Arc<Tenant>> {
         self.history.get(name)?.range(..=version).next_back()?.1.clone()
     }
 
-    fn now(&self, name: &str) -> Option<Tenant> {
+    fn now(&self, name: &str) -> Option<Arc<Tenant>> {
         self.answer(name, self.version)
     }
 
-    fn write(&mut self, name: &'static str, answer: Option<Tenant>) {
+    fn write(&mut self, name: &'static str, answer: Option<Arc<Tenant>>) {
         self.tell(&("row", self.version, name, &answer));
         self.history.entry(name).or_default().insert(self.version, answer);
     }
@@ -120,7 +120,7 @@ impl Source {
         self.world.lock().unwrap()
     }
 
-    fn read(&self, key: &TenantKey) -> Option<Tenant> {
+    fn read(&self, key: &TenantKey) -> Option<Arc<Tenant>> {
         let (KeyRef::CustomDomain(name) | KeyRef::Label { label: name, .. }) = key.as_ref();
         self.world().now(name)
     }
@@ -165,7 +165,7 @@ struct Asked {
     name: &'static str,
     floor: usize,
     absent_floor: usize,
-    answer: JoinHandle<Result<Option<Tenant>, CouldNotAsk>>,
+    answer: JoinHandle<Result<Option<Arc<Tenant>>, CouldNotAsk>>,
 }
 
 /// One notice, with the version it tells of and the names that it concerns.
@@ -396,12 +396,7 @@ fn assign(world: &mut World, name: &'static str) -> Vec<&'static str> {
     let shared = NAMES.into_iter().filter(|other| *other != name).find_map(|other| world.now(other));
     let tenant = match shared {
         Some(tenant) if world.stores.is_multiple_of(2) => tenant,
-        _ => Tenant {
-            id: TenantId::parse(&world.stores.to_string()).unwrap(),
-            status: Status::Active,
-            upstream: None,
-            primary: None,
-        },
+        _ => super::tests::tenant(&world.stores.to_string()),
     };
     world.write(name, Some(tenant));
     vec![name]
@@ -414,7 +409,7 @@ fn switch(world: &mut World, id: &TenantId) -> Vec<&'static str> {
     let names: Vec<_> = NAMES.into_iter().filter(of_the_store).collect();
     for name in &names {
         let Some(tenant) = world.now(name) else { continue };
-        world.write(name, Some(Tenant { status: next(tenant.status), ..tenant }));
+        world.write(name, Some(Arc::new(Tenant { status: next(tenant.status), ..(*tenant).clone() })));
     }
     names
 }

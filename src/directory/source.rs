@@ -1,6 +1,6 @@
 //! Where tenants are read from.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use crate::routing::{KeyRef, Tenant, TenantKey};
 
@@ -41,7 +41,7 @@ pub trait TenantSource: Send + Sync + 'static {
 pub type EachName<'a> = dyn Fn(KeyRef<'_>) -> bool + Send + Sync + 'a;
 
 /// What a source says of one key.
-pub type Answer = Result<Option<Tenant>, SourceError>;
+pub type Answer = Result<Option<Arc<Tenant>>, SourceError>;
 
 /// Why a source could not answer.
 #[derive(Debug, thiserror::Error)]

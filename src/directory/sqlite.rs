@@ -231,7 +231,7 @@ mod tests {
             "ALTER TABLE stores ADD COLUMN upstream TEXT; UPDATE stores SET upstream = 'cell' WHERE id = 2;
                            ALTER TABLE store_domains ADD COLUMN upstream TEXT DEFAULT 'another table''s';";
         let upstream = async |tables: &Fixture, key: KeyRef<'_>| {
-            tables.source.load(&key.into()).await.unwrap().unwrap().upstream.map(|name| name.to_string())
+            tables.source.load(&key.into()).await.unwrap().unwrap().upstream.as_ref().map(ToString::to_string)
         };
         let (without, with) = (Fixture::new(rows).await, Fixture::new(rows).await);
         with.source.database.run(move |connection| connection.execute_batch(with_column)).await.unwrap();

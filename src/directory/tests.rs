@@ -18,8 +18,8 @@ use crate::routing::{Status, Tenant, TenantId, TenantKey};
 pub(super) const HOST: KeyRef<'static> = KeyRef::CustomDomain("shop.example");
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-pub(super) fn tenant(id: &str) -> Tenant {
-    Tenant { id: TenantId::parse(id).unwrap(), status: Status::Active, upstream: None, primary: None }
+pub(super) fn tenant(id: &str) -> Arc<Tenant> {
+    Arc::new(Tenant { id: TenantId::parse(id).unwrap(), status: Status::Active, upstream: None, primary: None })
 }
 
 /// Answers by name from what it was told; can be held back, can fail, can panic, and counts what it was asked.
@@ -73,7 +73,7 @@ impl Script {
         self.asked.load(Ordering::Relaxed)
     }
 
-    fn answer(&self, key: &TenantKey) -> Result<Option<Tenant>, SourceError> {
+    fn answer(&self, key: &TenantKey) -> Result<Option<Arc<Tenant>>, SourceError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let (KeyRef::CustomDomain(name) | KeyRef::Label { label: name, .. }) = key.as_ref();
         let behaviour = *self.behaviour.lock().unwrap();

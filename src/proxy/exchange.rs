@@ -25,7 +25,7 @@ use super::{
     upload::{Fault, Tally},
 };
 use crate::{
-    routing::{Host, Match, TenantId},
+    routing::{Host, Match, Tenant, TenantId},
     telemetry::{
         self,
         access_log::{Line, Try},
@@ -47,7 +47,7 @@ pub(super) struct Exchange {
     pub(super) ids: Ids,
     /// The host that was looked up; empty where none could be read.
     host: LoggedHost,
-    pub(super) tenant: Option<TenantId>,
+    pub(super) tenant: Option<Arc<Tenant>>,
     pub(super) matched: Option<Match>,
     pub(super) host_owner: Option<HostOwner>,
     pub(super) endpoint: Option<Arc<Endpoint>>,
@@ -102,6 +102,11 @@ impl Exchange {
     /// The record of a request whose head could not be read.
     pub(super) fn without_head(client: &Arc<Client>) -> Self {
         Self::new(client, client.address(), Ids::make(), None)
+    }
+
+    /// The store that it is for, once that is known.
+    pub(super) fn store_id(&self) -> Option<&TenantId> {
+        self.tenant.as_ref().map(|tenant| &tenant.id)
     }
 
     fn new(client: &Arc<Client>, requester: IpAddr, ids: Ids, asked: Option<Asked>) -> Self {
@@ -251,7 +256,7 @@ impl Exchange {
             target: target.map_or("", PathAndQuery::as_str),
             version: asked.map_or("", |asked| version(asked.version)),
             tls: self.client.secured().map_or("", |secured| secured.version.as_str()),
-            store: self.tenant.as_ref().map_or("", TenantId::as_str),
+            store: self.store_id().map_or("", TenantId::as_str),
             matched: self.matched.map_or("", Match::as_str),
             status: self.status.map_or(0, |status| status.as_u16()),
             bytes_in,

@@ -137,7 +137,7 @@ pub(super) fn prepare(
         dialect::reduce_length(&mut head.headers)?;
     }
     let who = requester.forwarded(client, &head.headers, &host.value);
-    let Destination { matched, tenant, .. } = destination;
+    let matched = destination.matched;
     let upstream = &worker.upstreams[position].upstream().settings;
     check_length(&incoming, upstream)?;
     let protocol = upstream.protocol;
@@ -153,11 +153,11 @@ pub(super) fn prepare(
     let ids = &exchange.ids;
     add_forwarding(
         &mut head.headers,
-        Forwarding { client: who, version, ids, host, matched: *matched, tenant: tenant.as_ref(), prefix },
+        Forwarding { client: who, version, ids, host, matched, tenant: destination.store_id(), prefix },
     );
-    exchange.matched = Some(*matched);
+    exchange.matched = Some(matched);
     exchange.host_owner = Some(HostOwner::of(destination));
-    exchange.tenant = tenant.clone();
+    exchange.tenant.clone_from(&destination.tenant);
     if incoming.is_end_stream() {
         return Ok(Request::from_parts(head, RequestBody::Empty));
     }

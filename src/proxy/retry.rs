@@ -20,7 +20,7 @@ pub(super) async fn send(
     mut request: Outgoing,
     exchange: &mut Exchange,
 ) -> Result<Answered, Failure> {
-    let share = worker.upstreams[position].upstream().share(exchange.tenant.as_ref())?;
+    let share = worker.upstreams[position].upstream().share(exchange.store_id())?;
     let mut search = Search::new(worker, position, is_repeatable(&request));
     let (mut now, mut doubted) = (search.began, None);
     let sent = loop {

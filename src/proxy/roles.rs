@@ -43,7 +43,7 @@ impl Roles {
 
 /// The position of the upstream that serves `destination`.
 pub(super) fn upstream_for(worker: &Worker, destination: &Destination) -> Result<usize, Failure> {
-    match &destination.upstream {
+    match destination.upstream() {
         None => Ok(worker.roles.upstream_for(destination.matched)),
         Some(name) => named(worker, name),
     }
@@ -82,7 +82,7 @@ impl UnknownNames {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = told.len() < TOLD_MAX && !told.contains(name);
         if is_new {
-            told.push(name.detached());
+            told.push(name.clone());
         }
         is_new
     }

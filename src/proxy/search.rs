@@ -275,7 +275,7 @@ impl<'a> Search<'a> {
     }
 
     fn choose(&self, exchange: &Exchange, now: Instant) -> Option<usize> {
-        let asking = Asking { tenant: exchange.tenant.as_ref(), is_repeatable: self.is_repeatable };
+        let asking = Asking { tenant: exchange.store_id(), is_repeatable: self.is_repeatable };
         self.view.choose(&asking, &self.tried, now)
     }
 

@@ -1,6 +1,6 @@
 //! From what the directory said to what becomes of the request.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use super::{
     Closed, InactiveStore, KeyRef, Match, PathPrefix, Route, Rules, Status, Tenant, TenantId, UnknownHost,
@@ -13,15 +13,15 @@ pub struct Subject<'a> {
     /// What the request asked for.
     pub route: Route<'a>,
     /// What the directory knows of the route's key; `None`: absent, or nothing was to be asked.
-    pub tenant: Option<Tenant>,
+    pub tenant: Option<Arc<Tenant>>,
     /// What the directory knows of `without_www`, asked only where nobody is known to have the key itself.
-    pub apex: Option<Tenant>,
+    pub apex: Option<Arc<Tenant>>,
 }
 
 impl Subject<'_> {
     /// Whoever was found by the key, or without `www.`.
     pub(super) fn found(&self) -> Option<&Tenant> {
-        self.tenant.as_ref().or(self.apex.as_ref())
+        self.tenant.as_deref().or(self.apex.as_deref())
     }
 
     /// The domain that the host might stand back for.
@@ -32,7 +32,7 @@ impl Subject<'_> {
     /// The host does not stand back for another.
     pub fn serve_here(&mut self) {
         for found in [&mut self.tenant, &mut self.apex].into_iter().flatten() {
-            found.primary = None;
+            Arc::make_mut(found).primary = None;
         }
     }
 
@@ -69,14 +69,24 @@ pub enum Decision<'a> {
 pub struct Destination {
     /// Goes out as `X-Store-Match`.
     pub matched: Match,
-    /// Goes out as `X-Store-Id`; admin and homepage have none.
-    pub tenant: Option<TenantId>,
+    /// `None` for admin and homepage.
+    pub tenant: Option<Arc<Tenant>>,
     /// Cut from the path and sent as `X-Forwarded-Prefix`.
     pub prefix: Option<PathPrefix>,
-    /// The upstream that the tenant's row names. Nobody has looked whether it exists.
-    pub upstream: Option<UpstreamName>,
     /// The host is none of ours, whatever is shown there.
     pub is_foreign_host: bool,
+}
+
+impl Destination {
+    /// Goes out as `X-Store-Id`; admin and homepage have none.
+    pub fn store_id(&self) -> Option<&TenantId> {
+        self.tenant.as_ref().map(|tenant| &tenant.id)
+    }
+
+    /// The upstream that the tenant's row names. Nobody has looked whether it exists.
+    pub fn upstream(&self) -> Option<&UpstreamName> {
+        self.tenant.as_ref()?.upstream.as_ref()
+    }
 }
 
 /// Where a request is redirected to.
@@ -91,8 +101,8 @@ pub enum RedirectTarget<'a> {
 impl fmt::Display for Decision<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Forward(Destination { matched, tenant: Some(id), .. }) => {
-                write!(f, "forward for store {id} ({matched})")
+            Self::Forward(Destination { matched, tenant: Some(tenant), .. }) => {
+                write!(f, "forward for store {} ({matched})", tenant.id)
             }
             Self::Forward(Destination { matched, tenant: None, .. }) => {
                 write!(f, "forward without a store ({matched})")
@@ -161,10 +171,9 @@ pub fn decide<'a>(rules: &Rules, subject: Subject<'a>) -> Decision<'a> {
             if let Some(host) = primary(matched) {
                 return Decision::Redirect(RedirectTarget::Host(host.into()));
             }
-            let (tenant, upstream) =
-                subject.tenant.or(subject.apex).map_or((None, None), |found| (Some(found.id), found.upstream));
+            let tenant = subject.tenant.or(subject.apex);
             let is_foreign_host = matched == Match::CustomDomain;
-            Decision::Forward(Destination { matched, tenant, prefix, upstream, is_foreign_host })
+            Decision::Forward(Destination { matched, tenant, prefix, is_foreign_host })
         }
     }
 }
@@ -208,5 +217,5 @@ fn is_path_mode(route: &Route<'_>) -> bool {
 }
 
 fn without_tenant<'a>(matched: Match, is_foreign_host: bool) -> Decision<'a> {
-    Decision::Forward(Destination { matched, tenant: None, prefix: None, upstream: None, is_foreign_host })
+    Decision::Forward(Destination { matched, tenant: None, prefix: None, is_foreign_host })
 }

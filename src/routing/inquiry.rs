@@ -1,5 +1,7 @@
 //! What the directory is asked for a route, one question after the other.
 
+use std::sync::Arc;
+
 use super::{KeyRef, Route, Rules, Status, Subject, Tenant, decide::primary};
 
 /// The questions that a route leads to, with the answers so far. Whoever has a directory asks until there is no question left;
@@ -41,7 +43,7 @@ impl<'a> Inquiry<'a> {
 
     /// Takes the answer to the question. That the directory could not be asked is an error, except for a primary domain: the host
     /// is served itself then.
-    pub fn answer<E>(&mut self, answer: Result<Option<Tenant>, E>) -> Result<(), E> {
+    pub fn answer<E>(&mut self, answer: Result<Option<Arc<Tenant>>, E>) -> Result<(), E> {
         self.step = match self.step {
             Step::Key => {
                 self.subject.tenant = answer?;
@@ -81,7 +83,7 @@ impl<'a> Inquiry<'a> {
 
     /// A host stands back for a domain only that is served, for the same store, and stands back for no other. So redirects end, and
     /// no visitor of one store comes to another, whatever rows were written since this one was read.
-    fn weigh(&mut self, primary: Option<Tenant>) {
+    fn weigh(&mut self, primary: Option<Arc<Tenant>>) {
         let is_shown = primary.is_some_and(|primary| {
             primary.status == Status::Active
                 && primary.primary.is_none()

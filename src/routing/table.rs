@@ -1,6 +1,6 @@
 //! The documented table of requests and outcomes, row by row, over the example stores.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use super::*;
 
@@ -32,7 +32,7 @@ fn listed(hosts: &[&str]) -> PathHosts {
 }
 
 /// The example rows, and a few that are switched off.
-fn directory(key: KeyRef<'_>) -> Option<Tenant> {
+fn directory(key: KeyRef<'_>) -> Option<Arc<Tenant>> {
     let (id, status) = match key {
         KeyRef::CustomDomain("customdomain1.com" | "shop.alpha.com" | "www.own.com" | "localhost") => {
             ("1", Status::Active)
@@ -50,7 +50,7 @@ fn directory(key: KeyRef<'_>) -> Option<Tenant> {
         KeyRef::Label { label: "store2", .. } => ("2", Status::Active),
         _ => return None,
     };
-    Some(Tenant { id: TenantId::parse(id).unwrap(), status, upstream: None, primary: None })
+    Some(Arc::new(Tenant { id: TenantId::parse(id).unwrap(), status, upstream: None, primary: None }))
 }
 
 /// What becomes of a request for `url` (host, perhaps port, path), in words; in path mode with what the app sees.

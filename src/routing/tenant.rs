@@ -1,6 +1,6 @@
 //! The store that a request belongs to.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
@@ -8,10 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::UpstreamName;
 
 /// The primary key of a store as text, whatever type its column has; kept ready to be sent as `X-Store-Id`.
-///
-/// One word, since it goes from hand to hand in every look-up: a `HeaderValue` is five, and its last one is a byte.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TenantId(Arc<HeaderValue>);
+pub struct TenantId(HeaderValue);
 
 impl TenantId {
     /// Takes an id of 1 to 255 visible ASCII characters; anything else cannot stand in a header.
@@ -26,7 +24,7 @@ impl TenantId {
     /// The bytes of a new value get their counter when they are first cloned, which allocates: let that be now.
     fn holding(value: HeaderValue) -> Self {
         drop(value.clone());
-        Self(Arc::new(value))
+        Self(value)
     }
 
     /// The id as the value of a header; cloning it allocates nothing.
@@ -82,7 +80,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// A store as the directory knows it.
+/// A store as the directory knows it. It goes from hand to hand in an `Arc`: one word in every look-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
     /// Goes out as `X-Store-Id`.
@@ -92,7 +90,7 @@ pub struct Tenant {
     /// The upstream that its row names; `None`: the default one.
     pub upstream: Option<UpstreamName>,
     /// Its primary custom domain, canonical, where that is another host than the one asked for and hosts stand back for it.
-    pub primary: Option<Arc<str>>,
+    pub primary: Option<Box<str>>,
 }
 
 #[cfg(test)]

@@ -1,31 +1,24 @@
 //! The upstream that a store's requests are for, as its row names it.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 /// Characters of a name that is configured; a longer one names nothing, however it goes on.
 const LENGTH_MAX: usize = 64;
 
 /// A name out of a row. It chooses among the upstreams of the configuration and is never an address.
-///
-/// One word, since it goes from hand to hand in every look-up, mostly as none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct UpstreamName(Arc<String>);
+pub struct UpstreamName(Box<str>);
 
 impl UpstreamName {
     /// The name that a row has; an empty one is none. Of what is too long only so much is kept that it stays unknown.
     pub fn new(text: &str) -> Option<Self> {
         let end = text.char_indices().nth(LENGTH_MAX + 1).map_or(text.len(), |(end, _)| end);
-        (end > 0).then(|| Self(Arc::new(text[..end].to_owned())))
+        (end > 0).then(|| Self(text[..end].into()))
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-
-    /// The same name in memory of its own, so that a worker's copy shares no counter with another core.
-    pub fn detached(&self) -> Self {
-        Self(Arc::new(String::clone(&self.0)))
     }
 }
 

@@ -143,7 +143,7 @@ impl<'a> Line<'a> {
             KeyRef::CustomDomain(name) => (None, name),
             KeyRef::Label { platform, label } => (Some(platform.map_or(-1, |platform| platform.0.into())), label),
         };
-        let Tenant { id, status, upstream, primary } = &record.tenant;
+        let Tenant { id, status, upstream, primary } = &*record.tenant;
         Self {
             label_under,
             name: name.into(),
@@ -163,8 +163,8 @@ impl<'a> Line<'a> {
         };
         let id = TenantId::parse(&self.id).map_err(|_| SnapshotError::Damaged)?;
         let upstream = self.upstream.as_deref().and_then(UpstreamName::new);
-        let tenant = Tenant { id, status: self.status, upstream, primary: self.primary.as_deref().map(Arc::from) };
-        Ok(Record { key, tenant, age: Duration::from_secs(self.age_s) })
+        let tenant = Tenant { id, status: self.status, upstream, primary: self.primary.as_deref().map(Box::from) };
+        Ok(Record { key, tenant: Arc::new(tenant), age: Duration::from_secs(self.age_s) })
     }
 }
 
@@ -214,7 +214,7 @@ mod tests {
                 let primary = (status == Status::Active).then(|| "primary.example".into());
                 let upstream = UpstreamName::new(&upstream);
                 let tenant = Tenant { id: TenantId::parse(&id).unwrap(), status, upstream, primary };
-                Record { key, tenant, age: Duration::from_secs(age) }
+                Record { key, tenant: Arc::new(tenant), age: Duration::from_secs(age) }
             }),
             0..20,
         )

@@ -7,7 +7,10 @@
 mod file;
 mod keeper;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 pub use self::{
     file::SnapshotError,
@@ -20,7 +23,7 @@ use crate::routing::{Tenant, TenantKey};
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Record {
     key: TenantKey,
-    tenant: Tenant,
+    tenant: Arc<Tenant>,
     /// How long ago it was read when the snapshot was written.
     age: Duration,
 }

@@ -177,7 +177,7 @@ impl Explainer {
         while let Some(key) = inquiry.question() {
             let asked = self.asked(key);
             let answer = self.directory.lookup(key, Instant::now()).await;
-            let shown = answer.as_ref().map(|tenant| found(tenant.as_ref()));
+            let shown = answer.as_ref().map(|tenant| found(tenant.as_deref()));
             told.step("look-up", format!("{asked}: {}", shown.unwrap_or_else(|error| error.to_string())));
             inquiry.answer(answer)?;
         }
@@ -252,12 +252,12 @@ impl Explainer {
     fn forward(&self, to: &Destination, shown: &str, told: &mut Explanation) {
         told.decision = "forward";
         told.matched = Some(to.matched.as_str());
-        told.store_id = to.tenant.as_ref().map(|id| id.as_str().to_owned());
+        told.store_id = to.store_id().map(|id| id.as_str().to_owned());
         let stripped = to.prefix.as_ref().and_then(|prefix| prefix.split(&told.path)).map(|(prefix, rest)| {
             format!(", the app sees {} and X-Forwarded-Prefix: {prefix}", if rest.is_empty() { "/" } else { rest })
         });
         told.step("decision", format!("{shown}{}", stripped.unwrap_or_default()));
-        self.choose_upstream(to.matched, to.upstream.as_ref(), told);
+        self.choose_upstream(to.matched, to.upstream(), told);
     }
 
     fn choose_upstream(&self, matched: Match, named: Option<&UpstreamName>, told: &mut Explanation) {
