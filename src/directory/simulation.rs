@@ -10,6 +10,7 @@ use std::{
     env,
     fmt::Debug,
     sync::{Arc, Mutex, MutexGuard},
+    thread,
     time::Duration,
 };
 
@@ -35,13 +36,30 @@ fn no_lookup_is_answered_from_rows_read_before_a_change_that_was_applied() {
         eprintln!("{:?}", run(seed, true));
         return;
     }
-    let mut answers = Answers::default();
-    for seed in 0..number("USHER_SIMULATION_SEEDS").unwrap_or(SEEDS) {
-        let outcome = std::panic::catch_unwind(|| run(seed, false));
-        answers += outcome.unwrap_or_else(|_| panic!("seed {seed} breaks the promise: USHER_SIMULATION_SEED={seed}"));
-    }
+    let answers = run_all(number("USHER_SIMULATION_SEEDS").unwrap_or(SEEDS));
     eprintln!("{answers:?}");
     assert!(answers.found > 0 && answers.absent > 0 && answers.failed > 0 && answers.overtaken > 0, "{answers:?}");
+}
+
+/// Each core takes its share of the seeds; each of them is a world of its own.
+fn run_all(seeds: u64) -> Answers {
+    let cores = thread::available_parallelism().unwrap().get();
+    let share = |first: usize| {
+        let mut answers = Answers::default();
+        (first as u64..seeds).step_by(cores).for_each(|seed| answers += run_or_say(seed));
+        answers
+    };
+    let mut answers = Answers::default();
+    thread::scope(|scope| {
+        let shares: Vec<_> = (0..cores).map(|first| scope.spawn(move || share(first))).collect();
+        shares.into_iter().for_each(|share| answers += share.join().unwrap());
+    });
+    answers
+}
+
+fn run_or_say(seed: u64) -> Answers {
+    let outcome = std::panic::catch_unwind(|| run(seed, false));
+    outcome.unwrap_or_else(|_| panic!("seed {seed} breaks the promise: USHER_SIMULATION_SEED={seed}"))
 }
 
 /// What the look-ups of a run got, lest a run that asks nothing passes.
