@@ -333,6 +333,18 @@ fn without_triggers_usher_serves_and_says_that_it_is_degraded_until_they_are_the
 }
 
 #[test]
+fn triggers_that_are_older_than_a_column_are_as_good_as_none() {
+    let stage = stage(Backend::Postgres);
+    stage.tables.execute("ALTER TABLE stores ADD COLUMN upstream text");
+    eventually("usher is degraded", || {
+        let reasons = stage.usher.admin_get("/ready").json()["reasons"].clone();
+        (reasons == serde_json::json!(["feed: triggers are missing"])).then_some(())
+    });
+    let _tables = stage.tables.migrated();
+    wait_until_following(&stage.usher);
+}
+
+#[test]
 fn triggers_that_were_made_anew_have_everything_read_again() {
     let stage = stage(Backend::Postgres);
     check(&stage.usher, &[("store1.platform.com", Some("1"))]);

@@ -117,7 +117,9 @@ async fn look_at_triggers(
 ) -> Result<(), usher::database::session::Error> {
     if config.follow != Follow::Off && !migrations::is_watched(session, &config.plan.watched).await? {
         let tables: Vec<_> = config.plan.watched.iter().map(|watch| watch.table.as_str()).collect();
-        let cause = "one is missing or disabled: edits show only when what is held is no longer fresh".into();
+        let cause =
+            "one is missing, disabled or older than a column: edits show only when what is held is no longer fresh"
+                .into();
         let remedy = "run `usher migrate`, which creates what is missing".into();
         report.warnings.push(problem(&format!("triggers of {}", tables.join(", ")), cause, "all of them", remedy));
     }
@@ -141,7 +143,7 @@ async fn look_at_watched(
 ) -> Result<(), usher::database::session::Error> {
     let known = schema::columns(session, &watch.table).await?;
     let is_known = |name: &str| known.iter().any(|column| column.name == name);
-    for name in watch.columns.iter().map(String::as_str).chain(watch.keys().map(|(_, column)| column)) {
+    for name in watch.compared() {
         let subject = format!("{}.{name}", watch.table);
         // Of the default tables some columns may be missing; those that may not are asked for elsewhere.
         if !is_known(name) && config.plan.tables == Tables::Own {

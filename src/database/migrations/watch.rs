@@ -51,13 +51,17 @@ impl Watch {
         keys.into_iter().filter_map(|(kind, column)| Some((kind, column.as_deref()?)))
     }
 
+    /// The columns that are compared, those that hold names among them.
+    pub fn compared(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(String::as_str).chain(self.keys().map(|(_, column)| column))
+    }
+
     /// The transaction that creates the triggers, and repairs them where they differ. One for each table: the app may lock its
     /// tables in another order.
     pub(super) fn sql(&self) -> String {
         let keys = self.keys().map(|(kind, column)| (kind.to_owned(), column.into()));
         let keys = serde_json::Value::Object(keys.collect()).to_string();
-        let names = self.columns.iter().map(String::as_str).chain(self.keys().map(|(_, column)| column));
-        let columns: Vec<_> = names.map(quoted).collect();
+        let columns: Vec<_> = self.compared().map(quoted).collect();
         let triggers = TEMPLATE
             .replace("{table}", &quoted(&self.table))
             .replace("{columns}", &format!("ARRAY[{}]", columns.join(", ")))
@@ -72,18 +76,26 @@ impl Watch {
     }
 }
 
-/// Asks whether all is well with what tells of edits. One row: a text that stands for the triggers, NULL where one is missing or
-/// disabled, and whether notices are sent: the queue has room, and they are not switched off, be it for sessions that begin later. Triggers that were made anew stand for another text, and so do
-/// their functions: edits may have come between the old and the new ones, or of what the old ones did not compare.
+/// Asks whether all is well with what tells of edits. One row: a text that stands for the triggers, NULL where one is missing,
+/// disabled, or older than a column that it should compare; and whether notices are sent: the queue has room, and they are not
+/// switched off, be it for sessions that begin later. Triggers that were made anew stand for another text, and so do their functions:
+/// edits may have come between the old and the new ones, or of what the old ones did not compare.
 pub fn standing(watched: &[Watch]) -> String {
-    let mut tables = String::new();
+    let (mut tables, mut columns) = (String::new(), String::new());
     for watch in watched {
         // Nothing that is written to a text fails.
-        let _ = write!(tables, "to_regclass({}), ", quoted(&watch.table));
+        let table = quoted(&watch.table);
+        let _ = write!(tables, "to_regclass({table}), ");
+        for name in watch.compared() {
+            let _ = write!(columns, ", (to_regclass({table}), {})", quoted(name));
+        }
     }
     format!(
-        "SELECT CASE WHEN count(*) = {} THEN string_agg(t.oid::text || ':' || p.xmin::text, ' ' \
-         ORDER BY t.oid) END, \
+        "SELECT CASE WHEN count(*) = {} AND NOT EXISTS (SELECT FROM (VALUES (NULL::regclass, NULL){columns}) AS compared (watched, name) \
+         JOIN pg_attribute a ON attrelid = watched AND attname = name AND NOT attisdropped \
+         JOIN pg_trigger u ON u.tgrelid = watched AND u.tgname = 'usher_update' JOIN pg_proc f ON f.oid = u.tgfoid \
+         WHERE strpos(f.prosrc, ' ' || quote_ident(name) || '::text') = 0) \
+         THEN string_agg(t.oid::text || ':' || p.xmin::text, ' ' ORDER BY t.oid) END, \
          pg_notification_queue_usage() < 0.5 AND current_setting('usher.notify', true) IS DISTINCT FROM 'off' \
          AND NOT EXISTS (SELECT FROM pg_db_role_setting WHERE 'usher.notify=off' = ANY (setconfig) AND setdatabase IN (0, \
          (SELECT oid FROM pg_database WHERE datname = current_database()))) \

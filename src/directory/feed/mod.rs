@@ -145,7 +145,7 @@ enum Loss {
     )]
     Deaf,
     /// Nobody tells of edits.
-    #[error("triggers are missing or disabled; run `usher migrate`")]
+    #[error("triggers are missing, disabled or older than a column; run `usher migrate`")]
     Triggers,
     /// The triggers keep silent while the queue is full, or their commits would fail.
     #[error(
