@@ -31,8 +31,8 @@ if [ "${#packages[@]}" -gt 0 ]; then
 fi
 
 if ! cargo deny --version >/dev/null 2>&1; then
-  echo "== installing cargo-deny (about a minute, once; unoptimised, since it runs for a second or two)"
-  cargo install --quiet --locked --debug cargo-deny@"$CARGO_DENY_VERSION"
+  echo "== installing cargo-deny (about a minute, once; unoptimised and without lines, since it runs for a second or two)"
+  CARGO_PROFILE_DEV_DEBUG=false cargo install --quiet --locked --debug cargo-deny@"$CARGO_DENY_VERSION"
 fi
 
 # Foreign clients that are Python libraries, in an environment of their own that goes with `make clean`.
