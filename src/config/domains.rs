@@ -56,6 +56,7 @@ pub(super) fn resolve(written: file::Domains, own_tables: bool, report: &mut Rep
         port: port(written.self_check_port.or(80)),
         checks_max: written.checks_max.or(32),
         check_timeout,
+        http_token: written.http_token.or(false),
         unverify_lost: written.unverify_lost.or(false),
     };
     Domains {

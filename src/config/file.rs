@@ -386,6 +386,8 @@ pub(super) struct Domains {
     pub(super) verification_prefix: Written<String>,
     /// Further labels under which it counts as well, while customers still have the records that they were told earlier.
     pub(super) former_prefixes: Written<List<String>>,
+    /// Whether the token counts as well where the domain's web server shows it.
+    pub(super) http_token: Written<bool>,
     /// Addresses of this edge, for the customers' A and AAAA records.
     pub(super) addresses: Written<List<String>>,
     /// A name of this edge, for the customers' CNAME records.

@@ -1,4 +1,4 @@
-//! Whether the customer's token stands in the DNS.
+//! Whether the customer's token stands in the DNS, or on the customer's web server.
 
 use std::fmt;
 
@@ -6,8 +6,9 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use serde::Serialize;
 
 use super::{
-    Proof,
+    Proof, Settings,
     dns::{self, Dns},
+    traffic::Visitor,
 };
 
 /// Texts that are shown of those that stand there instead; a person compares them by eye.
@@ -16,7 +17,7 @@ const SHOWN_MAX: usize = 3;
 /// Octets that are shown of a text: a token has 32 and a few around it that somebody has copied with it.
 const SHOWN_OCTETS: usize = 80;
 
-/// What the DNS says of a token.
+/// What became of the search for a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Ownership {
@@ -24,6 +25,11 @@ pub enum Ownership {
     Found {
         /// The name of the record.
         record: String,
+    },
+    /// Not there, but where the name is asked over HTTP.
+    Served {
+        /// The address of the page.
+        url: String,
     },
     /// The zone's own servers say that it does not.
     Absent {
@@ -42,9 +48,21 @@ pub enum Ownership {
 }
 
 impl Ownership {
-    /// Looks for `token` under each of `prefixes` in front of `name`: first where everybody looks, and where that says no, at the
-    /// zone's own servers.
-    pub async fn look(dns: &Dns, prefixes: &[String], name: &str, token: &str) -> Self {
+    /// Looks for `token` in the DNS, and then on the web server of `name` where that counts.
+    pub(super) async fn look(visitor: Visitor<'_>, settings: &Settings, name: &str, token: &str) -> Self {
+        let told = Self::in_dns(visitor.dns, &settings.prefixes, name, token).await;
+        if !settings.http_token || told.proof() == Proof::Present {
+            return told;
+        }
+        let path = http_path(settings.prefixes.first().map_or("", String::as_str));
+        match visitor.meets(name, &path, |page| is_token(page.trim_ascii(), token)).await {
+            true => Self::Served { url: format!("http://{name}{path}") },
+            false => told,
+        }
+    }
+
+    /// Looks under each of `prefixes` in front of `name`: first where everybody looks, and where that says no, at the zone's own servers.
+    async fn in_dns(dns: &Dns, prefixes: &[String], name: &str, token: &str) -> Self {
         let records: Vec<_> = prefixes.iter().map(|prefix| format!("{prefix}.{name}")).collect();
         for record in &records {
             let texts = dns.texts(record).await.unwrap_or_default();
@@ -71,7 +89,7 @@ impl Ownership {
     /// What it means for the claim.
     pub fn proof(&self) -> Proof {
         match self {
-            Self::Found { .. } => Proof::Present,
+            Self::Found { .. } | Self::Served { .. } => Proof::Present,
             Self::Absent { .. } => Proof::Absent,
             Self::Unknown { .. } => Proof::Unknown,
         }
@@ -82,11 +100,18 @@ impl fmt::Display for Ownership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Found { record } => write!(f, "the TXT record {record} holds the token"),
+            Self::Served { url } => write!(f, "{url} holds the token"),
             Self::Absent { record, texts } if texts.is_empty() => write!(f, "there is no TXT record {record}"),
             Self::Absent { record, texts } => write!(f, "the TXT record {record} says {}", texts.join(" and ")),
             Self::Unknown { record, reason } => write!(f, "the TXT record {record} could not be asked for: {reason}"),
         }
     }
+}
+
+/// Where the token stands on a web server: the label of the DNS without the underscore in front, which is for names that are no
+/// hosts, among the well-known places (RFC 8615).
+fn http_path(prefix: &str) -> String {
+    format!("/.well-known/{}", prefix.trim_start_matches('_'))
 }
 
 /// Whether one of the texts is the token.
@@ -121,6 +146,12 @@ mod tests {
             assert!(!is_token(wrong, "0123456789abcdef"));
         }
         assert!(!is_token(b"", ""));
+    }
+
+    #[test]
+    fn a_page_stands_where_the_record_would_without_its_underscore() {
+        assert_eq!(http_path("_orion-verify"), "/.well-known/orion-verify");
+        assert_eq!(http_path("proof"), "/.well-known/proof");
     }
 
     #[test]

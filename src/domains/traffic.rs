@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Uri, header, response::Parts, uri::Scheme};
+use http::{HeaderValue, Request, StatusCode, Uri, header, response::Parts, uri::Scheme};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -145,7 +145,7 @@ impl fmt::Display for Visit {
 impl Visitor<'_> {
     /// Looks up `name` and visits its addresses, all at once: CAs and browsers take any of them, IPv6 first, and a forgotten record
     /// leads them elsewhere.
-    pub(super) async fn look(&self, name: &str) -> Traffic {
+    pub(super) async fn look(self, name: &str) -> Traffic {
         let addresses = match self.dns.addresses(name).await {
             Ok(addresses) => addresses,
             Err(error) => return Traffic { failure: Some(reason(&error)), ..Traffic::default() },
@@ -153,9 +153,9 @@ impl Visitor<'_> {
         let mut visits = JoinSet::new();
         for (position, address) in chosen(&addresses).into_iter().enumerate() {
             let (self_check, name) = (self.self_check.clone(), name.to_owned());
-            let (port, is_open) = (self.port, self.allow_private || is_public(address));
+            let (port, may_visit) = (self.port, self.may_visit(address));
             visits.spawn(async move {
-                let met = match is_open {
+                let met = match may_visit {
                     true => visit(&self_check, SocketAddr::new(address, port), &name).await,
                     false => Met::NotPublic,
                 };
@@ -165,6 +165,25 @@ impl Visitor<'_> {
         let mut visits = visits.join_all().await;
         visits.sort_unstable_by_key(|(position, _)| *position);
         Traffic { visits: visits.into_iter().map(|(_, visit)| visit).collect(), failure: None }
+    }
+
+    /// Whether one of the addresses of `name` answers 200 to a request for `path`, with a page that `is_wanted`.
+    pub(super) async fn meets(self, name: &str, path: &str, is_wanted: impl Fn(&[u8]) -> bool) -> bool {
+        let addresses = self.dns.addresses(name).await.unwrap_or_default();
+        let mut pages = JoinSet::new();
+        for address in chosen(&addresses).into_iter().filter(|address| self.may_visit(*address)) {
+            let (name, path, at) = (name.to_owned(), path.to_owned(), SocketAddr::new(address, self.port));
+            pages.spawn(async move { timeout(VISIT_WITHIN, ask(at, &name, &path)).await });
+        }
+        let pages = pages.join_all().await;
+        pages
+            .iter()
+            .any(|page| matches!(page, Ok(Ok((head, page))) if head.status == StatusCode::OK && is_wanted(page)))
+    }
+
+    /// Nobody's name leads us to a door inside our own network.
+    fn may_visit(self, address: IpAddr) -> bool {
+        self.allow_private || is_public(address)
     }
 }
 
@@ -176,7 +195,7 @@ fn chosen(addresses: &[IpAddr]) -> Vec<IpAddr> {
 
 async fn visit(self_check: &SelfCheck, at: SocketAddr, name: &str) -> Met {
     let question = SelfCheck::question();
-    match timeout(VISIT_WITHIN, ask(at, name, &question)).await {
+    match timeout(VISIT_WITHIN, ask(at, name, &path(&question))).await {
         Err(_) => Met::Nobody { reason: format!("no answer within {VISIT_WITHIN:?}") },
         Ok(Err(error)) => Met::Nobody { reason: crate::telemetry::causes::one_line(&error) },
         Ok(Ok((_, answer))) if self_check.is_answer(&answer, &question, name) => Met::Us,
@@ -202,8 +221,8 @@ fn path(question: &str) -> String {
 }
 
 /// One request; a redirect is an answer like any other, and is not followed.
-async fn ask(at: SocketAddr, name: &str, question: &str) -> Result<(Parts, Bytes), VisitError> {
-    let request = Request::get(path(question))
+async fn ask(at: SocketAddr, name: &str, path: &str) -> Result<(Parts, Bytes), VisitError> {
+    let request = Request::get(path)
         .header(header::HOST, HeaderValue::try_from(name)?)
         .header(header::USER_AGENT, HeaderValue::from_static("usher self-check"))
         .header(header::CONNECTION, HeaderValue::from_static("close"))

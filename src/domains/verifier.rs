@@ -281,7 +281,7 @@ impl Shared {
             port: self.settings.port,
             allow_private: self.settings.dns.allow_private,
         };
-        let ownership = Ownership::look(&self.dns, &self.settings.prefixes, name, &claim.token);
+        let ownership = Ownership::look(visitor, &self.settings, name, &claim.token);
         let questions = async { tokio::join!(ownership, self.visit(visitor, name)) };
         match timeout(self.settings.check_timeout, questions).await {
             Ok((ownership, traffic)) => {

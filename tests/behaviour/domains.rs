@@ -1,6 +1,6 @@
 //! From a row in `store_domains` to a request for its store: the customer sets a TXT record, and nobody else does anything.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 
 use crate::support::{A_MOMENT, App, Backend, Binary, NameServer, Tables, Usher, eventually, free_address};
 
@@ -27,12 +27,16 @@ impl Stage {
     }
 
     fn configured(&self, resolver: &str, verification: &str, domains: &str) -> Usher {
-        let port = self.names.address().port();
         let http = free_address();
+        self.visiting(http.port(), http, resolver, verification, domains)
+    }
+
+    /// Domains are visited at `visited`, where usher itself need not be.
+    fn visiting(&self, visited: u16, http: SocketAddr, resolver: &str, verification: &str, domains: &str) -> Usher {
+        let port = self.names.address().port();
         let config = format!(
             "[listen]\nhttp = ['{http}']\n[domains]\nverification = '{verification}'\nresolvers = ['{resolver}']\n\
-             authority_port = {port}\nself_check_port = {}\nallow_private = true\n{domains}",
-            http.port()
+             authority_port = {port}\nself_check_port = {visited}\nallow_private = true\n{domains}",
         );
         let binary = Binary::over(&self.tables).apps(&[&self.app]).config(&config);
         // Once more: that the token counts is known now.
@@ -172,6 +176,28 @@ fn an_older_prefix_counts_while_it_is_listed() {
     let usher = stage.start("former_prefixes = ['_before']");
     stage.add("brand.example", TOKEN);
     eventually("the domain is served", || is_served(&usher, "brand.example").then_some(()));
+}
+
+#[test]
+fn a_page_of_the_customers_counts_where_it_may() {
+    let shop = zone("@ A 127.0.0.1\nother A 127.0.0.1");
+    let stage = Stage::new(Backend::Postgres, &[("brand.example", &shop)]);
+    let website = App::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\n{TOKEN}\n"));
+    let resolver = stage.names.address().to_string();
+    let start = |domains| stage.visiting(website.address().port(), free_address(), &resolver, "usher", domains);
+    stage.add("brand.example", TOKEN);
+    let usher = start("");
+    eventually("it was looked at", || stage.has("name = 'brand.example' AND looks > 0").then_some(()));
+    assert!(!is_served(&usher, "brand.example"));
+    drop(usher);
+    let usher = start("http_token = true");
+    stage.add("other.brand.example", "ffffffffffffffffffffffffffffffff");
+    stage.later();
+    eventually("the domain is served", || is_served(&usher, "brand.example").then_some(()));
+    assert!(website.requests().iter().any(|request| request.target() == "/.well-known/orion-verify"));
+    assert!(stage.has("finding LIKE 'http://brand.example/.well-known/orion-verify holds the token%'"));
+    eventually("the other one was looked at", || stage.has("name = 'other.brand.example' AND looks > 0").then_some(()));
+    assert!(!is_served(&usher, "other.brand.example"));
 }
 
 #[test]

@@ -128,7 +128,7 @@ impl Outlook<'_> {
             ));
         };
         match ownership {
-            Ownership::Found { .. } => None,
+            Ownership::Found { .. } | Ownership::Served { .. } => None,
             Ownership::Unknown { reason, .. } => Some(customer(format!(
                 "Ask whoever runs the DNS of {} why its name servers do not say whether there is a TXT record {record} ({reason}).",
                 self.name

@@ -59,7 +59,7 @@ impl Doctor {
             self.dns.zone(name),
             self.ownership(name, token),
             self.dns.aliases(name),
-            self.traffic(name),
+            self.visitor().look(name),
             self.issuance(name),
         );
         let misplaced = match (&ownership, token) {
@@ -71,17 +71,16 @@ impl Doctor {
     }
 
     async fn ownership(&self, name: &str, token: Option<&str>) -> Option<Ownership> {
-        Some(Ownership::look(&self.dns, &self.settings.prefixes, name, token.filter(|token| !token.is_empty())?).await)
+        Some(Ownership::look(self.visitor(), &self.settings, name, token.filter(|token| !token.is_empty())?).await)
     }
 
-    async fn traffic(&self, name: &str) -> Traffic {
-        let visitor = Visitor {
+    fn visitor(&self) -> Visitor<'_> {
+        Visitor {
             dns: &self.dns,
             self_check: &self.self_check,
             port: self.settings.port,
             allow_private: self.settings.dns.allow_private,
-        };
-        visitor.look(name).await
+        }
     }
 
     async fn issuance(&self, name: &str) -> Vec<Permission> {
