@@ -52,7 +52,8 @@ impl From<Error> for OrderError {
     }
 }
 
-/// Requests to a CA.
+/// Requests to a CA, over HTTP/1.1: an order has one request at a time. On HTTP/2 all orders would share one connection, and where that
+/// stands still each of them waits in vain, whatever is tried again.
 pub(super) struct Client {
     pooled: Pooled<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>,
 }
@@ -67,7 +68,7 @@ impl Client {
             .map_err(|error| OrderError::Client(error.to_string()))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().enable_http2();
+        let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1();
         Ok(Self { pooled: Pooled::builder(TokioExecutor::new()).build(connector.build()) })
     }
 }
