@@ -1,6 +1,11 @@
 //! An instance dies in the middle of many orders: the others finish what it has begun, and the CA hardly notices.
 
-use std::{collections::BTreeMap, net::SocketAddr, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    thread,
+    time::{Duration, SystemTime},
+};
 
 use crate::support::{A_MOMENT, AcmeStage, Backend, Balancer, Output, Usher, answered, signal, within};
 
@@ -45,11 +50,17 @@ fn of_two_hundred_orders_none_is_lost_with_the_instance_that_made_it() {
         "UPDATE usher.acme_orders SET leased_until = 0 WHERE leased_until > extract(epoch FROM now()) AND holder LIKE '%-' || $1 RETURNING name",
         &dead.process().to_string(),
     );
-    let all_good = || {
-        let listed = listed(&stage);
-        (0..NAMES).all(|number| listed.get(&name(number)).is_some_and(|entry| entry["state"] == "good"))
-    };
-    within(LONG, "every name has a certificate", || all_good().then_some(()));
+    let mut missing = Vec::new();
+    within(LONG, "every name has a certificate", || {
+        let (listed, before) = (listed(&stage), missing.len());
+        let state = |name: &String| listed.get(name).cloned().unwrap_or_default();
+        missing = (0..NAMES).map(name).map(|name| (state(&name), name)).collect::<Vec<_>>();
+        missing.retain(|(state, _)| state["state"] != "good");
+        if missing.len() != before {
+            eprintln!("{:?}: without a certificate: {missing:?}", SystemTime::now());
+        }
+        missing.is_empty().then_some(())
+    });
     let trust = stage.pebble.trust();
     for number in (0..NAMES).step_by(10) {
         for usher in &instances {

@@ -1,14 +1,12 @@
 //! A CA: Debian's `pebble`, with its DNS server that sends every name to 127.0.0.1.
 
 use std::{
+    fs::File,
     io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex},
     thread,
 };
 
@@ -19,6 +17,9 @@ use super::{Ca, Client, Trust, eventually};
 
 /// The key of the customer that a CA wants to know, and its name there.
 const CUSTOMER: (&str, &str) = ("kid-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W");
+
+/// Lines of its log that are told where a test fails.
+const TOLD: usize = 300;
 
 /// A running CA, ended with the value.
 pub(crate) struct Pebble {
@@ -33,7 +34,7 @@ pub(crate) struct Pebble {
     /// Who vouches for the CA's own server.
     own: Ca,
     knows_customers: bool,
-    orders: Arc<AtomicUsize>,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 /// Where the CA asks its questions.
@@ -91,11 +92,11 @@ impl Pebble {
             .arg(&file)
             .env("PEBBLE_VA_NOSLEEP", "1")
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(File::create(folder.path().join("pebble.err")).unwrap())
             .spawn()
             .expect("pebble, which tests/install.sh installs");
-        let orders = Arc::<AtomicUsize>::default();
-        count_orders(ca.stdout.take().unwrap(), Arc::clone(&orders));
+        let log = Arc::default();
+        collect(ca.stdout.take().unwrap(), Arc::clone(&log));
         let pebble = Self {
             programs: [ca, names],
             folder,
@@ -106,7 +107,7 @@ impl Pebble {
             dns_management,
             own,
             knows_customers,
-            orders,
+            log,
         };
         for address in [directory, management, dns_management] {
             eventually("pebble listens", || TcpStream::connect(address).ok());
@@ -186,7 +187,7 @@ impl Pebble {
 
     /// How many orders it was given.
     pub(crate) fn orders(&self) -> usize {
-        self.orders.load(Ordering::Relaxed)
+        self.log.lock().unwrap().iter().filter(|line| line.contains("Added order")).count()
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -200,8 +201,16 @@ impl Pebble {
     }
 }
 
+/// What a CA has said last is told where a test fails, and what each of its threads does, which it tells when it is asked to quit.
 impl Drop for Pebble {
     fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = Command::new("kill").args(["-QUIT", &self.programs[0].id().to_string()]).status();
+            let _ = self.programs[0].wait();
+            let log = self.log.lock().unwrap();
+            let stacks = std::fs::read_to_string(self.folder.path().join("pebble.err")).unwrap_or_default();
+            eprintln!("--- pebble said:\n{}\n{stacks}\n---", log[log.len().saturating_sub(TOLD)..].join("\n"));
+        }
         for program in &mut self.programs {
             let _ = program.kill();
             let _ = program.wait();
@@ -209,12 +218,10 @@ impl Drop for Pebble {
     }
 }
 
-fn count_orders(log: ChildStdout, orders: Arc<AtomicUsize>) {
+fn collect(stdout: ChildStdout, log: Arc<Mutex<Vec<String>>>) {
     thread::spawn(move || {
-        for line in BufReader::new(log).lines().map_while(Result::ok) {
-            if line.contains("Added order") {
-                orders.fetch_add(1, Ordering::Relaxed);
-            }
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            log.lock().unwrap().push(line);
         }
     });
 }
