@@ -2,6 +2,8 @@
 
 use std::{sync::mpsc, thread, time::Duration};
 
+use socket2::SockRef;
+
 use crate::support::{App, Backend, Binary, Fixture, Tables, eventually};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -30,6 +32,8 @@ fn a_request_with_a_body_survives_a_stale_connection_too() {
     let app = App::scripted(move |mut conversation| {
         conversation.request();
         let _ = conversation.write(OK);
+        // Closing waits then until usher's side has heard of it, which the system may put off while it is busy.
+        SockRef::from(conversation.wire().stream()).set_linger(Some(Duration::from_secs(5))).unwrap();
         drop(conversation);
         closed.send(()).unwrap();
     });
