@@ -1,7 +1,8 @@
 //! Who owns a custom domain, and whether it leads here.
 //!
-//! A row of `store_domains` is a claim. The customer proves it with a TXT record that holds the row's token, or with a page that does
-//! where that counts; the name is then watched for as long as the row exists, since whoever stops paying for a domain loses it to somebody else.
+//! A row of `store_domains` is a claim. The customer proves it with a TXT record that holds the row's token, or with a page that
+//! does, where that counts; the name is then watched for as long as the row exists, since whoever stops paying for a domain loses
+//! it to somebody else.
 //!
 //! What always holds: a proof counts for the name and the token that it was found for, and for no others; one instance at a time
 //! looks at a claim, under a lease whose number fences everything it writes; and nothing is taken from a customer because a question

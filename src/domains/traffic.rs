@@ -88,8 +88,7 @@ impl Visits {
 
     /// Where the visitors of `name` arrive.
     pub async fn look(&self, name: &str) -> Traffic {
-        let (port, allow_private) = (self.settings.port, self.settings.dns.allow_private);
-        Visitor { dns: &self.dns, self_check: &self.self_check, port, allow_private }.look(name).await
+        Visitor::new(&self.dns, &self.self_check, &self.settings).look(name).await
     }
 }
 
@@ -97,9 +96,9 @@ impl Visits {
 #[derive(Clone, Copy)]
 pub(super) struct Visitor<'a> {
     pub(super) dns: &'a Dns,
-    pub(super) self_check: &'a SelfCheck,
-    pub(super) port: u16,
-    pub(super) allow_private: bool,
+    self_check: &'a SelfCheck,
+    port: u16,
+    allow_private: bool,
 }
 
 impl Traffic {
@@ -142,7 +141,11 @@ impl fmt::Display for Visit {
     }
 }
 
-impl Visitor<'_> {
+impl<'a> Visitor<'a> {
+    pub(super) fn new(dns: &'a Dns, self_check: &'a SelfCheck, settings: &Settings) -> Self {
+        Self { dns, self_check, port: settings.port, allow_private: settings.dns.allow_private }
+    }
+
     /// Looks up `name` and visits its addresses, all at once: CAs and browsers take any of them, IPv6 first, and a forgotten record
     /// leads them elsewhere.
     pub(super) async fn look(self, name: &str) -> Traffic {

@@ -275,12 +275,7 @@ impl Shared {
     /// Both questions at once, since a customer waits for both answers.
     async fn look(&self, claim: &Claim) -> (Evidence, String) {
         let name = claim.name.as_str();
-        let visitor = Visitor {
-            dns: &self.dns,
-            self_check: &self.self_check,
-            port: self.settings.port,
-            allow_private: self.settings.dns.allow_private,
-        };
+        let visitor = Visitor::new(&self.dns, &self.self_check, &self.settings);
         let ownership = Ownership::look(visitor, &self.settings, name, &claim.token);
         let questions = async { tokio::join!(ownership, self.visit(visitor, name)) };
         match timeout(self.settings.check_timeout, questions).await {

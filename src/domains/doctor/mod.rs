@@ -75,12 +75,7 @@ impl Doctor {
     }
 
     fn visitor(&self) -> Visitor<'_> {
-        Visitor {
-            dns: &self.dns,
-            self_check: &self.self_check,
-            port: self.settings.port,
-            allow_private: self.settings.dns.allow_private,
-        }
+        Visitor::new(&self.dns, &self.self_check, &self.settings)
     }
 
     async fn issuance(&self, name: &str) -> Vec<Permission> {
