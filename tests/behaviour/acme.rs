@@ -340,6 +340,30 @@ fn what_waits_and_what_fails_is_shown_with_the_reason() {
     assert_eq!(usher.metric("usher_acme_orders_total", &["outcome=\"issued\""]), 1.0);
 }
 
+/// What a CA says of a nonce (RFC 8555 §6.5) is no word on the name, whatever was asked: the order goes on within seconds.
+#[test]
+fn an_order_outlives_nonces_that_the_ca_does_not_know() {
+    let outlives = |step| {
+        let http = free_address();
+        let stage = AcmeStage::asking_at(Backend::Sqlite, http.port());
+        let ca = ModernCa::before(&stage.pebble);
+        // As often as one request is repeated.
+        ca.refuse_nonces(step, 3);
+        let usher = stage.start_with(http, &ca.config());
+        stage.add("shop.example");
+        logged(&usher, "certificate issued", 1);
+        assert!(usher.log().contains("badNonce"), "{step}: {}", usher.log());
+        assert_eq!(usher.metric("usher_acme_orders_total", &["outcome=\"unreachable\""]), 1.0, "{step}");
+        assert_eq!(stage.pebble.orders(), 1, "{step}");
+    };
+    // Below these paths pebble takes new orders, shows them, and takes the keys of certificates.
+    thread::scope(|all| {
+        for step in ["/order-plz", "/my-order/", "/finalize-order/"] {
+            all.spawn(move || outlives(step));
+        }
+    });
+}
+
 /// The CA has issued, and the instance dies before it has heard of that, or has the certificate.
 #[test]
 fn an_order_is_gone_on_with_from_wherever_a_dead_instance_has_left_it() {

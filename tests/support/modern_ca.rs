@@ -38,6 +38,8 @@ struct Shared {
     asked: Mutex<Vec<String>>,
     /// Below which path answers are held back, and how many are.
     held: Mutex<(Option<&'static str>, usize)>,
+    /// Below which path nonces are not known, and of how many requests to come.
+    refused: Mutex<(&'static str, usize)>,
 }
 
 impl ModernCa {
@@ -64,6 +66,7 @@ impl ModernCa {
             orders: Mutex::default(),
             asked: Mutex::default(),
             held: Mutex::default(),
+            refused: Mutex::default(),
         });
         let (config, serving) = (Arc::new(config), Arc::clone(&shared));
         thread::spawn(move || {
@@ -95,6 +98,11 @@ impl ModernCa {
     /// Suggests to renew between these times (RFC 3339).
     pub(crate) fn suggest(&self, start: &str, end: &str) {
         *self.shared.window.lock().unwrap() = json!({"suggestedWindow": {"start": start, "end": end}});
+    }
+
+    /// Does not know the nonces of the next `times` requests below `path`.
+    pub(crate) fn refuse_nonces(&self, path: &'static str, times: usize) {
+        *self.shared.refused.lock().unwrap() = (path, times);
     }
 
     /// Does what is asked below `path`, and does not say so until [`ModernCa::release`].
@@ -140,8 +148,20 @@ impl Shared {
         }
     }
 
+    /// Whether the nonce of a request for `path` is to be refused.
+    fn refuses(&self, path: &str) -> bool {
+        let mut refused = self.refused.lock().unwrap();
+        let is_refused = refused.1 > 0 && path.starts_with(refused.0);
+        refused.1 -= usize::from(is_refused);
+        is_refused
+    }
+
     fn answer(&self, request: Message) -> Message {
         let path = request.path().to_owned();
+        if self.refuses(&path) {
+            let problem = json!({"type": "urn:ietf:params:acme:error:badNonce", "status": 400}).to_string();
+            return Message::new("HTTP/1.1 400 Bad Request\r\n", problem.into_bytes());
+        }
         if let Some(identifier) = path.strip_prefix(RENEWAL) {
             self.asked.lock().unwrap().push(identifier.trim_start_matches('/').to_owned());
             return match self.window.lock().unwrap().clone() {

@@ -30,7 +30,7 @@ pub(in crate::config) struct Acme {
     pub(in crate::config) external_account_key_env: Written<String>,
     /// CAs that are asked after repeated failure, in this order.
     pub(in crate::config) fallbacks: Written<List<Section<Authority>>>,
-    /// How a CA is shown whose a name is; after a failure the next way is tried.
+    /// How a CA is shown whose a name is; after a refusal the next way is tried.
     pub(in crate::config) challenges: Written<List<String>>,
     /// Whether a name is asked for itself first, so that nothing is ordered for one that does not lead here.
     pub(in crate::config) self_check: Written<bool>,

@@ -199,6 +199,11 @@ impl Lease {
     pub(super) fn failures(&self, reason: Reason) -> u32 {
         if self.reason == Some(reason) { self.attempts.saturating_add(1) } else { 1 }
     }
+
+    /// How often in a row the CA has said no. One that did not answer has nothing against the way it was shown whose the name is.
+    pub(super) fn refusals(&self) -> u32 {
+        if self.reason == Some(Reason::Refused) { self.attempts } else { 0 }
+    }
 }
 
 fn lease(row: &Row) -> Option<Lease> {
@@ -315,6 +320,10 @@ mod tests {
             session.batch("UPDATE usher_acme_orders SET due_at = 0").await.unwrap();
             let rows = session.query("SELECT attempts FROM usher_acme_orders", &[]).await.unwrap();
             assert_eq!(rows, [[Value::Int(attempts)]], "{error}");
+            let lease = leases.take(&session, "a.example").await.unwrap().unwrap();
+            let refusals = if error.reason() == Reason::Refused { attempts } else { 0 };
+            assert_eq!(i64::from(lease.refusals()), refusals, "{error}");
+            leases.leave(&session, &lease).await.unwrap();
         }
     }
 

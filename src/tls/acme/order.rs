@@ -190,7 +190,9 @@ async fn have_looked_at(order: &mut Order, proofs: &Proofs) -> Result<(), OrderE
     }
     match order.poll_ready(&RETRIES).await {
         Ok(OrderStatus::Ready) => Ok(()),
-        Ok(_) | Err(Error::Api(_)) => Err(complaint(order).await?),
+        Ok(_) => Err(complaint(order).await?.unwrap_or(OrderError::Invalid)),
+        // Said of the order, or of the question after it, which is no word on the name.
+        Err(error @ Error::Api(_)) => Err(complaint(order).await?.unwrap_or(error.into())),
         Err(error) => Err(error.into()),
     }
 }
@@ -223,17 +225,17 @@ async fn waits_for_us(order: &mut Order, proofs: &Proofs) -> Result<bool, OrderE
     Ok(false)
 }
 
-/// What the CA says of the proof that it did not accept.
-async fn complaint(order: &mut Order) -> Result<OrderError, OrderError> {
+/// What the CA says of the proof that it did not accept, where there is one.
+async fn complaint(order: &mut Order) -> Result<Option<OrderError>, OrderError> {
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization?;
         let state = authorization.refresh().await?;
         if let Some(problem) = state.challenges.iter().find_map(|challenge| challenge.error.clone()) {
-            return Ok(OrderError::NotProven(problem));
+            return Ok(Some(OrderError::NotProven(problem)));
         }
     }
-    Ok(OrderError::Invalid)
+    Ok(None)
 }
 
 /// Proofs that stand where the CA will look for them; DNS records go with the value.
@@ -260,7 +262,7 @@ impl Proofs {
 async fn put(shared: &Shared, lease: &Lease, order: &mut Order) -> Result<Proofs, OrderError> {
     let hook = shared.hook.as_ref().filter(|_| lease.name.starts_with("*."));
     let kinds =
-        if hook.is_some() { vec![ChallengeType::Dns01] } else { kinds(&shared.settings.challenges, lease.attempts) };
+        if hook.is_some() { vec![ChallengeType::Dns01] } else { kinds(&shared.settings.challenges, lease.refusals()) };
     let mut proofs = Proofs { kinds, published: Vec::new(), _records: Vec::new(), wait: Duration::ZERO };
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
@@ -290,10 +292,10 @@ async fn put(shared: &Shared, lease: &Lease, order: &mut Order) -> Result<Proofs
     Ok(proofs)
 }
 
-/// The challenges in the order in which they are tried: after a failure another one.
-fn kinds(configured: &[Challenge], attempts: u32) -> Vec<ChallengeType> {
+/// The challenges in the order in which they are tried: after each refusal another one.
+fn kinds(configured: &[Challenge], refusals: u32) -> Vec<ChallengeType> {
     let mut kinds: Vec<_> = configured.to_vec();
-    let shift = usize::try_from(attempts).unwrap_or_default() % kinds.len().max(1);
+    let shift = usize::try_from(refusals).unwrap_or_default() % kinds.len().max(1);
     kinds.rotate_left(shift);
     let kind = |challenge: &Challenge| match challenge {
         Challenge::Http01 => ChallengeType::Http01,
@@ -325,9 +327,9 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failure_another_challenge_is_tried() {
+    fn after_a_refusal_another_challenge_is_tried() {
         let tried = |configured: &[Challenge]| {
-            (0..3).map(|attempts| kinds(configured, attempts)[0].clone()).collect::<Vec<_>>()
+            (0..3).map(|refusals| kinds(configured, refusals)[0].clone()).collect::<Vec<_>>()
         };
         let both = [Challenge::TlsAlpn01, Challenge::Http01];
         assert_eq!(tried(&both), [ChallengeType::TlsAlpn01, ChallengeType::Http01, ChallengeType::TlsAlpn01]);
