@@ -1,12 +1,10 @@
 //! A CA, a database and an app: what it takes to have certificates issued, and a balancer in front of several instances.
 
 use std::{
+    collections::VecDeque,
     fs, io,
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -99,29 +97,56 @@ pub(crate) fn logged(usher: &Usher, what: &str, times: usize) {
 /// Sends each connection to the next of several addresses.
 pub(crate) struct Balancer {
     pub(crate) address: SocketAddr,
-    targets: Arc<Mutex<Vec<SocketAddr>>>,
+    spread: Arc<Mutex<Spread>>,
+}
+
+#[derive(Default)]
+struct Spread {
+    /// The next one first.
+    targets: VecDeque<SocketAddr>,
+    /// Those of open connections.
+    carried: Vec<SocketAddr>,
+}
+
+impl Spread {
+    fn next(&mut self) -> Option<SocketAddr> {
+        self.targets.rotate_left(1.min(self.targets.len()));
+        let target = *self.targets.back()?;
+        self.carried.push(target);
+        Some(target)
+    }
+
+    fn is_over(&mut self, target: SocketAddr) {
+        let found = self.carried.iter().position(|carried| *carried == target).unwrap();
+        self.carried.swap_remove(found);
+    }
 }
 
 impl Balancer {
     pub(crate) fn listen() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, targets) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<SocketAddr>>>::default());
-        let (shared, next) = (Arc::clone(&targets), AtomicUsize::new(0));
+        let (address, spread) = (listener.local_addr().unwrap(), Arc::<Mutex<Spread>>::default());
+        let shared = Arc::clone(&spread);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let targets = shared.lock().unwrap().clone();
-                if targets.is_empty() {
-                    continue;
-                }
-                let target = targets[next.fetch_add(1, Ordering::Relaxed) % targets.len()];
-                thread::spawn(move || carry(client, target));
+                let Some(target) = shared.lock().unwrap().next() else { continue };
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    carry(client, target);
+                    shared.lock().unwrap().is_over(target);
+                });
             }
         });
-        Self { address, targets }
+        Self { address, spread }
     }
 
     pub(crate) fn spread_over(&self, targets: Vec<SocketAddr>) {
-        *self.targets.lock().unwrap() = targets;
+        self.spread.lock().unwrap().targets = targets.into();
+    }
+
+    /// Whether `target` has an open connection from here.
+    pub(crate) fn carries_to(&self, target: SocketAddr) -> bool {
+        self.spread.lock().unwrap().carried.contains(&target)
     }
 }
 
