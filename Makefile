@@ -23,7 +23,7 @@ test: ## Check formatting, lints, documentation and dependencies, then run all t
 	@cargo deny --log-level error --locked check bans licenses sources
 	@echo "== tests"
 	@cargo test --locked --doc
-	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) + 1))} cargo test --locked --lib --bins --tests
+	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc) + 1))} cargo test --locked --lib --bins --tests
 
 fuzz: ## Throw mutated input at the parsers, FUZZ_SECONDS each (20)
 	@fuzz/run
