@@ -18,6 +18,7 @@ use super::{
     clock::{CoarseTimer, Deadline},
     connection::{Announced, Client},
     handler,
+    refused_streams::Counted,
     stream::ClientStream,
     streams::{SEND_BUFFER, Streams},
 };
@@ -69,7 +70,7 @@ pub(super) async fn serve(client: &Arc<Client>, stream: Box<ClientStream>, annou
         let client = Arc::clone(client);
         service_fn(move |request| handler::handle(Arc::clone(&client), request))
     };
-    let mut hyper = Box::pin(builder(client).serve_connection(TokioIo::new(stream), exchanges));
+    let mut hyper = Box::pin(builder(client).serve_connection(TokioIo::new(Counted::new(stream, client)), exchanges));
     let mut watch = Watch::new(client);
     poll_fn(|context| {
         let look = watch.poll(context);

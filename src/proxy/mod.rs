@@ -40,6 +40,7 @@ pub mod presets;
 pub mod proxy_protocol;
 mod pulse;
 mod refused;
+mod refused_streams;
 mod replay;
 mod request;
 mod requester;

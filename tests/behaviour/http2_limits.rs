@@ -245,8 +245,7 @@ fn a_proxy_of_ours_hands_on_what_its_clients_take_back() {
     assert_eq!((reached(&stage.usher, "resets"), reached(&stage.usher, "flood")), (0, 0));
 }
 
-/// RFC 9113 §5.1.2: whoever keeps to the setting waits, and whoever does not is refused that stream. Nobody can count those: the
-/// library refuses them by itself.
+/// RFC 9113 §5.1.2: whoever keeps to the setting waits, and whoever does not is refused that stream, which is counted.
 #[test]
 fn streams_beyond_the_most_at_once_wait_or_are_refused() {
     let stage = Fixture::configured(App::scripted(holding), "[listen]\nhttp2_streams_max = 2");
@@ -262,12 +261,14 @@ fn streams_beyond_the_most_at_once_wait_or_are_refused() {
     let refused = client.next_of(RST_STREAM).unwrap();
     assert_eq!((refused.stream, refused.payload), (5, vec![0, 0, 0, 7]), "REFUSED_STREAM");
     eventually("the others are at the app", || (stage.app.requests().len() == 2).then_some(()));
+    assert_eq!(reached(&stage.usher, "streams"), 1);
 
     let mut client = H2Client::connect(stage.usher.http());
     assert_eq!(client.get(HOST, "/").unwrap().0.status(), 200);
     let asked: Vec<_> = (0..2).map(|_| client.ask(h2_get(HOST, "/")).unwrap()).collect();
     let statuses: Vec<_> = asked.into_iter().map(|stream| client.answer(stream).unwrap().0.status()).collect();
     assert_eq!(statuses, [200, 200]);
+    assert_eq!(reached(&stage.usher, "streams"), 1);
 }
 
 /// RFC 9113 §3.4.

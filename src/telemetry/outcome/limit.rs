@@ -34,6 +34,8 @@ pub enum Limit {
     ConnectionRequests,
     /// `connection_lifetime`: the connection ends with its running requests.
     ConnectionLifetime,
+    /// `http2_streams_max`: one more was refused.
+    Streams,
     /// Too many requests taken back (HTTP/2): the connection was cut off.
     Resets,
     /// `tunnel_idle_timeout`: the tunnel was closed.
@@ -46,7 +48,7 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit, in order of declaration.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Connections,
         Self::Displaced,
         Self::ConnectionsPerClient,
@@ -62,6 +64,7 @@ impl Limit {
         Self::KeepAlive,
         Self::ConnectionRequests,
         Self::ConnectionLifetime,
+        Self::Streams,
         Self::Resets,
         Self::TunnelIdle,
         Self::Flood,
@@ -86,6 +89,7 @@ impl Limit {
             Self::KeepAlive => "keep_alive",
             Self::ConnectionRequests => "connection_requests",
             Self::ConnectionLifetime => "connection_lifetime",
+            Self::Streams => "streams",
             Self::Resets => "resets",
             Self::TunnelIdle => "tunnel_idle",
             Self::Flood => "flood",
