@@ -105,6 +105,9 @@ impl App {
         counts::register_readiness(&metrics, &readiness);
         let mut feed = Feed::new(directory.clone(), readiness.clone(), &config.plan.watched);
         counts::register_feed(&metrics, feed.stats());
+        if let Some(issuer) = issuer.clone() {
+            feed.on_challenge(move || issuer.look_for_challenges());
+        }
         let verifier = domains::verifier(&config, &rows, &self_check, &directory, &mut feed, issuer)?;
         counts::register_domains(&metrics, verifier.as_ref());
         Ok(Self {

@@ -1,6 +1,11 @@
 //! From a row in `store_domains` to a request under TLS that a stranger's client trusts, with nobody doing anything in between.
 
-use std::{fs, net::SocketAddr, thread, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use usher::domains::dns::{Dns, Settings};
 
@@ -395,6 +400,25 @@ fn an_order_is_gone_on_with_from_wherever_a_dead_instance_has_left_it() {
         assert_eq!(stage.pebble.orders(), 1, "{step}");
         assert_eq!(stage.tables.count(&format!("SELECT 1 FROM {}", table("acme_order_keys"))), 0);
     }
+}
+
+/// By itself usher looks once a second, and the one before has just been found: untold, these would take five seconds.
+#[test]
+fn a_question_of_a_ca_is_known_to_an_instance_as_soon_as_another_one_has_told() {
+    let stage = AcmeStage::asking_at(Backend::Postgres, free_address().port());
+    let usher = stage.start(ANY_PORT);
+    let begun = Instant::now();
+    for token in ["one", "two", "three", "four", "five"] {
+        let values = format!("('{token}', 'new.example', 'answer {token}', extract(epoch FROM now()))");
+        stage
+            .tables
+            .execute(&format!("INSERT INTO usher.acme_challenges (token, name, answer, begun_at) VALUES {values}"));
+        stage.tables.execute("NOTIFY usher_challenges");
+        let path = format!("/.well-known/acme-challenge/{token}");
+        let is_known = || (usher.get("new.example", &path).text() == format!("answer {token}")).then_some(());
+        eventually("it is answered", is_known);
+    }
+    assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", begun.elapsed());
 }
 
 /// A command that puts records into the DNS of the CA.

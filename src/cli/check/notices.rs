@@ -36,7 +36,7 @@ async fn listen(
     server: &postgres::Settings,
     rows: Option<&postgres::Settings>,
 ) -> Result<Option<bool>, postgres::Error> {
-    let mut listener = Listener::connect(server, CHANNEL).await?;
+    let mut listener = Listener::connect(server, &[CHANNEL]).await?;
     match rows {
         Some(rows) => listener.hears(&Pool::new(rows.clone())?).await.map(Some),
         None => Ok(None),

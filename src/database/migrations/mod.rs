@@ -5,7 +5,7 @@ mod watch;
 
 use std::time::Duration;
 
-pub use watch::{CHANNEL, Watch, is_watched, standing, tells_of};
+pub use watch::{CHALLENGES, CHANNEL, Watch, is_watched, standing, tells_of};
 
 use super::{
     schema::{self, IndexState},

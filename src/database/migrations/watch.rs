@@ -8,6 +8,10 @@ use crate::database::session::{Dialect, Error, Session, Value};
 /// Where the triggers notify; the SQL beside this module says the same.
 pub const CHANNEL: &str = "usher_changes";
 
+/// Where an instance notifies that a CA may have a new question, which stands in a table. Anybody may notify: it is a reason to look, and
+/// no more.
+pub const CHALLENGES: &str = "usher_challenges";
+
 const TEMPLATE: &str = include_str!("postgres_watch.sql");
 
 /// Triggers of a table: insert, update, delete, truncate.

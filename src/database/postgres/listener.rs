@@ -34,11 +34,20 @@ const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// its listener, which may be waiting for an answer on it.
 const NOTICES_MAX: usize = 1024;
 
+/// One notice.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Where it was sent.
+    pub channel: String,
+    /// What it says.
+    pub payload: String,
+}
+
 /// What was heard.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Notices {
-    /// The payloads of all notices since the last time, in their order.
-    All(Vec<String>),
+    /// All notices since the last time, in their order.
+    All(Vec<Notice>),
     /// There were more than could wait.
     Missed,
 }
@@ -46,19 +55,19 @@ pub enum Notices {
 /// A connection that listens, until dropped.
 pub struct Listener {
     client: Client,
-    notices: Receiver<String>,
+    notices: Receiver<Notice>,
     missed: Arc<AtomicBool>,
     connection: JoinHandle<Result<(), tokio_postgres::Error>>,
 }
 
 impl Listener {
-    /// Connects and subscribes to `channel`: the notices of all transactions that commit after this call will be heard.
+    /// Connects and subscribes to `channels`: the notices of all transactions that commit after this call will be heard.
     ///
     /// Of several servers it takes the one that can be written to: the others have no notices.
-    pub async fn connect(settings: &Settings, channel: &str) -> Result<Self, Error> {
+    pub async fn connect(settings: &Settings, channels: &[&str]) -> Result<Self, Error> {
         let connect = async {
             let listener = Self::open(settings).await?;
-            listener.run(&format!("LISTEN {channel}")).await?;
+            listener.run(&format!("LISTEN {}", channels.join("; LISTEN "))).await?;
             Ok(listener)
         };
         timeout(settings.connect_timeout, connect).await.unwrap_or(Err(Error::ConnectTimeout))
@@ -82,16 +91,16 @@ impl Listener {
         answer.map_err(|_| Error::QueryTimeout)?.map_err(Error::Query)
     }
 
-    /// Waits for notices: the payloads of those that are there, at least one. Cancel safe; after an error the listener is of no
+    /// Waits for notices: those that are there, at least one. Cancel safe; after an error the listener is of no
     /// further use.
     pub async fn notices(&mut self) -> Result<Notices, Error> {
         let Some(first) = self.notices.recv().await else { return Err(self.end().await) };
-        let mut payloads = vec![first];
+        let mut notices = vec![first];
         while let Ok(next) = self.notices.try_recv() {
-            payloads.push(next);
+            notices.push(next);
         }
         // Those that were missed came when there was no room, so that one was there to be read.
-        Ok(if self.missed.swap(false, Ordering::AcqRel) { Notices::Missed } else { Notices::All(payloads) })
+        Ok(if self.missed.swap(false, Ordering::AcqRel) { Notices::Missed } else { Notices::All(notices) })
     }
 
     async fn end(&mut self) -> Error {
@@ -128,7 +137,7 @@ impl Listener {
         let heard = async {
             loop {
                 match self.notices().await? {
-                    Notices::All(payloads) if !payloads.iter().any(|heard| heard == payload) => {}
+                    Notices::All(notices) if !notices.iter().any(|notice| notice.payload == payload) => {}
                     // With so many others it is a connection that hears.
                     Notices::All(_) | Notices::Missed => return Ok(true),
                 }
@@ -153,7 +162,7 @@ fn server(settings: &Settings) -> Config {
 /// Moves bytes for the client and notices to whoever listens, until either side has gone.
 async fn carry<S, T>(
     mut connection: Connection<S, T>,
-    notices: Sender<String>,
+    notices: Sender<Notice>,
     missed: Arc<AtomicBool>,
 ) -> Result<(), tokio_postgres::Error>
 where
@@ -161,8 +170,9 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
-        let AsyncMessage::Notification(notice) = message? else { continue };
-        match notices.try_send(notice.payload().to_owned()) {
+        let AsyncMessage::Notification(heard) = message? else { continue };
+        let notice = Notice { channel: heard.channel().to_owned(), payload: heard.payload().to_owned() };
+        match notices.try_send(notice) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => missed.store(true, Ordering::Release),
             Err(TrySendError::Closed(_)) => break,

@@ -11,7 +11,7 @@ use std::{path::PathBuf, time::Duration};
 
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
-pub use listener::{Listener, Notices};
+pub use listener::{Listener, Notice, Notices};
 pub(super) use pool::Lent;
 pub use pool::{Client, Error, OneServer, Pool, PoolStats};
 pub use position::Position;

@@ -8,8 +8,8 @@ use tokio_postgres::Row;
 use super::{Feed, Loss};
 use crate::{
     database::{
-        migrations::CHANNEL,
-        postgres::{self, Listener, Notices, Pool, Position},
+        migrations::{CHALLENGES, CHANNEL},
+        postgres::{self, Listener, Notice, Notices, Pool, Position},
     },
     directory::Change,
 };
@@ -46,7 +46,7 @@ async fn attend(
     rows: &Pool,
     position: Option<&Position>,
 ) -> Result<Infallible, Loss> {
-    let mut listener = Listener::connect(server, CHANNEL).await?;
+    let mut listener = Listener::connect(server, &[CHANNEL, CHALLENGES]).await?;
     // What is refused here is so at each attempt, and is no reason to connect anew for the rows.
     listener.ask(&feed.question).await?;
     // The server may be another one than before, and the rows' connections lead to the old one for as long as it lives.
@@ -80,8 +80,8 @@ async fn hear_until(
             position.raise(place(listener).await?);
         }
         match notices {
-            Notices::All(payloads) => payloads.iter().for_each(|payload| feed.apply(&Change::read(payload))),
-            Notices::Missed => feed.apply(&[Change::Everything]),
+            Notices::All(notices) => notices.iter().for_each(|notice| feed.hear(notice)),
+            Notices::Missed => feed.miss(),
         }
         feed.stats.hear();
         // A notice that is there already is given out whatever the time.
@@ -112,6 +112,19 @@ impl Telling {
 }
 
 impl Feed {
+    fn hear(&self, notice: &Notice) {
+        match notice.channel.as_str() {
+            CHALLENGES => self.be_asked(),
+            _ => self.apply(&Change::read(&notice.payload)),
+        }
+    }
+
+    /// Notices were lost, whatever they said.
+    fn miss(&self) {
+        self.apply(&[Change::Everything]);
+        self.be_asked();
+    }
+
     /// Begins to follow where nothing is in the way. `triggers` are those of before; edits between them and others were not told.
     pub(super) fn judge(&mut self, triggers: &mut Option<String>, telling: Telling) {
         match telling {

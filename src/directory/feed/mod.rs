@@ -42,6 +42,8 @@ pub struct Feed {
     stats: Arc<FeedStats>,
     /// Who else has to know of edits, beside the directory.
     observer: Option<Observer>,
+    /// Who has to know that a CA may have a new question.
+    on_challenge: Option<Box<dyn Fn() + Send + Sync>>,
     standing: Standing,
     /// Until it is known whether edits are heard: what is read before that is not kept, and requests are better off elsewhere.
     beginning: Option<ReadinessGuard>,
@@ -68,6 +70,7 @@ impl Feed {
             question: migrations::standing(watched),
             stats: Arc::default(),
             observer: None,
+            on_challenge: None,
             standing,
             beginning,
         }
@@ -76,6 +79,11 @@ impl Feed {
     /// Tells `observer` of every edit too; of everything whenever some may have been missed.
     pub fn observe(&mut self, observer: impl Fn(&Change) + Send + Sync + 'static) {
         self.observer = Some(Box::new(observer));
+    }
+
+    /// Calls `look` whenever a CA may have a new question, which only PostgreSQL tells where it is listened to.
+    pub fn on_challenge(&mut self, look: impl Fn() + Send + Sync + 'static) {
+        self.on_challenge = Some(Box::new(look));
     }
 
     /// Follows nothing, which is as well, and never returns.
@@ -124,6 +132,12 @@ impl Feed {
         changes.iter().for_each(|change| self.stats.count(change));
         self.directory.apply(changes);
         self.tell(changes);
+    }
+
+    fn be_asked(&self) {
+        if let Some(look) = &self.on_challenge {
+            look();
+        }
     }
 
     fn tell(&self, changes: &[Change]) {

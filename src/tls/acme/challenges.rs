@@ -1,5 +1,6 @@
-//! Answers to a CA's questions, held by every instance: whichever it meets can answer. A question that nobody knows costs no query, unless
-//! somebody works for the name at the moment: then the next look comes at once.
+//! Answers to a CA's questions, held by every instance: whichever it meets can answer. PostgreSQL tells of new ones where it is listened to,
+//! and the table is looked at now and then. A question that nobody knows costs no query, unless somebody works for the name at the moment:
+//! then the next look comes at once.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,11 +19,14 @@ use tokio::{
 
 use super::{clock::Clock, failure::OrderError, lease::Lease, proof::Proof, table};
 use crate::{
-    database::session::{self, Session, Value},
+    database::{
+        migrations::CHALLENGES,
+        session::{self, Dialect, Session, Value},
+    },
     telemetry::causes::one_line,
 };
 
-/// How often the database is asked for them.
+/// How often the database is asked for them by itself.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Between two looks where somebody asks what is not known: ten a second at most, however many ask.
@@ -32,8 +36,10 @@ const LOOK_MIN: Duration = Duration::from_millis(100);
 const WITHIN: Duration = Duration::from_millis(800);
 const LOOKS: u32 = 2;
 
-/// After so long every instance has asked, and the CA may come.
-pub(super) const SPREAD: Duration = Duration::from_millis(2500);
+/// After so long every instance has asked, and the CA may come; soon where new ones are told, with time for an instance that does not hear
+/// of them at the moment.
+const SPREAD: Duration = Duration::from_millis(2500);
+const SPREAD_TOLD: Duration = Duration::from_millis(1100);
 
 /// An order that has left its questions behind is long over then.
 const KEPT_SECONDS: u32 = 60 * 60;
@@ -48,6 +54,8 @@ pub(super) struct Challenges {
     wanted: Notify,
     /// Changes with every look.
     looks: watch::Sender<()>,
+    /// Changes whenever it is told that there are new ones.
+    tellings: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -76,6 +84,17 @@ impl Challenges {
     /// The certificate that answers whoever asks for `name` by `acme-tls/1`.
     pub(super) async fn proof(&self, name: &str) -> Option<Arc<CertifiedKey>> {
         self.find(name, |open| open.proofs.get(name)?.key()).await
+    }
+
+    /// It is told that there are new ones.
+    pub(super) fn be_told(&self) {
+        self.tellings.send_replace(());
+        self.wanted.notify_one();
+    }
+
+    /// What is published from now on, for [`Publication::spread`].
+    pub(super) fn publication(&self) -> Publication {
+        Publication(self.tellings.subscribe())
     }
 
     /// What is known, or is after another look where somebody works for `name`.
@@ -137,6 +156,17 @@ impl fmt::Debug for Challenges {
     }
 }
 
+/// Answers that are being published.
+pub(super) struct Publication(watch::Receiver<()>);
+
+impl Publication {
+    /// Waits until every instance has them.
+    pub(super) async fn spread(mut self) {
+        let _untold = timeout(SPREAD - SPREAD_TOLD, self.0.changed()).await;
+        sleep(SPREAD_TOLD).await;
+    }
+}
+
 struct Question {
     token: Box<str>,
     name: Box<str>,
@@ -173,12 +203,20 @@ pub(super) async fn publish(
 ) -> Result<(), OrderError> {
     let [challenges, orders] = ["acme_challenges", "acme_orders"].map(|name| table(session.dialect(), name));
     let now = clock.sql(session.dialect());
-    let sql = format!(
+    let insert = format!(
         "INSERT INTO {challenges} (token, name, answer, begun_at) \
          SELECT CAST($3 AS text), CAST($4 AS text), CAST($5 AS text), {now} \
          WHERE EXISTS (SELECT 1 FROM {orders} o WHERE o.name = $1 AND o.fence = CAST($2 AS bigint)) \
          ON CONFLICT (token) DO UPDATE SET answer = excluded.answer, begun_at = excluded.begun_at RETURNING token"
     );
+    let sql = match session.dialect() {
+        // A queue that is full would have the transaction fail.
+        Dialect::Postgres => format!(
+            "WITH published AS ({insert}) SELECT token, CASE WHEN pg_notification_queue_usage() < 0.5 \
+             THEN CAST(pg_notify('{CHALLENGES}', '') AS text) END FROM published"
+        ),
+        Dialect::Sqlite => insert,
+    };
     let mut values = fenced(lease).to_vec();
     values.extend([token, name, answer].map(Value::from));
     match session.query(&sql, &values).await?.is_empty() {
@@ -260,6 +298,21 @@ mod tests {
             () = challenges.watch(&session, &clock) => unreachable!(),
             () = asking => {}
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_told_looks_at_once_and_the_ca_may_come_sooner() {
+        let challenges = Challenges::default();
+        let took = async |publication: Publication| {
+            let begun = tokio::time::Instant::now();
+            publication.spread().await;
+            begun.elapsed()
+        };
+        assert!((SPREAD..SPREAD + LOOK_MIN).contains(&took(challenges.publication()).await));
+        let publication = challenges.publication();
+        challenges.be_told();
+        assert!((SPREAD_TOLD..SPREAD_TOLD + LOOK_MIN).contains(&took(publication).await));
+        timeout(LOOK_MIN, challenges.wanted.notified()).await.unwrap();
     }
 
     #[tokio::test]

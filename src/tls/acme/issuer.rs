@@ -82,6 +82,11 @@ impl Issuer {
         self.challenges.answer(token, name).await
     }
 
+    /// An instance has told that a CA may have a new question: it is looked for at once.
+    pub fn look_for_challenges(&self) {
+        self.challenges.be_told();
+    }
+
     /// The certificate that answers a CA's question for `name` by `acme-tls/1`.
     pub(in crate::tls) async fn proof(&self, name: &str) -> Option<Arc<CertifiedKey>> {
         let proof = self.challenges.proof(name).await?;

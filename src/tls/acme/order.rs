@@ -173,8 +173,12 @@ async fn place<'a>(
 
 /// Shows the CA that the names are ours.
 async fn prove(shared: &Shared, lease: &Lease, order: &mut Order) -> Result<(), OrderError> {
+    let publication = shared.challenges.publication();
     let proofs = put(shared, lease, order).await?;
     sleep(proofs.wait).await;
+    if !proofs.published.is_empty() {
+        publication.spread().await;
+    }
     let proven = have_looked_at(order, &proofs).await;
     for token in &proofs.published {
         challenges::withdraw(&shared.session, lease, token).await?;
@@ -244,7 +248,7 @@ struct Proofs {
     /// Tokens.
     published: Vec<String>,
     _records: Vec<Record>,
-    /// Until the CA may come.
+    /// Until all name servers have the records.
     wait: Duration,
 }
 
@@ -285,7 +289,6 @@ async fn put(shared: &Shared, lease: &Lease, order: &mut Order) -> Result<Proofs
                 let (session, clock, token) = (&shared.session, &shared.clock, challenge.token.as_str());
                 challenges::publish(session, clock, lease, name, token, answer.as_str()).await?;
                 proofs.published.push(token.to_owned());
-                proofs.wait = challenges::SPREAD;
             }
         }
     }
