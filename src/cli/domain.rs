@@ -23,7 +23,8 @@ use super::{
 /// With --json: {"id": text, "store_id": text, "store_subdomain": text or null, "domain": text, "is_primary": bool or null,
 /// "is_active": bool, "is_verified": bool, "verification_token": text or null}; a list of these from `list`. `add` and `show`
 /// also have "dns_records", a list of {"purpose": "ownership", "traffic", "traffic_at_zone_top" or "www", "name": text,
-/// "type": text, "value": text}. is_primary and verification_token are null where the table has no such column.
+/// "type": text, "value": text}, and "token_page": the address of a page that may show the token instead of the TXT record, or null
+/// (domains.http_token). is_primary and verification_token are null where the table has no such column.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -100,6 +101,7 @@ struct WithRecords<'a> {
     #[serde(flatten)]
     domain: &'a catalog::Domain,
     dns_records: Vec<DnsRecord>,
+    token_page: Option<String>,
 }
 
 impl Domain {
@@ -175,11 +177,24 @@ fn list(domains: &[catalog::Domain], common: &Common) -> Result<Outcome, Failure
 
 fn with_records(domain: &catalog::Domain, config: &Config, common: &Common) -> Result<Outcome, Failure> {
     let records = records(domain, config);
+    let token_page = token_page(domain, config);
     if common.json {
-        return Outcome::json(&WithRecords { domain, dns_records: records });
+        return Outcome::json(&WithRecords { domain, dns_records: records, token_page });
     }
     let cname = config.domains.cname.as_ref().map(|name| name.as_str());
-    Ok(Outcome::answer(format!("{}\n{}", text(slice::from_ref(domain)), records_text(&records, cname))))
+    let page = token_page.map(|page| {
+        format!(
+            "\nInstead of the TXT record the web server of the name may show the token, and nothing else, at {page}\n"
+        )
+    });
+    let shown = [text(slice::from_ref(domain)), records_text(&records, cname) + &page.unwrap_or_default()];
+    Ok(Outcome::answer(shown.join("\n")))
+}
+
+/// The page on which the token counts as well.
+fn token_page(domain: &catalog::Domain, config: &Config) -> Option<String> {
+    domain.verification_token.as_ref()?;
+    config.domains.checks.token_page(domain.hostname().ok()?.as_str())
 }
 
 /// What the customer has to set.

@@ -69,10 +69,12 @@ async fn examine<'a>(
     let again = entry.as_ref().and_then(|entry| entry.due).map_or_else(String::new, moment);
     let store_is_active = catalog.store(&format!("id:{}", domain.store_id)).await.is_ok_and(|store| store.is_active);
     let prefix = config.domains.checks.prefixes.first().map_or("", String::as_str);
+    let page = config.domains.checks.token_page(name);
     let advice = advise(&Outlook {
         name,
         findings: &found,
         record: &format!("{prefix}.{name}"),
+        page: page.as_deref(),
         token,
         is_active: domain.is_active && store_is_active,
         is_verified: domain.is_verified,

@@ -51,12 +51,9 @@ impl Ownership {
     /// Looks for `token` in the DNS, and then on the web server of `name` where that counts.
     pub(super) async fn look(visitor: Visitor<'_>, settings: &Settings, name: &str, token: &str) -> Self {
         let told = Self::in_dns(visitor.dns, &settings.prefixes, name, token).await;
-        if !settings.http_token || told.proof() == Proof::Present {
-            return told;
-        }
-        let path = http_path(settings.prefixes.first().map_or("", String::as_str));
+        let Some(path) = settings.page_path().filter(|_| told.proof() != Proof::Present) else { return told };
         match visitor.meets(name, &path, |page| is_token(page.trim_ascii(), token)).await {
-            true => Self::Served { url: format!("http://{name}{path}") },
+            true => Self::Served { url: url(name, &path) },
             false => told,
         }
     }
@@ -106,6 +103,21 @@ impl fmt::Display for Ownership {
             Self::Unknown { record, reason } => write!(f, "the TXT record {record} could not be asked for: {reason}"),
         }
     }
+}
+
+impl Settings {
+    /// The page of `name` on which its token counts as well, where that is allowed.
+    pub fn token_page(&self, name: &str) -> Option<String> {
+        self.page_path().map(|path| url(name, &path))
+    }
+
+    fn page_path(&self) -> Option<String> {
+        self.http_token.then(|| http_path(self.prefixes.first().map_or("", String::as_str)))
+    }
+}
+
+fn url(name: &str, path: &str) -> String {
+    format!("http://{name}{path}")
 }
 
 /// Where the token stands on a web server: the label of the DNS without the underscore in front, which is for names that are no

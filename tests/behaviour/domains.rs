@@ -191,6 +191,10 @@ fn a_page_of_the_customers_counts_where_it_may() {
     assert!(!is_served(&usher, "brand.example"));
     drop(usher);
     let usher = start("http_token = true");
+    let binary = Binary::over(&stage.tables).apps(&[&stage.app]).config("[domains]\nhttp_token = true");
+    let shown = binary.run(&["domain", "show", "brand.example"]).stdout;
+    let told = "may show the token, and nothing else, at http://brand.example/.well-known/orion-verify\n";
+    assert!(shown.ends_with(told), "{shown}");
     stage.add("other.brand.example", "ffffffffffffffffffffffffffffffff");
     stage.later();
     eventually("the domain is served", || is_served(&usher, "brand.example").then_some(()));

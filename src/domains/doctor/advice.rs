@@ -16,7 +16,9 @@ pub struct Outlook<'a> {
     pub findings: &'a Findings,
     /// The name of the TXT record that customers are told of.
     pub record: &'a str,
-    /// What it has to say.
+    /// The page on which the token counts as well, where that is allowed.
+    pub page: Option<&'a str>,
+    /// What the record has to say.
     pub token: Option<&'a str>,
     /// Whether the row is switched on, and its store with it.
     pub is_active: bool,
@@ -147,7 +149,13 @@ impl Outlook<'_> {
             (None, Some(text), _) => format!(
                 "Set the value of the TXT record {record} to {token} without anything around it; it is {text} now."
             ),
-            (None, None, []) => format!("Set a TXT record {record} with the value {token}."),
+            (None, None, []) => match self.page {
+                None => format!("Set a TXT record {record} with the value {token}."),
+                Some(page) => format!(
+                    "Set a TXT record {record} with the value {token}, or have the web server show that value, and nothing else, \
+                     at {page}."
+                ),
+            },
             (None, None, others) => format!(
                 "Set the value of the TXT record {record} to {token}, or add a second record with it; it is {} now.",
                 others.join(" and ")

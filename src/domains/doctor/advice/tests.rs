@@ -36,6 +36,7 @@ fn outlook(findings: &Findings) -> Outlook<'_> {
         name: NAME,
         findings,
         record: RECORD,
+        page: None,
         token: Some("abc"),
         is_active: true,
         is_verified: true,
@@ -63,6 +64,15 @@ fn unproved(ownership: Ownership, misplaced: Option<&str>) -> String {
 
 fn absent(texts: &[&str]) -> Ownership {
     Ownership::Absent { record: RECORD.into(), texts: texts.iter().map(|text| format!("{text:?}")).collect() }
+}
+
+#[test]
+fn a_page_is_told_of_where_it_counts() {
+    let findings = Findings { ownership: Some(absent(&[])), ..good() };
+    let page = "http://shop.brand.example/.well-known/orion-verify";
+    let (_, what) = told(findings, |outlook| (outlook.is_verified, outlook.page) = (false, Some(page)));
+    let either = format!("Set a TXT record {RECORD} with the value abc, or have the web server show that value");
+    assert!(what.starts_with(&either) && what.contains(page), "{what}");
 }
 
 #[test]
