@@ -1,9 +1,8 @@
 //! A worker's door to the directory.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
+
+use atomic_refcell::AtomicRefCell;
 
 use super::{
     CouldNotAsk, Event, Shared,
@@ -20,8 +19,8 @@ use crate::routing::{KeyRef, Tenant};
 pub struct Reader {
     shared: Arc<Shared>,
     marks: Arc<Marks>,
-    /// Only its own worker takes this lock.
-    recent: Mutex<Recent>,
+    /// Only its own worker borrows it. Whoever else came would do without.
+    recent: AtomicRefCell<Recent>,
     counters: Arc<Counters>,
 }
 
@@ -29,7 +28,7 @@ impl Reader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
             marks: Arc::clone(&shared.loader.marks),
-            recent: Mutex::new(Recent::new()),
+            recent: AtomicRefCell::new(Recent::new()),
             counters: shared.loader.stats.reader(),
             shared,
         }
@@ -81,9 +80,9 @@ impl Reader {
     }
 
     fn recall(&self, key: KeyRef<'_>, hash: KeyHash, now: Instant) -> Option<Arc<Tenant>> {
-        let mut recent = self.recent();
+        let mut recent = self.recent.try_borrow_mut().ok()?;
         let hit = recent.get(key, hash, now, &self.marks)?;
-        self.counters.count_under_lock(Event::RecentHit);
+        self.counters.count_alone(Event::RecentHit);
         drop(recent);
         if hit.touch {
             self.shared.loader.cache.touch(key);
@@ -102,7 +101,9 @@ impl Reader {
         if entry.claim_refresh(now, fresh_until) {
             self.refresh(key, now);
         }
-        self.recent().keep(key, hash, &Original { entry, lifetimes, copies });
+        if let Ok(mut recent) = self.recent.try_borrow_mut() {
+            recent.keep(key, hash, &Original { entry, lifetimes, copies });
+        }
         entry.tenant.clone()
     }
 
@@ -150,9 +151,5 @@ impl Reader {
         } else {
             departure.land(Err(CouldNotAsk::Away));
         }
-    }
-
-    fn recent(&self) -> MutexGuard<'_, Recent> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

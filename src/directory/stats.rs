@@ -144,8 +144,9 @@ impl Counters {
         self.0[event as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// For an event that is counted under the reader's lock and nowhere else, which saves the bus lock of an atomic addition.
-    pub(super) fn count_under_lock(&self, event: Event) {
+    /// For an event that is counted by whoever has borrowed the reader's first level and nowhere else, which saves the bus lock of an
+    /// atomic addition.
+    pub(super) fn count_alone(&self, event: Event) {
         let counter = &self.0[event as usize];
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
