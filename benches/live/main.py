@@ -28,6 +28,7 @@ def main():
 
 def measure(options):
     prepare(options)
+    part_cores()
     rows = run(options)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "live.md").write_text(markdown(rows))
@@ -53,6 +54,13 @@ def prepare(options):
     if not options.usher:
         subprocess.run(["cargo", "build", "--release", "--locked"], check=True)
     Router.binary = (options.usher or ROOT / "target/release/usher").resolve()
+
+
+def part_cores():
+    """The router gets the first core, and everything else the others, where there are any."""
+    first, *others = sorted(os.sched_getaffinity(0))
+    Router.core = first
+    os.sched_setaffinity(0, others or [first])
 
 
 def run(options):
