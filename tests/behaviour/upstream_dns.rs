@@ -162,9 +162,10 @@ fn ports_and_weights_may_be_in_dns() {
     };
     let stage = Stage::new(&records(9));
     let usher = stage.usher(&format!("srv+http://_http._tcp.shop.{ZONE}"), "balance = 'round_robin'");
-    (0..200).for_each(|_| get(&usher));
+    // The turns of the spare one fall to the others by chance: of fewer requests one in twenty more or less would come about.
+    (0..800).for_each(|_| get(&usher));
     let served = apps.each_ref().map(|app| app.requests().len());
-    assert!((140..=160).contains(&served[0]) && served[2] == 0, "{served:?}");
+    assert!((560..=640).contains(&served[0]) && served[2] == 0, "{served:?}");
     stage.dns.rewrite(ZONE, &records(1));
     until_used(&usher, &apps[2]);
 }
