@@ -70,13 +70,14 @@ enum Way {
 
 impl Balancer {
     pub(super) fn new(balance: Balance, endpoints: &[Arc<Endpoint>]) -> Self {
+        let priorities = priorities(endpoints);
         let way = match balance {
             Balance::LeastLoaded => Way::LeastLoaded,
-            Balance::RoundRobin => Way::RoundRobin(RoundRobin::new(endpoints)),
+            Balance::RoundRobin => Way::RoundRobin(RoundRobin::new(endpoints, &priorities)),
             Balance::StoreAffinity => Way::StoreAffinity(Affinity::new(endpoints)),
         };
         let weight_max = endpoints.iter().map(|endpoint| endpoint.weight()).max().unwrap_or_default() as f32;
-        Self { way, weight_max, priorities: priorities(endpoints) }
+        Self { way, weight_max, priorities }
     }
 
     /// The position of the endpoint to try next; `None` once all were tried, and where those that are good enough have no room:

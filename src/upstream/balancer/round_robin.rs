@@ -10,22 +10,44 @@ use fastrand::Rng;
 use super::candidates::Candidates;
 use crate::upstream::Endpoint;
 
+/// A round for those of each priority, and one for all of them.
+#[derive(Debug)]
+pub(super) struct RoundRobin(Box<[Round]>);
+
 /// The order of one round, and whose turn it is.
 #[derive(Debug)]
-pub(super) struct RoundRobin {
+struct Round {
+    /// Of whom it is made: who stands by has no turns among those who serve, as these would go to anyone.
+    priority: Option<u16>,
     order: Box<[usize]>,
     turn: AtomicUsize,
 }
 
 impl RoundRobin {
-    pub(super) fn new(endpoints: &[Arc<Endpoint>]) -> Self {
-        let weights: Vec<_> = endpoints.iter().map(|endpoint| endpoint.weight()).collect();
-        Self { order: order(&weights), turn: AtomicUsize::new(0) }
+    /// Of `endpoints`, which have these priorities; none where all have the same.
+    pub(super) fn new(endpoints: &[Arc<Endpoint>], priorities: &[u16]) -> Self {
+        let apart = priorities.iter().copied().map(Some);
+        Self(apart.chain([None]).map(|priority| Round::new(endpoints, priority)).collect())
+    }
+
+    /// Whose turn it is among the candidates' priority.
+    pub(super) fn choose(&self, candidates: &Candidates<'_>, rng: &mut Rng) -> Option<usize> {
+        let round = self.0.iter().find(|round| round.priority == candidates.priority)?;
+        round.choose(candidates, rng)
+    }
+}
+
+impl Round {
+    fn new(endpoints: &[Arc<Endpoint>], priority: Option<u16>) -> Self {
+        let has_turns = |endpoint: &Endpoint| priority.is_none_or(|priority| endpoint.priority() == priority);
+        let weight = |endpoint: &Arc<Endpoint>| if has_turns(endpoint) { endpoint.weight() } else { 0 };
+        let weights: Vec<_> = endpoints.iter().map(weight).collect();
+        Self { priority, order: order(&weights), turn: AtomicUsize::new(0) }
     }
 
     /// Whose turn it is; where that one is no candidate, or is not given this turn yet, any other. The next one in the order
     /// would get the turns of two.
-    pub(super) fn choose(&self, candidates: &Candidates<'_>, rng: &mut Rng) -> Option<usize> {
+    fn choose(&self, candidates: &Candidates<'_>, rng: &mut Rng) -> Option<usize> {
         if self.order.is_empty() {
             return None;
         }
@@ -69,7 +91,7 @@ mod tests {
     }
 
     fn chosen(endpoints: &[Arc<Endpoint>], tried: &Tried, turns: usize) -> Vec<usize> {
-        let (round_robin, mut rng) = (RoundRobin::new(endpoints), Rng::with_seed(3));
+        let (round_robin, mut rng) = (RoundRobin::new(endpoints, &[]), Rng::with_seed(3));
         let candidates = Candidates::example(endpoints, tried);
         (0..turns).filter_map(|_| round_robin.choose(&candidates, &mut rng)).collect()
     }
@@ -77,6 +99,20 @@ mod tests {
     #[test]
     fn endpoints_of_one_weight_take_turns() {
         assert_eq!(chosen(&endpoints(&[7, 7, 7]), &Tried::default(), 6), [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn who_stands_by_takes_no_turns_and_leaves_none_to_chance() {
+        let (endpoints, tried) = (endpoints(&[30, 100, 10]), Tried::default());
+        endpoints[1].rank(9);
+        let (round_robin, mut rng) = (RoundRobin::new(&endpoints, &[0, 9]), Rng::with_seed(3));
+        let mut chosen = |priority| {
+            let candidates = Candidates { priority, ..Candidates::example(&endpoints, &tried) };
+            [(); 8].map(|()| round_robin.choose(&candidates, &mut rng).unwrap())
+        };
+        assert_eq!(chosen(Some(0)), [0, 0, 2, 0, 0, 0, 2, 0]);
+        assert_eq!(chosen(Some(9)), [1; 8]);
+        assert!(chosen(None).contains(&1), "when all are bad all are tried");
     }
 
     #[test]
