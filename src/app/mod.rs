@@ -8,7 +8,7 @@ mod counts;
 mod domains;
 mod operator;
 mod rows;
-mod snapshot;
+mod snapshots;
 mod threads;
 mod wanted;
 
@@ -18,12 +18,12 @@ use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore, task::spawn_bloc
 
 pub use crate::admin::Addresses;
 
-use self::{rows::Rows, threads::Threads, wanted::CustomDomains};
+use self::{rows::Rows, snapshots::Snapshots, threads::Threads, wanted::CustomDomains};
 use crate::{
     admin,
     config::Config,
     database::{migrations::Plan, postgres, sqlite},
-    directory::{Directory, Feed, Keeper, OwnQueries, feed::Follow},
+    directory::{Directory, Feed, OwnQueries, feed::Follow},
     domains::{SelfCheck, Verifier, Visits, dns},
     lifecycle::{Drain, Readiness, Tasks, Termination},
     proxy::{self, BindError, Buffers, Https, Listeners, ListeningSocket, Places, Scheme, UnknownNames},
@@ -65,7 +65,7 @@ pub struct App {
     plan: Plan,
     follow: Follow,
     feed: Feed,
-    keeper: Option<Keeper>,
+    snapshots: Snapshots,
     /// Tenants of the last run, which are served before the database has answered.
     restored: usize,
     readiness: Readiness,
@@ -93,7 +93,7 @@ impl App {
         let (acme, issuer) = acme(&config, &rows, &self_check)?.unzip();
         let https = https(&config, &addresses, &certificates, vault.clone(), tickets.clone(), issuer.clone())?;
         let directory = Directory::new(config.directory.clone(), source, Handle::current());
-        let (keeper, restored) = snapshot::restore(&config, &directory).await;
+        let (snapshots, restored) = Snapshots::restore(&config, &directory, vault.as_ref()).await;
         let upstreams = upstreams(&config)?;
         let metrics = Metrics::new(counts::names(&upstreams));
         counts::register_endpoints(&metrics, &upstreams);
@@ -137,7 +137,7 @@ impl App {
             plan: config.plan,
             follow: config.follow,
             feed,
-            keeper,
+            snapshots,
             restored,
             readiness,
             access_log,
@@ -170,9 +170,7 @@ impl App {
         if !files.is_empty() {
             tasks.spawn("certificates", files.watch(certificates));
         }
-        if let Some(keeper) = self.keeper.clone() {
-            tasks.spawn("snapshot", keeper.run());
-        }
+        self.snapshots.keep(&mut tasks);
         tasks.spawn("feed", self.rows.clone().follow(self.follow, self.feed));
         tasks.spawn("discovery", upstream::discover(self.upstreams.clone(), resolving));
         tasks.spawn("upstream-files", upstream::watch_files(self.upstreams.clone()));
@@ -198,9 +196,7 @@ impl App {
         tracing::info!(deadline = ?self.drain_timeout, "draining");
         let drained = drain.run(self.drain_timeout + DRAIN_GRACE).await;
         tracing::info!(workers_left = drained.left, "drained");
-        if let Some(keeper) = self.keeper {
-            keeper.write().await;
-        }
+        self.snapshots.write().await;
         farewell.run(FAREWELL).await;
         let _written = spawn_blocking(|| self.access_log.finish()).await;
         ended

@@ -95,15 +95,15 @@ pub(super) fn resolve(
     Resolved { settings, located, listen, follow, look_ups }
 }
 
-/// Where what is held is kept: as written, and nowhere for `""`; else where the service manager has a directory for it.
-pub(super) fn snapshot(written: Written<String>, env: Env<'_>) -> Option<PathBuf> {
+/// Where what is held is kept: as written, and nowhere for `""`; else under this name where the service manager has a directory for it.
+pub(super) fn snapshot(written: Written<String>, name: &str, env: Env<'_>) -> Option<PathBuf> {
     match written.given() {
         Some(path) => Some(path.into_inner()).filter(|path| !path.is_empty()).map(PathBuf::from),
         // systemd.exec(5), "StateDirectory=": a list, of which ours has one item.
         None => {
             let folders = env("STATE_DIRECTORY")?;
             let folder = folders.split(':').next().filter(|folder| !folder.is_empty())?;
-            Some(PathBuf::from(folder).join("directory.snapshot"))
+            Some(PathBuf::from(folder).join(name))
         }
     }
 }

@@ -112,6 +112,9 @@ pub(super) struct Tls {
     pub(super) encryption_keys_file: Written<String>,
     /// The name of an environment variable that holds the same.
     pub(super) encryption_keys_env: Written<String>,
+    /// A file that is kept with the certificates of the database that were shown, their private keys sealed, so that a start without
+    /// the database shows them; unset: in `$STATE_DIRECTORY`, where there is one; empty: none.
+    pub(super) snapshot: Written<String>,
     /// The oldest version of TLS that is spoken.
     pub(super) minimum_version: Written<MinimumVersion>,
     /// Whether requests by http for hosts with a certificate of their own are sent to https (308).

@@ -26,7 +26,7 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
     };
     let (acme, acme_self_check) = acme::resolve(file.acme.0, &beside, env, report);
     let platforms: Vec<_> = routing.platform_domains.iter().map(ToString::to_string).collect();
-    let snapshot = directory::snapshot(mem::take(&mut file.directory.0.snapshot), env);
+    let snapshot = directory::snapshot(mem::take(&mut file.directory.0.snapshot), "directory.snapshot", env);
     let directory::Resolved { settings: directory, located, listen, follow, look_ups } =
         directory::resolve(file.directory.0, &platforms, env, report);
     let upstreams = upstreams::resolve(file.upstreams, proxy.workers, report);

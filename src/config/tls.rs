@@ -5,7 +5,7 @@ use std::{fs, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 use toml::Spanned;
 
 use super::{
-    Env,
+    Env, directory,
     file::{self, MinimumVersion},
     problems::{Refusal, Report},
     written::{List, Section, Written},
@@ -45,7 +45,8 @@ pub(super) fn resolve(
         hsts_platform: written.hsts_platform.or(Duration::ZERO),
         hsts_custom: written.hsts_custom.or(Duration::ZERO),
     };
-    (Settings { certificates: certificates(written.certificates, report), keys, minimum_version }, policy)
+    let snapshot = directory::snapshot(written.snapshot, "certificates.snapshot", env).filter(|_| keys.is_some());
+    (Settings { certificates: certificates(written.certificates, report), keys, snapshot, minimum_version }, policy)
 }
 
 /// Read with the rest of the configuration, so that a wrong one keeps nothing from running that runs.

@@ -42,7 +42,6 @@ pub use postgres::PostgresSource;
 pub use queries::Queries;
 pub use reader::Reader;
 pub use settings::Settings;
-pub use snapshot::{Keeper, Restored, SnapshotError};
 pub use source::{Answer, Blame, BoxFuture, EachName, SourceError, TenantSource};
 pub use sqlite::SqliteSource;
 pub use stats::{Event, Snapshot, Stats};

@@ -38,6 +38,15 @@ impl Certificate {
     pub fn from_pem(chain: &[u8], key: &[u8], provider: &CryptoProvider) -> Result<Self, CertificateError> {
         let chain: Vec<_> =
             CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().map_err(CertificateError::ChainNotPem)?;
+        Self::from_der(chain, key, provider)
+    }
+
+    /// The same, of certificates that are in DER already.
+    pub(super) fn from_der(
+        chain: Vec<CertificateDer<'static>>,
+        key: &[u8],
+        provider: &CryptoProvider,
+    ) -> Result<Self, CertificateError> {
         let leaf = chain.first().ok_or(CertificateError::Empty)?;
         let parsed = x509_cert::Certificate::from_der(leaf).map_err(CertificateError::Malformed)?;
         let (names, wildcards, addresses) = subject(&parsed)?;
@@ -94,6 +103,11 @@ impl Certificate {
     pub(super) fn printed_names(&self) -> Vec<String> {
         let wildcards = self.wildcards.iter().map(|parent| format!("*.{parent}"));
         self.names.iter().map(ToString::to_string).chain(wildcards).collect()
+    }
+
+    /// It, and behind it those that lead to its CA.
+    pub(super) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.key.cert
     }
 
     pub(super) fn key(&self) -> &Arc<CertifiedKey> {

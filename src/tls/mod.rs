@@ -35,6 +35,8 @@ pub struct Settings {
     pub certificates: Vec<CertificateFiles>,
     /// What private keys in the database are sealed by; without it no certificates are looked for there.
     pub keys: Option<Arc<Keyring>>,
+    /// The file of those from the database that were shown, for a start without it.
+    pub snapshot: Option<PathBuf>,
     /// The oldest version that is spoken.
     pub minimum_version: TlsVersion,
 }

@@ -2,7 +2,9 @@
 
 use std::{fs, path::PathBuf};
 
-use crate::support::{App, Binary, Cluster, Tables, Usher, eventually};
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use crate::support::{App, Binary, Ca, Client, Cluster, Pair, Tables, Usher, eventually};
 
 /// A server of its own, and a file that outlives the routers over it.
 struct Stage {
@@ -136,4 +138,34 @@ fn without_a_file_a_start_without_the_database_waits_for_it() {
     fs::remove_file(stage.file()).unwrap();
     let usher = stage.router_alone("");
     stage.check_serves_nothing_before_the_database(&usher);
+}
+
+#[test]
+fn certificates_that_were_shown_are_shown_without_the_database_too() {
+    let (stage, ca) = (Stage::new(), Ca::new());
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys");
+    fs::write(&keys, format!("k:{}\n", STANDARD.encode([7; 32]))).unwrap();
+    let config = format!("[listen]\nhttps = ['127.0.0.1:0']\n[tls]\nencryption_keys_file = {keys:?}");
+    let binary = || {
+        let binary = Binary::over(&stage.tables).apps(&[&stage.app]).config(&config);
+        binary.env("STATE_DIRECTORY", &folder.path().display().to_string())
+    };
+    ca.issue(&["customdomain1.com"]).write(folder.path(), "import");
+    let [certificate, key] = Pair::paths(folder.path(), "import").map(|path| path.display().to_string());
+    let imported = binary().run(&["cert", "import", "--certificate", &certificate, "--key", &key]);
+    assert_eq!(imported.code, 0, "{}", imported.stderr);
+    let status = |usher: &Usher| {
+        let mut client = Client::connect_tls(usher.https(), &ca.trust(), "customdomain1.com").ok()?;
+        Some(client.send("GET / HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n").response().status)
+    };
+    let mut usher = binary().start();
+    assert_eq!(status(&usher), Some(200));
+    assert!(usher.stop().success());
+    stage.cluster.stop();
+    for _ in 0..2 {
+        let mut usher = binary().start_unready();
+        eventually("the host is served by https", || (status(&usher) == Some(200)).then_some(()));
+        assert!(usher.stop().success());
+    }
 }

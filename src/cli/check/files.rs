@@ -20,9 +20,10 @@ pub(super) fn check(config: &Config, place: &str) -> Report {
         let remedy = "create the folder and let usher write there, or correct log.access";
         report.tell("log.access", path, can_append(path), remedy, place);
     }
-    if let Some(path) = &config.snapshot {
-        let remedy = "create the folder and let usher write there, or correct directory.snapshot";
-        report.tell("directory.snapshot", path, can_replace(path), remedy, place);
+    for (key, path) in [("directory.snapshot", &config.snapshot), ("tls.snapshot", &config.tls.snapshot)] {
+        let Some(path) = path else { continue };
+        let remedy = format!("create the folder and let usher write there, or correct {key}");
+        report.tell(key, path, can_replace(path), &remedy, place);
     }
     report
 }
@@ -72,22 +73,24 @@ mod tests {
     fn checked(folder: &Path, log: &str, snapshot: &str) -> Report {
         let text = format!(
             "[routing]\nplatform_domains = ['platform.com']\n[directory]\nurl = 'sqlite://x.db'\nsnapshot = '{0}/{snapshot}'\n\
+             [tls]\nencryption_keys_env = 'KEYS'\nsnapshot = '{0}/{snapshot}'\n\
              [upstreams.default]\nservers = ['http://127.0.0.1:8000']\n[log]\naccess = '{0}/{log}'\n",
             folder.display()
         );
-        check(&Config::parse(&text, "usher.toml", &|_| None).unwrap(), "usher.toml")
+        let env = |name: &str| (name == "KEYS").then(|| format!("k:{}=", "A".repeat(43)));
+        check(&Config::parse(&text, "usher.toml", &env).unwrap(), "usher.toml")
     }
 
     #[test]
     fn what_could_not_be_written_is_told_and_nothing_is_left_behind() {
         let folder = tempfile::tempdir().unwrap();
         let good = checked(folder.path(), "access.log", "snapshot");
-        assert_eq!((good.errors.len(), good.good.len()), (0, 2), "{good:?}");
+        assert_eq!((good.errors.len(), good.good.len()), (0, 3), "{good:?}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 
         let bad = checked(folder.path(), "nosuch/access.log", "nosuch/snapshot");
         let subjects: Vec<_> = bad.errors.iter().map(|problem| problem.subject.as_str()).collect();
-        assert_eq!((subjects, bad.good.len()), (vec!["log.access", "directory.snapshot"], 0));
+        assert_eq!((subjects, bad.good.len()), (vec!["log.access", "directory.snapshot", "tls.snapshot"], 0));
         assert!(bad.errors[0].value.as_ref().unwrap().ends_with("nosuch/access.log"));
     }
 
@@ -109,7 +112,7 @@ mod tests {
         assert_eq!(checked(folder.path(), "access.log", "old").errors.len(), 0);
         let bad = checked(folder.path(), "access.log", "folder");
         let subjects: Vec<_> = bad.errors.iter().map(|problem| problem.subject.as_str()).collect();
-        assert_eq!(subjects, ["directory.snapshot"]);
+        assert_eq!(subjects, ["directory.snapshot", "tls.snapshot"]);
         assert!(bad.errors[0].cause.contains("directory"), "{}", bad.errors[0].cause);
     }
 }

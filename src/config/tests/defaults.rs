@@ -107,9 +107,10 @@ fn other(value: &toml::Value) -> Option<toml::Value> {
 }
 
 /// The keys without a default, which the file shows commented out.
-const UNSET: [&str; 27] = [
+const UNSET: [&str; 28] = [
     "tls.encryption_keys_file",
     "tls.encryption_keys_env",
+    "tls.snapshot",
     "acme.directory",
     "acme.root_file",
     "acme.profile",

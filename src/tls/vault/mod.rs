@@ -1,20 +1,21 @@
 //! Certificates in the database, which all instances share: loaded when a client first asks for one, then held.
 //!
 //! What always holds: one load runs per name however many handshakes wait for it, each under a deadline; the number of loads and of
-//! certificates held is bounded; a certificate that was once loaded is shown while the database cannot be asked; and one that has ended is
-//! shown by nobody who can get another.
+//! certificates held is bounded; a certificate that was once loaded is shown while the database cannot be asked, by the next run too where
+//! there is a snapshot; and one that has ended is shown by nobody who can get another.
 
 mod archive;
 mod entry;
+mod reserve;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::{HashMap, hash_map},
-    fmt,
+    fmt, io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant, SystemTime},
@@ -33,6 +34,7 @@ use crate::{
 };
 pub use archive::{Archive, ArchiveError, Rekeyed};
 pub use entry::{Entry, State};
+use reserve::Reserve;
 
 /// Names held, with a certificate or without. A certificate with its chain and key takes some 8 KB: 200 MB at most.
 const HELD_MAX: u64 = 25_000;
@@ -60,18 +62,35 @@ struct Shared {
     session: Session,
     keys: Arc<Keyring>,
     held: Cache<Box<str>, Held, RandomState>,
+    /// What the last run has left.
+    reserve: OnceLock<Reserve>,
     flights: Mutex<HashMap<Box<str>, watch::Receiver<Option<Answer>>>>,
     control: Handle,
     loads: AtomicU64,
     failures: AtomicU64,
+    /// Loads that found something else than was held.
+    changes: AtomicU64,
 }
 
 /// What is known of a name.
 #[derive(Clone)]
 struct Held {
     /// An error where there is a certificate that cannot be used.
-    answer: Answer,
+    known: Result<Option<Loaded>, NotLoaded>,
     fresh_until: Instant,
+}
+
+/// A certificate, and how it lies in the database.
+#[derive(Clone)]
+struct Loaded {
+    certificate: Arc<Certificate>,
+    row: Arc<Row>,
+}
+
+/// What a certificate leaves out of its row.
+struct Row {
+    name: Box<str>,
+    sealed: Sealed,
 }
 
 type Answer = Result<Option<Arc<Certificate>>, NotLoaded>;
@@ -87,10 +106,12 @@ impl Vault {
             session,
             keys,
             held: Cache::builder().max_capacity(HELD_MAX).build_with_hasher(RandomState::default()),
+            reserve: OnceLock::new(),
             flights: Mutex::default(),
             control,
             loads: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -98,25 +119,27 @@ impl Vault {
     /// The certificate for `name`, its own or a wildcard.
     pub async fn find(&self, name: &Hostname<'_>) -> Answer {
         let name = name.as_str();
-        match self.shared.held.get(name) {
-            Some(held) if held.is_fresh() => held.answer,
-            Some(Held { answer: Ok(Some(certificate)), .. }) if !certificate.has_ended(SystemTime::now()) => {
+        let held = self.shared.held.get(name);
+        if let Some(held) = held.as_ref().filter(|held| held.is_fresh()) {
+            return held.answer();
+        }
+        match held.and_then(|held| held.certificate()) {
+            Some(certificate) if !certificate.has_ended(SystemTime::now()) => {
                 let _already_enough = self.board(name);
                 Ok(Some(certificate))
             }
             // What has ended is better than nothing where nothing else can be had.
-            Some(Held { answer: Ok(Some(certificate)), .. }) => self.wait_for(name).await.or(Ok(Some(certificate))),
-            _ => self.wait_for(name).await,
+            Some(certificate) => self.wait_for(name).await.or(Ok(Some(certificate))),
+            None => self.wait_for(name).await,
         }
     }
 
     /// The same, even where there was none a moment ago.
     pub async fn find_anew(&self, name: &Hostname<'_>) -> Answer {
-        match self.shared.held.get(name.as_str()) {
-            Some(Held { answer: Ok(Some(certificate)), .. }) if !certificate.has_ended(SystemTime::now()) => {
-                Ok(Some(certificate))
-            }
-            _ => self.wait_for(name.as_str()).await,
+        let held = self.shared.held.get(name.as_str()).and_then(|held| held.certificate());
+        match held.filter(|certificate| !certificate.has_ended(SystemTime::now())) {
+            Some(certificate) => Ok(Some(certificate)),
+            None => self.wait_for(name.as_str()).await,
         }
     }
 
@@ -126,7 +149,7 @@ impl Vault {
         if !held.as_ref().is_some_and(Held::is_fresh) {
             let _already_enough = self.board(name.as_str());
         }
-        held.and_then(Held::certificate).is_some_and(|certificate| !certificate.has_ended(SystemTime::now()))
+        held.and_then(|held| held.certificate()).is_some_and(|certificate| !certificate.has_ended(SystemTime::now()))
     }
 
     /// Loads that ended, and those of them that failed.
@@ -165,7 +188,19 @@ impl Shared {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn load(&self, name: &str) -> Result<Option<Arc<Certificate>>, LoadError> {
+    /// What the last run has left for `name`, where this one knows nothing yet. It is looked for again at once.
+    fn recall(&self, name: &str) -> Option<Answer> {
+        let loaded = self.reserve.get()?.take(name, &self.keys).unwrap_or_else(|error| {
+            tracing::warn!(name, error = one_line(&error), "a certificate of the last run cannot be used");
+            None
+        })?;
+        let held = Held { known: Ok(Some(loaded)), fresh_until: Instant::now() };
+        let answer = held.answer();
+        self.held.insert(name.into(), held);
+        Some(answer)
+    }
+
+    async fn load(&self, name: &str) -> Result<Option<Loaded>, LoadError> {
         let wildcard = name.split_once('.').map_or_else(String::new, |(_, parent)| format!("*.{parent}"));
         // What has not ended; then the row of the name itself before that of a wildcard.
         let sql = format!(
@@ -178,25 +213,30 @@ impl Shared {
         let Some(row) = rows.first() else { return Ok(None) };
         let [name, chain, key_id, text] =
             [0, 1, 2, 3].map(|column| row.get(column).and_then(Value::as_text).unwrap_or_default());
-        let key = self.keys.open(&Sealed { key_id: key_id.to_owned(), text: text.to_owned() }, name)?;
+        let row = Row { name: name.into(), sealed: Sealed { key_id: key_id.to_owned(), text: text.to_owned() } };
+        let key = self.keys.open(&row.sealed, name)?;
         let certificate = Certificate::from_pem(chain.as_bytes(), &key, &aws_lc_rs::default_provider())?;
-        Ok(Some(Arc::new(certificate)))
+        Ok(Some(Loaded { certificate: Arc::new(certificate), row: Arc::new(row) }))
     }
 
     /// Keeps what was loaded; where nothing could be, what was there before.
-    fn keep(&self, name: &str, loaded: Result<Option<Arc<Certificate>>, LoadError>) -> Answer {
-        let before = || self.held.get(name).and_then(Held::certificate);
+    fn keep(&self, name: &str, loaded: Result<Option<Loaded>, LoadError>) -> Answer {
+        let before = self.held.get(name).and_then(|held| held.loaded());
         let is_known = !matches!(loaded, Err(LoadError::Database(_)));
-        let (answer, fresh) = match loaded {
-            Ok(Some(certificate)) => match certificate.remaining(SystemTime::now()) {
-                Duration::ZERO => (Ok(Some(certificate)), FRESH_ABSENT),
-                remaining => (Ok(Some(certificate)), FRESH.min(remaining)),
-            },
+        let (known, fresh) = match loaded {
+            Ok(Some(loaded)) => {
+                let remaining = loaded.certificate.remaining(SystemTime::now());
+                (Ok(Some(loaded)), if remaining.is_zero() { FRESH_ABSENT } else { FRESH.min(remaining) })
+            }
             Ok(None) => (Ok(None), FRESH_ABSENT),
-            Err(_) => (before().map(Some).ok_or(NotLoaded), FRESH_ABSENT),
+            Err(_) => (before.clone().map(Some).ok_or(NotLoaded), FRESH_ABSENT),
         };
+        let held = Held { known, fresh_until: Instant::now() + fresh };
+        let answer = held.answer();
+        if sealed(before.as_ref()) != sealed(held.loaded().as_ref()) {
+            self.changes.fetch_add(1, Relaxed);
+        }
         if answer.is_ok() || is_known {
-            let held = Held { answer: answer.clone(), fresh_until: Instant::now() + fresh };
             self.held.insert(name.into(), held);
         }
         answer
@@ -208,8 +248,16 @@ impl Held {
         Instant::now() < self.fresh_until
     }
 
-    fn certificate(self) -> Option<Arc<Certificate>> {
-        self.answer.ok().flatten()
+    fn answer(&self) -> Answer {
+        self.known.clone().map(|loaded| loaded.map(|loaded| loaded.certificate))
+    }
+
+    fn certificate(&self) -> Option<Arc<Certificate>> {
+        self.loaded().map(|loaded| loaded.certificate)
+    }
+
+    fn loaded(&self) -> Option<Loaded> {
+        self.known.clone().ok().flatten()
     }
 }
 
@@ -221,6 +269,9 @@ struct Landing {
 
 impl Landing {
     async fn fly(self, sender: &watch::Sender<Option<Answer>>) {
+        if let Some(answer) = self.shared.recall(&self.name) {
+            sender.send_replace(Some(answer));
+        }
         let loaded = self.shared.load(&self.name).await;
         self.shared.loads.fetch_add(1, Relaxed);
         if let Err(error) = &loaded {
@@ -243,6 +294,11 @@ impl fmt::Debug for Vault {
     }
 }
 
+/// The secret is sealed anew with every certificate.
+fn sealed(loaded: Option<&Loaded>) -> Option<&Sealed> {
+    loaded.map(|loaded| &loaded.row.sealed)
+}
+
 fn table(dialect: Dialect) -> String {
     acme::table(dialect, "certificates")
 }
@@ -252,6 +308,8 @@ fn table(dialect: Dialect) -> String {
 enum LoadError {
     #[error("the database could not be asked")]
     Database(#[from] session::Error),
+    #[error("the snapshot could not be read")]
+    Snapshot(#[from] io::Error),
     #[error("its private key cannot be read")]
     Sealed(#[from] SealError),
     #[error("it cannot be used")]

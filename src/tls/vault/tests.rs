@@ -1,14 +1,17 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::*;
-use crate::database::{migrations, sqlite::Database};
+use crate::{
+    database::{migrations, sqlite::Database},
+    lifecycle::{Content, SnapshotFile},
+};
 
 struct Fixture {
     vault: Vault,
     archive: Archive,
     keys: Arc<Keyring>,
     database: Database,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 fn keyring(byte: u8) -> Arc<Keyring> {
@@ -22,7 +25,7 @@ impl Fixture {
         migrations::run(&Session::sqlite(&database), &migrations::Plan::default()).await.unwrap();
         let keys = keyring(1);
         let vault = Vault::new(Session::sqlite(&database), Arc::clone(&keys), Handle::current());
-        Self { vault, archive: Archive::new(Session::sqlite(&database)), keys, database, _folder: folder }
+        Self { vault, archive: Archive::new(Session::sqlite(&database)), keys, database, folder }
     }
 
     async fn import(&self, names: &[&str]) {
@@ -277,4 +280,99 @@ async fn names_that_wait_or_fail_are_listed_with_the_reason() {
     );
     assert_eq!((failing[0].failures, failing[0].due, failing[0].reason.as_deref()), (3, Some(99), Some("astray")));
     assert_eq!(fixture.archive.page("failing.example", Some(State::Failing), 10).await.unwrap().len(), 1);
+}
+
+/// The next run over the same file, with these keys. The database is away.
+async fn next_run(file: &SnapshotFile, keys: Arc<Keyring>) -> (Vault, Option<usize>) {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = Database::create(&folder.path().join("usher.db")).unwrap();
+    let vault = Vault::new(Session::sqlite(&empty), keys, Handle::current());
+    let restored = vault.restore(file).unwrap();
+    (vault, restored)
+}
+
+#[tokio::test]
+async fn what_one_run_has_shown_is_shown_by_the_next_ones_without_the_database() {
+    let fixture = Fixture::new().await;
+    fixture.import(&["shop.example", "*.platform.com", "other.example"]).await;
+    let names = ["shop.example", "store1.platform.com"].map(|name| Hostname::parse(name).unwrap());
+    let file = SnapshotFile::new(fixture.folder.path().join("certificates.snapshot"), "here".into());
+    assert_eq!(fixture.vault.restore(&file).unwrap(), None);
+    let mut shown = Vec::new();
+    for name in &names {
+        shown.push(fixture.vault.find(name).await.unwrap().unwrap());
+    }
+    file.write(|lines| fixture.vault.fill(lines)).unwrap();
+    let text = std::fs::read_to_string(file.path()).unwrap();
+    assert!(!text.contains("PRIVATE") && text.contains("\"key_id\":\"k1\""), "{text}");
+    // Who was asked for in one run, and who in none, are there in the one after.
+    let (vault, restored) = next_run(&file, keyring(1)).await;
+    assert_eq!(restored, Some(2));
+    assert_eq!(vault.find(&names[0]).await.unwrap().unwrap().chain(), shown[0].chain());
+    file.write(|lines| vault.fill(lines)).unwrap();
+    let (vault, restored) = next_run(&file, keyring(1)).await;
+    assert_eq!(restored, Some(2));
+    for (name, shown) in names.iter().zip(shown) {
+        assert_eq!(vault.find(name).await.unwrap().unwrap().chain(), shown.chain());
+    }
+    assert_eq!(vault.find(&Hostname::parse("other.example").unwrap()).await.map(|_| ()), Err(NotLoaded));
+}
+
+#[tokio::test]
+async fn what_the_last_run_has_left_is_compared_at_once() {
+    let fixture = Fixture::new().await;
+    fixture.import(&["shop.example"]).await;
+    let old = fixture.find("shop.example").await.unwrap().unwrap();
+    let file = SnapshotFile::new(fixture.folder.path().join("certificates.snapshot"), "here".into());
+    file.write(|lines| fixture.vault.fill(lines)).unwrap();
+    fixture.import(&["shop.example"]).await;
+    let vault = Vault::new(Session::sqlite(&fixture.database), Arc::clone(&fixture.keys), Handle::current());
+    assert_eq!(vault.restore(&file).unwrap(), Some(1));
+    let name = Hostname::parse("shop.example").unwrap();
+    assert_eq!(vault.find(&name).await.unwrap().unwrap().chain(), old.chain());
+    while vault.loads().0 < 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_ne!(vault.find(&name).await.unwrap().unwrap().chain(), old.chain());
+}
+
+#[tokio::test]
+async fn what_has_ended_or_does_not_open_is_not_taken_from_the_last_run() {
+    let fixture = Fixture::new().await;
+    fixture.import_until("short.example", SystemTime::now() + Duration::from_secs(2)).await;
+    fixture.import(&["shop.example"]).await;
+    let names = ["short.example", "shop.example"].map(|name| Hostname::parse(name).unwrap());
+    for name in &names {
+        assert!(fixture.vault.find(name).await.unwrap().is_some());
+    }
+    let file = SnapshotFile::new(fixture.folder.path().join("certificates.snapshot"), "here".into());
+    file.write(|lines| fixture.vault.fill(lines)).unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (vault, restored) = next_run(&file, keyring(1)).await;
+    assert_eq!(restored, Some(2));
+    assert_eq!(vault.find(&names[0]).await.map(|_| ()), Err(NotLoaded));
+    let (stranger, _) = next_run(&file, keyring(2)).await;
+    assert_eq!(stranger.find(&names[1]).await.map(|_| ()), Err(NotLoaded));
+    file.write(|lines| vault.fill(lines)).unwrap();
+    assert_eq!(next_run(&file, keyring(1)).await.1, Some(1), "what has ended is not kept");
+}
+
+#[tokio::test]
+async fn another_certificate_is_a_change_and_the_same_one_is_none() {
+    let fixture = Fixture::new().await;
+    fixture.import(&["shop.example"]).await;
+    let mut changes = Vec::new();
+    for renew in [false, false, true, false] {
+        if renew {
+            fixture.import(&["shop.example"]).await;
+        }
+        let loads = fixture.vault.loads().0;
+        fixture.age();
+        _ = fixture.find("shop.example").await;
+        while fixture.vault.loads().0 == loads || !fixture.vault.shared.flights().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        changes.push(fixture.vault.changes());
+    }
+    assert_eq!(changes, [1, 1, 2, 2]);
 }

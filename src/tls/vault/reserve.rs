@@ -1,0 +1,136 @@
+//! Certificates of the last run, which stay on disk until somebody asks for them: a start without the database shows those too, and no
+//! start waits for them. Their private keys lie there as in the database, sealed.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    time::{Duration, SystemTime},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use rustls::{crypto::aws_lc_rs, pki_types::CertificateDer};
+use serde::{Deserialize, Serialize};
+
+use super::{HELD_MAX, LoadError, Loaded, Row, Vault, archive};
+use crate::{
+    lifecycle::{Content, Lines, SnapshotError, SnapshotFile},
+    tls::{Certificate, Keyring, Sealed},
+};
+
+/// A line for one name.
+#[derive(Deserialize, Serialize)]
+struct Line<'a> {
+    /// Who asked for it.
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    /// In seconds since the Unix epoch.
+    expires: i64,
+    /// Whose row it is: that name's, or a wildcard's.
+    #[serde(borrow)]
+    row: Cow<'a, str>,
+    #[serde(borrow)]
+    key_id: Cow<'a, str>,
+    #[serde(borrow)]
+    sealed_key: Cow<'a, str>,
+    /// Each in base64.
+    chain: Vec<Cow<'a, str>>,
+}
+
+/// The lines of names that nobody has asked for yet.
+pub(super) struct Reserve {
+    file: File,
+    places: Mutex<HashMap<Box<str>, Place>>,
+}
+
+/// Where a line is.
+#[derive(Clone, Copy)]
+struct Place {
+    at: u64,
+    len: usize,
+    expires: i64,
+}
+
+impl Reserve {
+    fn open(file: &SnapshotFile) -> Result<Option<Self>, SnapshotError> {
+        let mut places = HashMap::new();
+        let opened = file.read(Duration::MAX, |at, bytes| {
+            let line: Line<'_> = serde_json::from_slice(bytes).map_err(|_| SnapshotError::Damaged)?;
+            places.insert(line.name.into(), Place { at, len: bytes.len(), expires: line.expires });
+            Ok(())
+        })?;
+        Ok(opened.map(|opened| Self { file: opened.file, places: Mutex::new(places) }))
+    }
+
+    /// The certificate for `name`, unless it has ended. Whoever takes it keeps it.
+    pub(super) fn take(&self, name: &str, keys: &Keyring) -> Result<Option<Loaded>, LoadError> {
+        let Some(place) = self.places().remove(name) else { return Ok(None) };
+        let bytes = self.line(place)?;
+        let loaded = serde_json::from_slice::<Line<'_>>(&bytes).map_err(io::Error::from)?.open(keys)?;
+        Ok(Some(loaded).filter(|loaded| !loaded.certificate.has_ended(SystemTime::now())))
+    }
+
+    fn line(&self, place: Place) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; place.len];
+        self.file.read_exact_at(&mut bytes, place.at)?;
+        Ok(bytes)
+    }
+
+    /// What nobody has asked for in this run either is kept for the next one.
+    fn fill(&self, lines: &mut Lines<'_>) -> io::Result<()> {
+        let now = archive::seconds(SystemTime::now());
+        let room = usize::try_from(HELD_MAX).unwrap_or(usize::MAX).saturating_sub(lines.count());
+        let places: Vec<_> = self.places().values().filter(|place| place.expires > now).take(room).copied().collect();
+        places.into_iter().try_for_each(|place| lines.raw(&self.line(place)?))
+    }
+
+    fn places(&self) -> MutexGuard<'_, HashMap<Box<str>, Place>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Content for Vault {
+    fn restore(&self, file: &SnapshotFile) -> Result<Option<usize>, SnapshotError> {
+        let Some(reserve) = Reserve::open(file)? else { return Ok(None) };
+        let count = reserve.places().len();
+        let _only_once = self.shared.reserve.set(reserve);
+        Ok(Some(count))
+    }
+
+    /// Moves with each certificate that is another one than was held.
+    fn changes(&self) -> u64 {
+        self.shared.changes.load(Relaxed)
+    }
+
+    fn fill(&self, lines: &mut Lines<'_>) -> io::Result<()> {
+        let now = SystemTime::now();
+        for (name, held) in &self.shared.held {
+            if let Some(loaded) = held.loaded().filter(|loaded| !loaded.certificate.has_ended(now)) {
+                lines.line(&Line::of(&name, &loaded))?;
+            }
+        }
+        self.shared.reserve.get().map_or(Ok(()), |reserve| reserve.fill(lines))
+    }
+}
+
+impl<'a> Line<'a> {
+    fn of(name: &'a str, loaded: &'a Loaded) -> Self {
+        let Row { name: row, sealed: Sealed { key_id, text } } = &*loaded.row;
+        let chain = loaded.certificate.chain().iter().map(|link| STANDARD.encode(link).into()).collect();
+        let expires = archive::seconds(loaded.certificate.expires());
+        Self { name: name.into(), expires, row: (&**row).into(), key_id: key_id.into(), sealed_key: text.into(), chain }
+    }
+
+    fn open(&self, keys: &Keyring) -> Result<Loaded, LoadError> {
+        let sealed = Sealed { key_id: self.key_id.to_string(), text: self.sealed_key.to_string() };
+        let key = keys.open(&sealed, &self.row)?;
+        let link = |text: &Cow<'_, str>| STANDARD.decode(&**text).map(CertificateDer::from);
+        let chain = self.chain.iter().map(link).collect::<Result<_, _>>().map_err(io::Error::other)?;
+        let certificate = Certificate::from_der(chain, &key, &aws_lc_rs::default_provider())?;
+        let row = Row { name: (&*self.row).into(), sealed };
+        Ok(Loaded { certificate: Arc::new(certificate), row: Arc::new(row) })
+    }
+}
