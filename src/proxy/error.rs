@@ -200,6 +200,11 @@ impl Failure {
         )
     }
 
+    /// Whether nobody is known for whose sake it would be.
+    pub(super) fn is_a_strangers(&self) -> bool {
+        matches!(self, Self::Unknown(_) | Self::CouldNotAsk(CouldNotAsk::Overloaded | CouldNotAsk::Away))
+    }
+
     /// Whether the client should try again soon: the reason passes by itself.
     pub(super) fn passes(&self) -> bool {
         match self {

@@ -32,6 +32,10 @@ pub(super) async fn handle(
     let requester = Requester::of(&client, request.headers());
     let mut exchange = Exchange::open(&client, &requester, &request);
     let forwarded = caught(pin!(forward(&client, &requester, &mut exchange, request))).await;
+    let _turn = match &forwarded {
+        Err(failure) if failure.is_a_strangers() => client.worker.strangers.turn().await,
+        _ => None,
+    };
     let mut response = forwarded.unwrap_or_else(|failure| answer::to_failure(failure, &mut exchange));
     if requester.scheme == Scheme::Https {
         https::keep(&client.worker, exchange.host_owner, response.headers_mut());

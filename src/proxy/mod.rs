@@ -50,6 +50,7 @@ mod roles;
 mod scheme;
 mod search;
 mod socket;
+mod strangers;
 mod stream;
 mod streams;
 mod transport;

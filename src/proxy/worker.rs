@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Buffers, Https, Places, Roles, Scheme, Settings, UnknownNames, body::RequestBody, clock::Clock, connection,
-    headers::HeaderRules, listener::ListeningSocket, parked::Parked,
+    headers::HeaderRules, listener::ListeningSocket, parked::Parked, strangers::Strangers,
 };
 use crate::{
     directory::Reader,
@@ -64,6 +64,7 @@ pub struct Worker {
     pub(super) open: TaskTracker,
     connections: Arc<Semaphore>,
     pub(super) parked: Parked,
+    pub(super) strangers: Strangers,
 }
 
 /// What a worker is made of.
@@ -120,6 +121,7 @@ impl Worker {
             buffers: parts.buffers,
             connections: parts.connections,
             parked: Parked::default(),
+            strangers: Strangers::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header, uri::PathAndQuery};
+use serde::Serialize;
 
 use super::{
     body::Source, error::Failure, exchange::Exchange, facts::Facts, headers::X_REQUEST_ID, https, worker::Worker,
@@ -118,10 +119,19 @@ fn as_html(status: StatusCode, title: &str, sentence: &str, id: &str) -> String 
         .replace("{id}", id)
 }
 
-fn as_problem(status: StatusCode, title: &str, sentence: &str, id: &str) -> String {
-    let status = status.as_u16();
-    serde_json::json!({"type": "about:blank", "title": title, "status": status, "detail": sentence, "request_id": id})
-        .to_string()
+/// The members of RFC 9457 §3.1, and the id.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    request_id: &'a str,
+}
+
+fn as_problem(status: StatusCode, title: &str, detail: &str, request_id: &str) -> String {
+    let problem = Problem { r#type: "about:blank", title, status: status.as_u16(), detail, request_id };
+    serde_json::to_string(&problem).unwrap_or_default()
 }
 
 #[cfg(test)]
