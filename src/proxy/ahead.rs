@@ -17,7 +17,7 @@ use hyper::body::{Frame, SizeHint};
 
 use super::{
     body::{NextFrame, Relay, data_length},
-    buffers::{Buffers, Room, weight},
+    buffers::{Buffers, Room, alone, weight},
     endless::is_stream,
     upload::{Tally, longer},
 };
@@ -119,7 +119,7 @@ impl State {
         self.weight += weight;
         let frame = ready!(frame);
         self.ended = self.relay.is_end_stream() || !matches!(frame, Some(Ok(_)));
-        self.pieces.extend(frame);
+        self.pieces.extend(frame.map(|frame| frame.map(|frame| frame.map_data(alone))));
         Poll::Ready(())
     }
 

@@ -13,7 +13,7 @@ use hyper::body::{Frame, SizeHint};
 
 use super::{
     body::{NextFrame, RequestBody},
-    buffers::{Room, weight},
+    buffers::{Room, alone, weight},
     endless::has_grpc,
     error::Failure,
     upload::{Upload, UploadError},
@@ -107,7 +107,7 @@ impl Beginning {
         match frame.into_data() {
             Ok(piece) => {
                 self.weight += weight(piece.len());
-                self.pieces.push(piece);
+                self.pieces.push(alone(piece));
             }
             Err(frame) => self.trailers = frame.into_trailers().ok().map(Box::new),
         }

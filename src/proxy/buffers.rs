@@ -7,6 +7,8 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
+use bytes::Bytes;
+
 /// What a piece counts for at least: it may be one byte, but keeping it takes more.
 const PIECE_MIN: usize = 256;
 
@@ -98,6 +100,15 @@ impl Drop for Room {
     }
 }
 
+/// Pieces below this are copied, since each holds the whole buffer that it was read into: of a body that comes a byte at a time that
+/// would be thousands of times what it counts for.
+const SHARED_MIN: usize = 16 * 1024;
+
+/// `piece`, with no more memory than it counts for, or twice as much.
+pub(super) fn alone(piece: Bytes) -> Bytes {
+    if piece.len() < SHARED_MIN { Bytes::copy_from_slice(&piece) } else { piece }
+}
+
 /// What a piece of `length` bytes counts for.
 pub(super) fn weight(length: usize) -> usize {
     length.max(PIECE_MIN)
@@ -120,6 +131,15 @@ mod tests {
         assert_eq!(buffers.held(), 70);
         drop(two);
         assert_eq!(buffers.held(), 0);
+    }
+
+    #[test]
+    fn a_small_piece_does_not_hold_what_it_was_cut_from() {
+        let whole = Bytes::from(vec![7; SHARED_MIN * 2]);
+        let places = whole.as_ptr_range();
+        let [small, large] = [1, SHARED_MIN].map(|length| alone(whole.slice(..length)));
+        assert!(!places.contains(&small.as_ptr()) && places.contains(&large.as_ptr()));
+        assert_eq!((small.as_ref(), large.len()), (&[7][..], SHARED_MIN));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use hyper::body::{Frame, SizeHint};
 use super::{
     body::{NextFrame, RequestBody},
     buffered::Whole,
-    buffers::{Buffers, Room, weight},
+    buffers::{Buffers, Room, alone, weight},
     upload::{Upload, UploadError, longer},
 };
 use crate::upstream::StreamPermit;
@@ -173,7 +173,7 @@ impl State {
         match frame.data_ref() {
             Some(part) if self.has_room(part.len()) => {
                 self.sent_bytes += part.len();
-                self.sent.push(part.clone());
+                self.sent.push(alone(part.clone()));
                 self.position += 1;
             }
             _ => self.forget(),
