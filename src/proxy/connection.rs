@@ -6,6 +6,7 @@ use std::{
     pin::{Pin, pin},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::HeaderValue;
@@ -287,16 +288,30 @@ async fn open_tls(
     }
 }
 
-/// Waits for what comes `first` on a connection, for as long as a head may take; `None` where the drain comes before it.
+/// How long a connection may be silent at its beginning before it stands back for a new one: longer than a client is on its way to
+/// its first bytes, so that newcomers do not push out each other.
+const SILENT_FOR: Duration = Duration::from_secs(2);
+
+/// Waits for what comes `first` on a connection, for as long as a head may take; `None` where the drain comes before it, or it stands
+/// back for another connection.
 async fn in_time<T>(
     client: &Client,
     announced: &mut Announced<'_>,
     first: impl Future<Output = T>,
 ) -> Option<Result<T, Elapsed>> {
-    let mut first = pin!(client.worker.clock.within(client.worker.settings.header_timeout, first));
-    let first = poll_fn(|context| match announced.poll(context) {
-        true => Poll::Ready(None),
-        false => first.as_mut().poll(context).map(Some),
+    let worker = &client.worker;
+    let mut first = pin!(worker.clock.within(worker.settings.header_timeout, first));
+    // In a box, which takes less of the task than it would take here.
+    let mut turn = Box::pin(async {
+        worker.clock.after(SILENT_FOR).await;
+        worker.parked.turn().await;
+        worker.metrics.limit(Limit::Displaced);
+    });
+    let first = poll_fn(|context| {
+        if announced.poll(context) || turn.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        first.as_mut().poll(context).map(Some)
     })
     .await;
     if let Some(Err(Elapsed)) = first {

@@ -114,11 +114,13 @@ struct Watch<'a> {
     client: &'a Client,
     next: Deadline,
     farewell_at: Option<u64>,
+    /// While it is idle: until it has to stand back for a new connection.
+    turn: Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>>,
 }
 
 impl<'a> Watch<'a> {
     fn new(client: &'a Client) -> Self {
-        Self { client, next: client.worker.clock.after(LOOK), farewell_at: None }
+        Self { client, next: client.worker.clock.after(LOOK), farewell_at: None, turn: None }
     }
 
     /// The connection is told to end.
@@ -132,10 +134,26 @@ impl<'a> Watch<'a> {
             look = self.look();
             self.next = self.client.worker.clock.after(LOOK);
         }
-        if self.client.resets_too_much() { Look::CutOff } else { look }
+        if self.client.resets_too_much() {
+            return Look::CutOff;
+        }
+        if self.stands_back(context) { Look::Enough } else { look }
     }
 
-    fn look(&self) -> Look {
+    /// Whether it ends for a new connection, as a parked one of HTTP/1.1 does.
+    fn stands_back(&mut self, context: &mut Context<'_>) -> bool {
+        if self.client.pulse.running() > 0 || self.farewell_at.is_some() {
+            self.turn = None;
+            return false;
+        }
+        let stands_back = self.turn.as_mut().is_some_and(|turn| turn.as_mut().poll(context).is_ready());
+        if stands_back {
+            self.client.worker.metrics.limit(Limit::Displaced);
+        }
+        stands_back
+    }
+
+    fn look(&mut self) -> Look {
         let (worker, pulse) = (&self.client.worker, &self.client.pulse);
         if self.client.takes_too_little() {
             return Look::CutOff;
@@ -143,6 +161,7 @@ impl<'a> Watch<'a> {
         if pulse.running() > 0 {
             return Look::Fine;
         }
+        self.turn.get_or_insert_with(|| Box::pin(worker.parked.turn()));
         match self.farewell_at {
             Some(said) if worker.clock.since(said) >= FAREWELL => Look::CutOff,
             Some(_) => Look::Fine,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::limits::{PARKED_AFTER, reached};
-use crate::support::{A_MOMENT, App, Backend, Binary, Client, Fixture, SOON, Tables, eventually};
+use crate::support::{A_MOMENT, App, Backend, Binary, Client, Fixture, H2Client, SOON, Tables, eventually};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
 
@@ -71,6 +71,24 @@ fn beyond_the_most_connections_the_one_that_is_idle_for_longest_stands_back() {
     assert_eq!((reached(&stage.usher, "connections"), reached(&stage.usher, "displaced")), (1, 1));
 }
 
+/// RFC 9113 §9.1: the same is true of HTTP/2, and of clients that have said nothing yet.
+#[test]
+fn idle_connections_of_http_2_and_silent_ones_stand_back_as_well() {
+    let stage = Fixture::configured(App::echo(), "[listen]\nconnections_max = 4\nworkers = 1");
+    let mut idle = [(); 2].map(|()| H2Client::connect(stage.usher.http()));
+    for client in &mut idle {
+        assert_eq!(client.get("customdomain1.com", "/").unwrap().0.status(), 200);
+    }
+    let _silent = [(); 2].map(|()| stage.usher.connect());
+    for count in 1..=4 {
+        assert_eq!(stage.usher.get("customdomain1.com", "/").status, 200);
+        let mut new = stage.usher.connect();
+        assert_eq!(new.send(REQUEST).response().status, 200, "the {count}th");
+        std::mem::forget(new);
+    }
+    assert!(reached(&stage.usher, "displaced") >= 4);
+}
+
 /// Never answers, and tells when its connection has ended.
 fn silent(tell: Sender<()>) -> App {
     App::scripted(move |mut conversation| {
@@ -95,6 +113,7 @@ fn a_client_that_ends_its_direction_before_it_has_its_answer_counts_as_gone() {
     assert_eq!((&line["outcome"], &line["status"]), (&"client_gone".into(), &0.into()));
 }
 
+/// RFC 9112 §9.5.
 #[test]
 fn a_client_that_goes_away_ends_the_work_of_the_app_though_it_has_asked_for_more() {
     let (tell, told) = channel();
@@ -107,6 +126,7 @@ fn a_client_that_goes_away_ends_the_work_of_the_app_though_it_has_asked_for_more
     assert_eq!(stage.usher.access_log(1)[0]["outcome"], "client_gone");
 }
 
+/// RFC 9112 §9.5.
 #[test]
 fn a_client_that_goes_away_ends_the_work_of_the_app_though_nobody_reads_its_upload() {
     let (answered, told) = channel::<()>();
