@@ -38,6 +38,7 @@ impl Chooser<'_> {
                 (_, Some(found), _) => Ok(self.unless_ended(found, name).await),
                 // Invented names cost no query of their own.
                 (Standing::Strangers, ..) => Err(HandshakeFailure::NoCertificate),
+                (Standing::NotAsked, None, Some(vault)) => vault.shown(name).ok_or(HandshakeFailure::NotLoaded),
                 (standing, None, Some(vault)) => self.load(vault, name, standing).await,
                 (_, None, None) => Err(HandshakeFailure::NoCertificate),
             },
@@ -84,7 +85,7 @@ impl Chooser<'_> {
         let facts = RequestFacts { host: &host, path: &path, peer_is_loopback: self.peer_is_loopback };
         let Ok(route) = self.rules.route(&facts) else { return Standing::Known };
         let looked_up = look_up(self.rules, self.directory, route, Instant::now()).await;
-        let Ok(subject) = looked_up else { return Standing::Known };
+        let Ok(subject) = looked_up else { return Standing::NotAsked };
         let (is_known, is_found) = (subject.refusal().is_none(), subject.tenant.is_some());
         let is_custom = matches!(subject.route, Route::Tenant { matched: Match::CustomDomain, .. });
         match decide(self.rules, subject) {
@@ -107,6 +108,8 @@ enum Standing {
     Unknown,
     /// What unknown hosts are answered.
     Strangers,
+    /// A 503, to anybody at the moment.
+    NotAsked,
     /// An answer, or a 503.
     Known,
     /// A customer's own store, under a name that is verified and active, or that belongs to one.

@@ -74,7 +74,11 @@ async fn choose(client: &Client, acceptor: &Acceptor, name: Option<&str>) -> Res
     let Some(name) = name else { return default.ok_or(HandshakeFailure::NoName) };
     let Ok(name) = Hostname::parse(name) else { return default.ok_or(HandshakeFailure::UnknownName) };
     match chooser(client, acceptor).find(&name).await {
-        Ok(certificate) => Ok(Shown { certificate, asked: Some(name.into_owned()) }),
+        Ok(certificate) => {
+            // Whoever has a default wants to answer every host, a CDN that asks for the origin's own name above all.
+            let is_default = default.is_some_and(|default| Arc::ptr_eq(&default.certificate, &certificate));
+            Ok(Shown { certificate, asked: (!is_default).then(|| name.into_owned()) })
+        }
         Err(failure) => default.ok_or(failure),
     }
 }

@@ -179,6 +179,9 @@ fn the_default_certificate_is_for_everybody_else() {
     let mut client = Client::connect_tls(stage.usher.https(), &trust, "origin.example").unwrap();
     let statuses = [HOST, "store1.platform.com", "other.example", "192.0.2.9"].map(|host| status_on(&mut client, host));
     assert_eq!(statuses, [200, 200, 404, 404], "never 421");
+    // Nor for a CDN that asks for the origin's own name.
+    let mut client = stage.connect("origin.example");
+    assert_eq!([HOST, "store1.platform.com"].map(|host| status_on(&mut client, host)), [200, 200]);
     // A client that asks for a name gets the certificate of that name.
     let mut client = stage.connect(HOST);
     assert_eq!(status_on(&mut client, HOST), 200);
