@@ -20,7 +20,7 @@ pub(super) fn verifier(
     if !config.domains.are_verified {
         return Ok(None);
     }
-    let (edits, stats) = (Edits::default(), feed.stats());
+    let (edits, stats, marked) = (Edits::default(), feed.stats(), feed.stats());
     let told = edits.clone();
     feed.observe(move |change| match change {
         Change::Domain(name) => told.tell(name),
@@ -31,10 +31,12 @@ pub(super) fn verifier(
     let links = Links {
         edits,
         is_told: Box::new(move || stats.is_following()),
-        // PostgreSQL's triggers tell of it too, and of the store whose other hosts may stand back for it. Of an SQLite file nobody
-        // tells what was written here, nor is the store known.
-        on_mark: Box::new(move |name| {
-            directory.apply(&[if is_file { Change::Everything } else { Change::Domain(name.into()) }]);
+        // PostgreSQL's triggers tell of it, and of the store whose other hosts may stand back for it, once a replica can be expected to
+        // have it; not where nobody follows them. Of an SQLite file nobody tells what was written here, nor is the store known.
+        on_mark: Box::new(move |name| match is_file {
+            true => directory.apply(&[Change::Everything]),
+            false if !marked.is_following() => directory.apply(&[Change::Domain(name.into())]),
+            false => {}
         }),
         on_live: Box::new(move |name| issuer.iter().for_each(|issuer| issuer.leads_here(name))),
     };

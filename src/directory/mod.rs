@@ -101,12 +101,15 @@ impl Directory {
     /// the same however much is held, and never waits. After a change of everything what was held is read again in the
     /// background, so that an outage later finds it there; and the names, where changes are followed.
     pub fn apply(&self, changes: &[Change]) {
+        let mut names_are_in_doubt = false;
         for change in changes {
-            self.shared.names.apply(change);
+            names_are_in_doubt |= self.shared.names.apply(change);
             self.shared.apply(change);
         }
         if changes.contains(&Change::Everything) {
             Shared::start_reading_again(&self.shared, now());
+        }
+        if names_are_in_doubt {
             Shared::start_reading_names(&self.shared);
         }
     }
@@ -136,6 +139,11 @@ impl Directory {
     /// What has been asked and answered so far; for the metrics.
     pub fn stats(&self) -> &Stats {
         &self.shared.loader.stats
+    }
+
+    /// Whether nothing is held that has to be compared with the database.
+    pub(in crate::directory) fn is_compared(&self) -> bool {
+        self.shared.unchecked.load(SeqCst) == 0
     }
 
     /// How much is held at the moment; for the metrics.

@@ -348,11 +348,23 @@ fn triggers_that_are_older_than_a_column_are_as_good_as_none() {
 fn triggers_that_were_made_anew_have_everything_read_again() {
     let stage = stage(Backend::Postgres);
     check(&stage.usher, &[("store1.platform.com", Some("1"))]);
-    stage.tables.execute("ALTER TABLE stores DISABLE TRIGGER ALL; UPDATE stores SET is_active = false; ALTER TABLE stores ENABLE TRIGGER ALL");
-    stage.tables.execute("DROP TRIGGER usher_update ON stores");
+    stage.tables.execute("DROP TRIGGER usher_update ON stores; UPDATE stores SET is_active = false");
     let tables = stage.tables.migrated();
     wait_for(&stage.usher, &[("store1.platform.com", None)]);
     drop(tables);
+}
+
+/// As a restored dump does, in one transaction: nobody sees them switched off.
+#[test]
+fn triggers_that_were_switched_off_for_a_moment_have_everything_read_again() {
+    let stage = stage(Backend::Postgres);
+    check(&stage.usher, &[("store1.platform.com", Some("1")), ("late.example", None)]);
+    stage.tables.execute(
+        "ALTER TABLE stores DISABLE TRIGGER ALL; ALTER TABLE store_domains DISABLE TRIGGER ALL; UPDATE stores SET is_active = false WHERE id = 1;
+         INSERT INTO store_domains (store_id, domain, is_active, is_verified) VALUES (2, 'late.example', true, true);
+         ALTER TABLE stores ENABLE TRIGGER ALL; ALTER TABLE store_domains ENABLE TRIGGER ALL",
+    );
+    wait_for(&stage.usher, &[("store1.platform.com", None), ("late.example", Some("2"))]);
 }
 
 #[test]

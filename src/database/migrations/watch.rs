@@ -82,8 +82,8 @@ impl Watch {
 
 /// Asks whether all is well with what tells of edits. One row: a text that stands for the triggers, NULL where one is missing,
 /// disabled, or older than a column that it should compare; and whether notices are sent: the queue has room, and they are not
-/// switched off, be it for sessions that begin later. Triggers that were made anew stand for another text, and so do their functions:
-/// edits may have come between the old and the new ones, or of what the old ones did not compare.
+/// switched off, be it for sessions that begin later. Triggers that were made anew or switched on again stand for another text, and so do
+/// new functions: edits may have come meanwhile, or of what the old ones did not compare.
 pub fn standing(watched: &[Watch]) -> String {
     let (mut tables, mut columns) = (String::new(), String::new());
     for watch in watched {
@@ -99,7 +99,7 @@ pub fn standing(watched: &[Watch]) -> String {
          JOIN pg_attribute a ON attrelid = watched AND attname = name AND NOT attisdropped \
          JOIN pg_trigger u ON u.tgrelid = watched AND u.tgname = 'usher_update' JOIN pg_proc f ON f.oid = u.tgfoid \
          WHERE strpos(f.prosrc, ' ' || quote_ident(name) || '::text') = 0) \
-         THEN string_agg(t.oid::text || ':' || p.xmin::text, ' ' ORDER BY t.oid) END, \
+         THEN string_agg(concat_ws(':', t.oid, t.xmin, p.xmin), ' ' ORDER BY t.oid) END, \
          pg_notification_queue_usage() < 0.5 AND current_setting('usher.notify', true) IS DISTINCT FROM 'off' \
          AND NOT EXISTS (SELECT FROM pg_db_role_setting WHERE 'usher.notify=off' = ANY (setconfig) AND setdatabase IN (0, \
          (SELECT oid FROM pg_database WHERE datname = current_database()))) \

@@ -61,6 +61,12 @@ async fn attend(
     loop {
         let telling = Telling::read(&listener.ask(&feed.question).await?)?;
         feed.stats.hear();
+        // First, so that what is read because of it comes from where it has been replayed: nobody told of what was edited before.
+        if let Some(position) = position
+            && feed.would_follow(triggers.as_ref(), &telling)
+        {
+            position.raise(place(&listener).await?);
+        }
         feed.judge(&mut triggers, telling);
         hear_until(Instant::now() + BEAT, feed, &mut listener, position).await?;
     }
@@ -125,13 +131,19 @@ impl Feed {
         self.be_asked();
     }
 
+    /// Whether [`judge`](Self::judge) begins to follow if nothing is in the way.
+    pub(super) fn would_follow(&self, triggers: Option<&String>, telling: &Telling) -> bool {
+        !self.is_following() || triggers != telling.triggers.as_ref()
+    }
+
     /// Begins to follow where nothing is in the way. `triggers` are those of before; edits between them and others were not told.
     pub(super) fn judge(&mut self, triggers: &mut Option<String>, telling: Telling) {
+        let begins = self.would_follow(triggers.as_ref(), &telling);
         match telling {
             Telling { triggers: None, .. } => self.lose(&Loss::Triggers),
             Telling { queue_has_room: false, .. } => self.lose(&Loss::Queue),
             Telling { triggers: found, .. } => {
-                if !self.is_following() || *triggers != found {
+                if begins {
                     self.follow();
                 }
                 *triggers = found;

@@ -72,7 +72,7 @@ async fn attend(
         if seen.forgets_another_history(&look) {
             (triggers, pruning) = (None, Pruning::begin());
         }
-        let begins = !feed.is_following() || triggers != telling.triggers;
+        let begins = feed.would_follow(triggers.as_ref(), &telling);
         // First, so that what is read because of it comes from where it has been replayed.
         if let Some(position) = position {
             match begins {

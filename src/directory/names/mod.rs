@@ -62,13 +62,17 @@ impl Names {
         }
     }
 
-    /// Names that a change tells of may be new.
-    pub(super) fn apply(&self, change: &Change) {
+    /// Names that a change tells of may be new. Whether all have to be read again: names may have come that nobody told of, or they are
+    /// too many with those that have gone.
+    pub(super) fn apply(&self, change: &Change) -> bool {
         match change {
             Change::Domain(name) => self.add(KeyRef::CustomDomain(name)),
             Change::Label(label) => self.add(KeyRef::Label { platform: None, label }),
-            Change::Tenant(_) => {}
-            Change::Everything => self.doubt(),
+            Change::Tenant(_) => false,
+            Change::Everything => {
+                self.doubt();
+                true
+            }
         }
     }
 
@@ -80,6 +84,14 @@ impl Names {
     /// Begins to read; what another round has read is forgotten.
     fn begin(&self, round: u64) {
         *self.write() = State::Reading(round, HashSet::with_room_for(0));
+    }
+
+    /// Nothing is read for this round any more.
+    fn end(&self, round: u64) {
+        let mut state = self.write();
+        if matches!(&*state, State::Reading(current, _) if *current == round) {
+            *state = State::Unknown;
+        }
     }
 
     /// Adds what `round` has read. False where it need not go on: another has begun, all is in doubt, or they are too many.
@@ -102,11 +114,17 @@ impl Names {
         }
     }
 
-    fn add(&self, key: KeyRef<'_>) {
-        match &mut *self.write() {
-            State::Reading(_, set) | State::Whole(set) => set.insert(self.hash(key)),
+    fn add(&self, key: KeyRef<'_>) -> bool {
+        let mut state = self.write();
+        match &mut *state {
+            State::Reading(_, set) | State::Whole(set) if set.len() < self.max => set.insert(self.hash(key)),
+            State::Reading(..) | State::Whole(_) => {
+                *state = State::Unknown;
+                return true;
+            }
             State::Unknown => {}
         }
+        false
     }
 
     /// A label is the same name under every platform domain.
@@ -186,5 +204,27 @@ mod tests {
         names.begin(1);
         assert!(names.add_read(1, HOST));
         assert!(!names.add_read(1, KeyRef::CustomDomain("other.example")));
+    }
+
+    #[test]
+    fn names_that_come_and_go_until_there_are_too_many_are_read_again() {
+        let names = Names::new(2);
+        names.begin(1);
+        names.finish(1);
+        let came = ["a", "b", "c"].map(|label| names.apply(&Change::Label(label.into())));
+        assert_eq!((came, names.has(HOST)), ([false, false, true], None));
+    }
+
+    #[test]
+    fn a_round_that_is_ended_before_it_begins_answers_nothing() {
+        let names = Names::new(10);
+        names.begin(1);
+        names.end(1);
+        assert!(!names.add_read(1, HOST));
+        names.finish(1);
+        assert_eq!(names.has(HOST), None);
+        names.begin(2);
+        names.end(1);
+        assert!(names.add_read(2, HOST), "another round goes on");
     }
 }
