@@ -33,10 +33,13 @@ impl OwnQueries {
     /// Has the database look at the statements; it runs none of them.
     pub async fn faults(&self, session: &Session) -> Result<Vec<QueryFault>, Error> {
         let mut faults = Vec::new();
-        for (query, sql) in [("custom_domain", &self.custom_domain), ("label", &self.label)] {
+        for (query, sql, given) in [("custom_domain", &self.custom_domain, 1), ("label", &self.label, 2)] {
             let Some(sql) = sql else { continue };
-            let causes = match session.columns_of(sql).await {
-                Ok(columns) => causes(&columns),
+            let causes = match session.describe(sql, given).await {
+                Ok(described) if described.takes > given => {
+                    vec![format!("it takes ${}, and is given no more than ${given}", described.takes)]
+                }
+                Ok(described) => causes(&described.columns),
                 Err(error) if error.is_wrong_statement() => vec![crate::telemetry::causes::one_line(&error)],
                 Err(error) => return Err(error),
             };

@@ -202,6 +202,10 @@ fn check_and_serve_name_the_column_that_is_missing_or_of_another_type() {
         ("SELECT id AS store_id FROM tenant WHERE domain = $1", "tenant"),
         ("SELECT id AS store_id, hostname FROM tenants WHERE domain = $1", "hostname"),
         ("SELECT id AS store_id, domain FROM tenants WHERE domain = $1", "its column domain is none of"),
+        (
+            "SELECT id AS store_id FROM tenants WHERE domain = $1 OR domain = $2",
+            "it takes $2, and is given no more than $1",
+        ),
     ] {
         let output = asking(query).run(&["check"]);
         assert_eq!(output.code, 1, "{query}: {}", output.stdout);

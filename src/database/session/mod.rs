@@ -69,6 +69,15 @@ pub enum Dialect {
     Sqlite,
 }
 
+/// What is known of a statement that was not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Names and types of its columns. SQLite knows no types, and tells an empty text.
+    pub columns: Vec<(String, String)>,
+    /// How many values it takes; those that it was said to be given count whether it reads them or not.
+    pub takes: usize,
+}
+
 /// A connection to either database.
 pub struct Session {
     connection: Connection,
@@ -122,20 +131,19 @@ impl Session {
         }
     }
 
-    /// Names and types of the columns of a statement that takes texts as `$1` and `$2`; it is not run. SQLite knows no types, and
-    /// tells an empty text.
-    pub async fn columns_of(&self, sql: &str) -> Result<Vec<(String, String)>, Error> {
+    /// What a statement takes and tells that is given so many texts, as `$1` and so on; it is not run.
+    pub async fn describe(&self, sql: &str, given: usize) -> Result<Described, Error> {
         match &self.connection {
-            Connection::Postgres(client) => in_time(columns_of(client, sql)).await,
+            Connection::Postgres(client) => in_time(describe(client, sql, given)).await,
             Connection::Pool(pool) => {
                 let lent = Lent::of(pool).await?;
-                let columns = in_time(columns_of(lent.client()?, sql)).await?;
+                let described = in_time(describe(lent.client()?, sql, given)).await?;
                 lent.give_back();
-                Ok(columns)
+                Ok(described)
             }
             Connection::Sqlite(database) => {
                 let sql = sql.to_owned();
-                Ok(database.run(move |connection| sqlite_value::columns_of(connection, &sql)).await?)
+                Ok(database.run(move |connection| sqlite_value::describe(connection, &sql)).await?)
             }
         }
     }
@@ -191,10 +199,11 @@ async fn query_postgres(client: &ClientWrapper, sql: &str, values: &[Value]) -> 
     rows.iter().map(postgres_value::row).collect::<Result<_, _>>().map_err(postgres::Error::Query)
 }
 
-async fn columns_of(client: &ClientWrapper, sql: &str) -> Result<Vec<(String, String)>, postgres::Error> {
-    let statement = client.prepare_typed(sql, &[Type::TEXT, Type::TEXT]).await.map_err(postgres::Error::Query)?;
+async fn describe(client: &ClientWrapper, sql: &str, given: usize) -> Result<Described, postgres::Error> {
+    let statement = client.prepare_typed(sql, &vec![Type::TEXT; given]).await.map_err(postgres::Error::Query)?;
     let columns = statement.columns().iter();
-    Ok(columns.map(|column| (column.name().to_owned(), column.type_().name().to_owned())).collect())
+    let columns = columns.map(|column| (column.name().to_owned(), column.type_().name().to_owned())).collect();
+    Ok(Described { columns, takes: statement.params().len() })
 }
 
 async fn query_pool(pool: &postgres::Pool, sql: &str, values: &[Value]) -> Result<Vec<Row>, postgres::Error> {

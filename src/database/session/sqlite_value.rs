@@ -5,7 +5,7 @@ use rusqlite::{
     types::{ToSqlOutput, ValueRef},
 };
 
-use super::{Row, Value};
+use super::{Described, Row, Value};
 
 pub(super) fn query(connection: &Connection, sql: &str, values: &[Value]) -> rusqlite::Result<Vec<Row>> {
     let mut statement = connection.prepare(sql)?;
@@ -20,9 +20,10 @@ pub(super) fn query(connection: &Connection, sql: &str, values: &[Value]) -> rus
 }
 
 /// A column of a statement has a name and no type.
-pub(super) fn columns_of(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<(String, String)>> {
+pub(super) fn describe(connection: &Connection, sql: &str) -> rusqlite::Result<Described> {
     let statement = connection.prepare(sql)?;
-    Ok(statement.column_names().map(|name| (name.to_owned(), String::new())).collect())
+    let columns = statement.column_names().map(|name| (name.to_owned(), String::new())).collect();
+    Ok(Described { columns, takes: statement.parameter_count() })
 }
 
 pub(super) fn is_wrong_statement(error: &Error) -> bool {
