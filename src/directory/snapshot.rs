@@ -32,6 +32,8 @@ struct Line<'a> {
 }
 
 impl Content for Directory {
+    const EVERY: Duration = Duration::from_mins(5);
+
     fn restore(&self, file: &SnapshotFile) -> Result<Option<usize>, SnapshotError> {
         let mut records = Vec::new();
         let opened = file.read(self.shared.loader.cache.lifetimes.usable_for, |_, line| {

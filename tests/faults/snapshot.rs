@@ -1,6 +1,10 @@
 //! A start without the database: what the last run knew is served, and nothing is made up.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -140,32 +144,75 @@ fn without_a_file_a_start_without_the_database_waits_for_it() {
     stage.check_serves_nothing_before_the_database(&usher);
 }
 
-#[test]
-fn certificates_that_were_shown_are_shown_without_the_database_too() {
-    let (stage, ca) = (Stage::new(), Ca::new());
-    let folder = tempfile::tempdir().unwrap();
-    let keys = folder.path().join("keys");
-    fs::write(&keys, format!("k:{}\n", STANDARD.encode([7; 32]))).unwrap();
+/// A router that shows certificates of the database, and one for these names there.
+fn vaulted(stage: &Stage, ca: &Ca, folder: &Path, names: &[String]) -> Binary {
+    let keys = folder.join("keys");
     let config = format!("[listen]\nhttps = ['127.0.0.1:0']\n[tls]\nencryption_keys_file = {keys:?}");
     let binary = || {
         let binary = Binary::over(&stage.tables).apps(&[&stage.app]).config(&config);
-        binary.env("STATE_DIRECTORY", &folder.path().display().to_string())
+        binary.env("STATE_DIRECTORY", &folder.display().to_string())
     };
-    ca.issue(&["customdomain1.com"]).write(folder.path(), "import");
-    let [certificate, key] = Pair::paths(folder.path(), "import").map(|path| path.display().to_string());
-    let imported = binary().run(&["cert", "import", "--certificate", &certificate, "--key", &key]);
-    assert_eq!(imported.code, 0, "{}", imported.stderr);
-    let status = |usher: &Usher| {
-        let mut client = Client::connect_tls(usher.https(), &ca.trust(), "customdomain1.com").ok()?;
-        Some(client.send("GET / HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n").response().status)
-    };
+    if !keys.exists() {
+        fs::write(&keys, format!("k:{}\n", STANDARD.encode([7; 32]))).unwrap();
+        ca.issue(&names.iter().map(String::as_str).collect::<Vec<_>>()).write(folder, "import");
+        let [certificate, key] = Pair::paths(folder, "import").map(|path| path.display().to_string());
+        let imported = binary().run(&["cert", "import", "--certificate", &certificate, "--key", &key]);
+        assert_eq!(imported.code, 0, "{}", imported.stderr);
+    }
+    binary()
+}
+
+fn https_status(usher: &Usher, ca: &Ca, name: &str) -> Option<u16> {
+    let mut client = Client::connect_tls(usher.https(), &ca.trust(), name).ok()?;
+    Some(client.send(format!("GET / HTTP/1.1\r\nHost: {name}\r\n\r\n")).response().status)
+}
+
+#[test]
+fn certificates_that_were_shown_are_shown_without_the_database_too() {
+    let (stage, ca, folder) = (Stage::new(), Ca::new(), tempfile::tempdir().unwrap());
+    let names = ["customdomain1.com".to_owned()];
+    let binary = || vaulted(&stage, &ca, folder.path(), &names);
     let mut usher = binary().start();
-    assert_eq!(status(&usher), Some(200));
+    assert_eq!(https_status(&usher, &ca, &names[0]), Some(200));
     assert!(usher.stop().success());
     stage.cluster.stop();
     for _ in 0..2 {
         let mut usher = binary().start_unready();
-        eventually("the host is served by https", || (status(&usher) == Some(200)).then_some(()));
+        assert_eq!(https_status(&usher, &ca, &names[0]), Some(200));
         assert!(usher.stop().success());
     }
+}
+
+/// The file of a run that was killed is up to five minutes old.
+#[test]
+fn nobody_is_served_from_the_file_who_has_left_meanwhile_where_the_database_is_there() {
+    let stage = Stage::new();
+    stage.tables.execute("UPDATE store_domains SET is_active = false WHERE domain = 'customdomain1.com'");
+    let usher = stage.router("").start();
+    assert!(usher.log().contains("what the last run knew"), "{}", usher.log());
+    assert_eq!(usher.get("customdomain1.com", "/").status, 404);
+}
+
+/// More of them than may be asked for at once, and a server that does not answer.
+#[test]
+fn certificates_of_the_last_run_wait_for_no_database() {
+    const NAMES: usize = 100;
+    let (stage, ca) = (Stage::new(), Ca::new());
+    let names: Vec<_> = (0..NAMES).map(|number| format!("shop{number}.example")).collect();
+    stage.tables.execute(&format!(
+        "INSERT INTO store_domains (store_id, domain, is_active, is_verified)
+         SELECT 1, 'shop' || i || '.example', true, true FROM generate_series(0, {}) i",
+        NAMES - 1
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    let binary = || vaulted(&stage, &ca, folder.path(), &names);
+    let mut usher = binary().start();
+    names.iter().for_each(|name| assert_eq!(https_status(&usher, &ca, name), Some(200)));
+    assert!(usher.stop().success());
+    stage.cluster.freeze();
+    let usher = binary().start_unready();
+    let begun = Instant::now();
+    names.iter().for_each(|name| assert_eq!(https_status(&usher, &ca, name), Some(200), "{name}"));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    stage.cluster.wake();
 }

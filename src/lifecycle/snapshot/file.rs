@@ -122,17 +122,11 @@ pub struct Lines<'a> {
 impl Lines<'_> {
     /// Writes one as JSON.
     pub fn line(&mut self, content: &impl Serialize) -> io::Result<()> {
-        self.raw(&serde_json::to_vec(content)?)
-    }
-
-    /// Writes one as it was read elsewhere.
-    pub fn raw(&mut self, line: &[u8]) -> io::Result<()> {
-        for part in [line, b"\n"] {
-            self.crc.update(part);
-            self.to.write_all(part)?;
-        }
+        let mut line = serde_json::to_vec(content)?;
+        line.push(b'\n');
+        self.crc.update(&line);
         self.count += 1;
-        Ok(())
+        self.to.write_all(&line)
     }
 
     /// How many there are, the first one of the file not counted.
@@ -298,7 +292,7 @@ mod tests {
         let mut count = 0;
         file.write(|lines| {
             lines.line(&"one")?;
-            lines.raw(b"\"two\"")?;
+            lines.line(&"two")?;
             count = lines.count();
             Ok(())
         })

@@ -11,11 +11,11 @@ use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{Lines, SnapshotError, SnapshotFile};
 
-/// Between two snapshots. What was learnt since is asked for again after a crash; every write costs the disk all of it.
-const EVERY: Duration = Duration::from_secs(5 * 60);
-
 /// What is kept; a cheap clone.
 pub trait Content: Clone + Send + 'static {
+    /// Between two snapshots. What was learnt since is asked for again after a crash; every write costs the disk all of it.
+    const EVERY: Duration;
+
     /// Takes back from `file` what may still be used; how much that was, `None` where there is no file: the first start. Blocks.
     fn restore(&self, file: &SnapshotFile) -> Result<Option<usize>, SnapshotError>;
 
@@ -55,7 +55,7 @@ impl<C: Content> Keeper<C> {
     pub async fn run(self) {
         let mut written = self.content.changes();
         loop {
-            sleep(EVERY).await;
+            sleep(C::EVERY).await;
             let changes = self.content.changes();
             if changes != written {
                 written = changes;

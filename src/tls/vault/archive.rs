@@ -28,13 +28,13 @@ pub struct Rekeyed {
     pub failed: Vec<(String, SealError)>,
 }
 
-/// Where secrets lie: the table, the column that says whose each is, the secret's column, and what stands in front of whose it is in
+/// Where secrets lie: the table, the column that says whose each is, as text, the secret's column, and what stands in front of whose it is in
 /// what it was sealed for.
 const SECRETS: [(&str, &str, &str, &str); 4] = [
     ("certificates", "name", "sealed_key", ""),
     ("acme_accounts", "directory", "sealed_credentials", ""),
     ("acme_order_keys", "name", "sealed_key", acme::ORDER_KEY),
-    ("ticket_keys", "number", "sealed_key", crate::tls::tickets::CONTEXT),
+    ("ticket_keys", "CAST(number AS text)", "sealed_key", crate::tls::tickets::CONTEXT),
 ];
 
 impl Archive {
@@ -116,9 +116,7 @@ impl Archive {
         let mut rekeyed = Rekeyed::default();
         for (table, whose, secret, context) in SECRETS {
             let table = acme::table(self.session.dialect(), table);
-            let sql = format!(
-                "SELECT CAST({whose} AS text), key_id, {secret} FROM {table} WHERE key_id <> $1 ORDER BY {whose}"
-            );
+            let sql = format!("SELECT {whose}, key_id, {secret} FROM {table} WHERE key_id <> $1 ORDER BY {whose}");
             for row in self.session.query(&sql, &[Value::from(keys.sealing_id())]).await? {
                 let text = |column: usize| row.get(column).and_then(Value::as_text).map(str::to_owned);
                 let (Some(name), Some(key_id), Some(text)) = (text(0), text(1), text(2)) else {
@@ -128,7 +126,7 @@ impl Archive {
                 match keys.open(&old, &context).and_then(|plain| keys.seal(&plain, &context)) {
                     Ok(new) => {
                         let sql = format!(
-                            "UPDATE {table} SET key_id = $1, {secret} = $2 WHERE CAST({whose} AS text) = $3 AND {secret} = $4"
+                            "UPDATE {table} SET key_id = $1, {secret} = $2 WHERE {whose} = $3 AND {secret} = $4"
                         );
                         self.session
                             .query(

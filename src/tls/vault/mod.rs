@@ -119,7 +119,7 @@ impl Vault {
     /// The certificate for `name`, its own or a wildcard.
     pub async fn find(&self, name: &Hostname<'_>) -> Answer {
         let name = name.as_str();
-        let held = self.shared.held.get(name);
+        let held = self.shared.held(name);
         if let Some(held) = held.as_ref().filter(|held| held.is_fresh()) {
             return held.answer();
         }
@@ -134,9 +134,14 @@ impl Vault {
         }
     }
 
+    /// The one that is held, where nobody knows whether `name` is worth a query.
+    pub fn shown(&self, name: &Hostname<'_>) -> Option<Arc<Certificate>> {
+        self.shared.held(name.as_str())?.certificate()
+    }
+
     /// The same, even where there was none a moment ago.
     pub async fn find_anew(&self, name: &Hostname<'_>) -> Answer {
-        let held = self.shared.held.get(name.as_str()).and_then(|held| held.certificate());
+        let held = self.shared.held(name.as_str()).and_then(|held| held.certificate());
         match held.filter(|certificate| !certificate.has_ended(SystemTime::now())) {
             Some(certificate) => Ok(Some(certificate)),
             None => self.wait_for(name.as_str()).await,
@@ -145,7 +150,7 @@ impl Vault {
 
     /// Whether there is one for `name` that has not ended, as far as that is known; where it is not, it soon will be.
     pub fn has(&self, name: &Hostname<'_>) -> bool {
-        let held = self.shared.held.get(name.as_str());
+        let held = self.shared.held(name.as_str());
         if !held.as_ref().is_some_and(Held::is_fresh) {
             let _already_enough = self.board(name.as_str());
         }
@@ -188,16 +193,20 @@ impl Shared {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the last run has left for `name`, where this one knows nothing yet. It is looked for again at once.
-    fn recall(&self, name: &str) -> Option<Answer> {
+    /// What is known of `name`: by this run, else by the last one.
+    fn held(&self, name: &str) -> Option<Held> {
+        self.held.get(name).or_else(|| self.recall(name))
+    }
+
+    /// What the last run has left for `name`; not fresh any more. A few KB of a file that was read through at the start.
+    fn recall(&self, name: &str) -> Option<Held> {
         let loaded = self.reserve.get()?.take(name, &self.keys).unwrap_or_else(|error| {
             tracing::warn!(name, error = one_line(&error), "a certificate of the last run cannot be used");
             None
         })?;
         let held = Held { known: Ok(Some(loaded)), fresh_until: Instant::now() };
-        let answer = held.answer();
-        self.held.insert(name.into(), held);
-        Some(answer)
+        self.held.insert(name.into(), held.clone());
+        Some(held)
     }
 
     async fn load(&self, name: &str) -> Result<Option<Loaded>, LoadError> {
@@ -215,8 +224,25 @@ impl Shared {
             [0, 1, 2, 3].map(|column| row.get(column).and_then(Value::as_text).unwrap_or_default());
         let row = Row { name: name.into(), sealed: Sealed { key_id: key_id.to_owned(), text: text.to_owned() } };
         let key = self.keys.open(&row.sealed, name)?;
-        let certificate = Certificate::from_pem(chain.as_bytes(), &key, &aws_lc_rs::default_provider())?;
-        Ok(Some(Loaded { certificate: Arc::new(certificate), row: Arc::new(row) }))
+        match Certificate::from_pem(chain.as_bytes(), &key, &aws_lc_rs::default_provider()) {
+            Ok(certificate) => Ok(Some(Loaded { certificate: Arc::new(certificate), row: Arc::new(row) })),
+            Err(damage) => {
+                self.give_up(&row).await?;
+                Err(damage.into())
+            }
+        }
+    }
+
+    /// A certificate from a CA that cannot be used is due for another one. Not one whose key does not open: that may be this instance's
+    /// fault, and all others show it.
+    async fn give_up(&self, row: &Row) -> Result<(), LoadError> {
+        let sql = format!(
+            "UPDATE {} SET renew_at = $1, ask_at = NULL WHERE name = $2 AND sealed_key = $3 AND directory IS NOT NULL",
+            table(self.session.dialect())
+        );
+        let now = Value::Int(archive::seconds(SystemTime::now()));
+        let values = [now, Value::from(&*row.name), Value::from(row.sealed.text.as_str())];
+        Ok(self.session.query(&sql, &values).await.map(drop)?)
     }
 
     /// Keeps what was loaded; where nothing could be, what was there before.
@@ -269,9 +295,6 @@ struct Landing {
 
 impl Landing {
     async fn fly(self, sender: &watch::Sender<Option<Answer>>) {
-        if let Some(answer) = self.shared.recall(&self.name) {
-            sender.send_replace(Some(answer));
-        }
         let loaded = self.shared.load(&self.name).await;
         self.shared.loads.fetch_add(1, Relaxed);
         if let Err(error) = &loaded {

@@ -1,5 +1,5 @@
-//! Certificates of the last run, which stay on disk until somebody asks for them: a start without the database shows those too, and no
-//! start waits for them. Their private keys lie there as in the database, sealed.
+//! Certificates of the last run, which stay on disk until somebody asks for them: a start without the database shows those too. It reads
+//! the file through and makes none of them. Their private keys lie there as in the database, sealed.
 
 use std::{
     borrow::Cow,
@@ -52,14 +52,24 @@ struct Place {
     at: u64,
     len: usize,
     expires: i64,
+    /// Nobody could use it: it is not tried again, but kept for a run with other keys.
+    is_refused: bool,
+}
+
+/// What a start reads of a line.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    expires: i64,
 }
 
 impl Reserve {
     fn open(file: &SnapshotFile) -> Result<Option<Self>, SnapshotError> {
         let mut places = HashMap::new();
         let opened = file.read(Duration::MAX, |at, bytes| {
-            let line: Line<'_> = serde_json::from_slice(bytes).map_err(|_| SnapshotError::Damaged)?;
-            places.insert(line.name.into(), Place { at, len: bytes.len(), expires: line.expires });
+            let Head { name, expires } = serde_json::from_slice(bytes).map_err(|_| SnapshotError::Damaged)?;
+            places.insert(name.into(), Place { at, len: bytes.len(), expires, is_refused: false });
             Ok(())
         })?;
         Ok(opened.map(|opened| Self { file: opened.file, places: Mutex::new(places) }))
@@ -67,10 +77,23 @@ impl Reserve {
 
     /// The certificate for `name`, unless it has ended. Whoever takes it keeps it.
     pub(super) fn take(&self, name: &str, keys: &Keyring) -> Result<Option<Loaded>, LoadError> {
-        let Some(place) = self.places().remove(name) else { return Ok(None) };
+        let Some(place) =
+            self.places().remove(name).filter(|place| place.expires > archive::seconds(SystemTime::now()))
+        else {
+            return Ok(None);
+        };
+        if place.is_refused {
+            self.places().insert(name.into(), place);
+            return Ok(None);
+        }
+        self.loaded(place, keys).map(Some).inspect_err(|_| {
+            self.places().insert(name.into(), Place { is_refused: true, ..place });
+        })
+    }
+
+    fn loaded(&self, place: Place, keys: &Keyring) -> Result<Loaded, LoadError> {
         let bytes = self.line(place)?;
-        let loaded = serde_json::from_slice::<Line<'_>>(&bytes).map_err(io::Error::from)?.open(keys)?;
-        Ok(Some(loaded).filter(|loaded| !loaded.certificate.has_ended(SystemTime::now())))
+        serde_json::from_slice::<Line<'_>>(&bytes).map_err(io::Error::from)?.open(keys)
     }
 
     fn line(&self, place: Place) -> io::Result<Vec<u8>> {
@@ -80,11 +103,14 @@ impl Reserve {
     }
 
     /// What nobody has asked for in this run either is kept for the next one.
-    fn fill(&self, lines: &mut Lines<'_>) -> io::Result<()> {
+    fn fill(&self, lines: &mut Lines<'_>, room: usize, keys: &Keyring) -> io::Result<()> {
         let now = archive::seconds(SystemTime::now());
-        let room = usize::try_from(HELD_MAX).unwrap_or(usize::MAX).saturating_sub(lines.count());
         let places: Vec<_> = self.places().values().filter(|place| place.expires > now).take(room).copied().collect();
-        places.into_iter().try_for_each(|place| lines.raw(&self.line(place)?))
+        for place in places {
+            let bytes = self.line(place)?;
+            serde_json::from_slice::<Line<'_>>(&bytes)?.write(lines, keys)?;
+        }
+        Ok(())
     }
 
     fn places(&self) -> MutexGuard<'_, HashMap<Box<str>, Place>> {
@@ -93,6 +119,9 @@ impl Reserve {
 }
 
 impl Content for Vault {
+    /// Longer than that of tenants: certificates change rarely, and 25,000 are 125 MB.
+    const EVERY: Duration = Duration::from_hours(1);
+
     fn restore(&self, file: &SnapshotFile) -> Result<Option<usize>, SnapshotError> {
         let Some(reserve) = Reserve::open(file)? else { return Ok(None) };
         let count = reserve.places().len();
@@ -106,13 +135,18 @@ impl Content for Vault {
     }
 
     fn fill(&self, lines: &mut Lines<'_>) -> io::Result<()> {
-        let now = SystemTime::now();
+        let (now, keys) = (SystemTime::now(), &self.shared.keys);
+        // First: what is asked for meanwhile is written twice, and the second line counts.
+        if let Some(reserve) = self.shared.reserve.get() {
+            let room = HELD_MAX.saturating_sub(self.shared.held.entry_count());
+            reserve.fill(lines, usize::try_from(room).unwrap_or(usize::MAX), keys)?;
+        }
         for (name, held) in &self.shared.held {
             if let Some(loaded) = held.loaded().filter(|loaded| !loaded.certificate.has_ended(now)) {
-                lines.line(&Line::of(&name, &loaded))?;
+                Line::of(&name, &loaded).write(lines, keys)?;
             }
         }
-        self.shared.reserve.get().map_or(Ok(()), |reserve| reserve.fill(lines))
+        Ok(())
     }
 }
 
@@ -124,8 +158,23 @@ impl<'a> Line<'a> {
         Self { name: name.into(), expires, row: (&**row).into(), key_id: key_id.into(), sealed_key: text.into(), chain }
     }
 
+    /// Sealed by the first of `keys`, if any of them opens it: the one before may be on its way out.
+    fn write(mut self, lines: &mut Lines<'_>, keys: &Keyring) -> io::Result<()> {
+        if self.key_id != keys.sealing_id()
+            && let Ok(key) = keys.open(&self.sealed(), &self.row)
+            && let Ok(sealed) = keys.seal(&key, &self.row)
+        {
+            (self.key_id, self.sealed_key) = (sealed.key_id.into(), sealed.text.into());
+        }
+        lines.line(&self)
+    }
+
+    fn sealed(&self) -> Sealed {
+        Sealed { key_id: self.key_id.to_string(), text: self.sealed_key.to_string() }
+    }
+
     fn open(&self, keys: &Keyring) -> Result<Loaded, LoadError> {
-        let sealed = Sealed { key_id: self.key_id.to_string(), text: self.sealed_key.to_string() };
+        let sealed = self.sealed();
         let key = keys.open(&sealed, &self.row)?;
         let link = |text: &Cow<'_, str>| STANDARD.decode(&**text).map(CertificateDer::from);
         let chain = self.chain.iter().map(link).collect::<Result<_, _>>().map_err(io::Error::other)?;

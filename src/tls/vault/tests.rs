@@ -376,3 +376,37 @@ async fn another_certificate_is_a_change_and_the_same_one_is_none() {
     }
     assert_eq!(changes, [1, 1, 2, 2]);
 }
+
+#[tokio::test]
+async fn a_certificate_of_a_ca_that_cannot_be_used_is_due_for_another_one() {
+    let fixture = Fixture::new().await;
+    for (directory, is_due) in [("NULL", false), ("'https://ca'", true)] {
+        fixture.import(&["shop.example"]).await;
+        let damage = format!("certificate = 'damaged', directory = {directory}, renew_at = 99999999999");
+        fixture.sql(&format!("UPDATE usher_certificates SET {damage}")).await;
+        fixture.vault.shared.held.invalidate_all();
+        assert_eq!(fixture.find("shop.example").await.map(|_| ()), Err(NotLoaded));
+        let session = Session::sqlite(&fixture.database);
+        let due = session.query("SELECT 1 FROM usher_certificates WHERE renew_at < 99999999999", &[]).await.unwrap();
+        assert_eq!(due.len() == 1, is_due, "{directory}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_for_the_next_run_is_sealed_by_the_newest_key() {
+    let fixture = Fixture::new().await;
+    fixture.import(&["shop.example"]).await;
+    assert!(fixture.find("shop.example").await.unwrap().is_some());
+    let file = SnapshotFile::new(fixture.folder.path().join("certificates.snapshot"), "here".into());
+    file.write(|lines| fixture.vault.fill(lines)).unwrap();
+    let both = format!("k2:{}\nk1:{}", STANDARD.encode([2; 32]), STANDARD.encode([1; 32]));
+    let (vault, _) = next_run(&file, Arc::new(Keyring::parse(&both).unwrap())).await;
+    file.write(|lines| vault.fill(lines)).unwrap();
+    let (vault, _) = next_run(&file, keyring(2)).await;
+    assert!(vault.find(&Hostname::parse("shop.example").unwrap()).await.unwrap().is_some());
+    // Nobody who has other keys loses it.
+    let (stranger, _) = next_run(&file, keyring(3)).await;
+    assert!(stranger.find(&Hostname::parse("shop.example").unwrap()).await.is_err());
+    file.write(|lines| stranger.fill(lines)).unwrap();
+    assert_eq!(next_run(&file, keyring(2)).await.1, Some(1));
+}
