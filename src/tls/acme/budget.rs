@@ -36,6 +36,19 @@ impl Budgets {
         Err(OrderError::Postponed(budget.name(), self.left(session, budget, quota).await?.unwrap_or_default()))
     }
 
+    /// Gives back one of `budget` that was taken.
+    pub(super) async fn give_back(
+        &self,
+        session: &Session,
+        budget: &Budget<'_>,
+        quota: Quota,
+    ) -> Result<(), session::Error> {
+        let (share, _window) = shares(quota);
+        let table = table(session.dialect(), "acme_budgets");
+        let sql = format!("UPDATE {table} SET free_at = free_at - {share} WHERE budget = $1");
+        session.query(&sql, &[Value::from(budget.key().as_str())]).await.map(drop)
+    }
+
     /// How long to wait for one of `budget`; `None`: there is one.
     pub(super) async fn left(
         &self,

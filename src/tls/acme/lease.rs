@@ -123,6 +123,13 @@ impl Leases {
         }
     }
 
+    /// Whether an order is remembered for the name.
+    pub(super) async fn has_order(&self, session: &Session, lease: &Lease) -> Result<bool, session::Error> {
+        let (table, _now) = self.place(session);
+        let sql = format!("SELECT name FROM {table} WHERE name = $1 AND order_url IS NOT NULL");
+        Ok(!session.query(&sql, &[Value::from(lease.name.as_str())]).await?.is_empty())
+    }
+
     /// Gives it back as it was taken.
     pub(super) async fn leave(&self, session: &Session, lease: &Lease) -> Result<(), session::Error> {
         let set = format!("due_at = {}", self.clock.sql(session.dialect()));

@@ -388,6 +388,54 @@ async fn our_own_limits_are_kept_and_those_that_came_last_go_first() {
     assert!(together, "{:?}", seen.iter().map(|order| order.name.as_str()).collect::<Vec<_>>());
 }
 
+/// Under one registrable domain, of which a CA may be asked for two certificates in `window`.
+async fn subdomains(
+    names: usize,
+    window: i64,
+    rule: impl Fn(&Seen, &[Seen]) -> Result<(), OrderError> + Send + Sync + 'static,
+) -> Simulation {
+    let mut settings = settings(&["ca"], GENEROUS);
+    settings.limits.domain_orders = Quota { max: 2, window: Duration::from_secs(window.unsigned_abs()) };
+    let name = |number| format!("shop{number}.platform.com");
+    Simulation::with(names, settings, rule, |all, _arrivals| all.names = (0..names).map(name).collect()).await
+}
+
+#[tokio::test]
+async fn names_below_one_domain_share_its_limit() {
+    let mut all = subdomains(4, DAY, |_, _| Ok(())).await;
+    all.run_until(BEGIN + 3 * DAY, |_, _| {}).await;
+    let at: Vec<_> = all.seen().iter().map(|order| order.at - BEGIN).collect();
+    assert!(at.len() == 4 && at[1] < HOUR && at[2] >= DAY / 2 && at[3] >= DAY, "{at:?}");
+}
+
+#[tokio::test]
+async fn orders_that_no_ca_has_seen_take_nothing_of_a_domains_limit() {
+    let back = BEGIN + 3 * DAY;
+    let mut all =
+        subdomains(2, 7 * DAY, move |order, _| if order.at < back { Err(OrderError::Late) } else { Ok(()) }).await;
+    all.run_until(back + 2 * HOUR, |_, _| {}).await;
+    assert_eq!(all.expiries().await.len(), 2);
+}
+
+#[tokio::test]
+async fn orders_that_our_own_limit_has_kept_back_take_nothing_of_a_domains_limit() {
+    let mut all = subdomains(2, 7 * DAY, |_, _| Ok(())).await;
+    let used = format!("INSERT INTO usher_acme_budgets VALUES ('orders ca', {})", (BEGIN + 6 * HOUR) * 1000);
+    all.session.batch(&used).await.unwrap();
+    all.run_until(BEGIN + 8 * HOUR, |_, _| {}).await;
+    assert_eq!(all.expiries().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_name_that_has_failed_as_often_as_allowed_waits_for_the_window() {
+    let mut settings = settings(&["ca"], GENEROUS);
+    settings.limits.failures = Quota { max: 1, window: Duration::from_hours(6) };
+    let mut all = Simulation::with(1, settings, |_, _| Err(OrderError::Invalid), |_names, _arrivals| {}).await;
+    all.run_until(BEGIN + 2 * DAY, |_, _| {}).await;
+    let tried: Vec<_> = all.seen().iter().map(|order| order.at).collect();
+    assert!(tried.len() >= 4 && tried.windows(2).all(|pair| pair[1] - pair[0] >= 6 * HOUR), "{tried:?}");
+}
+
 #[tokio::test]
 async fn a_name_that_is_refused_is_tried_ever_more_rarely_and_costs_the_others_nothing() {
     let mut all = Simulation::new(5, &["ca"], GENEROUS, |order, _| {

@@ -201,13 +201,25 @@ async fn work<'a>(shared: &'a Shared, lease: &Lease, chosen: &mut Option<&'a Aut
     let authority = choose(shared, lease)?;
     let (names, left_out) = names(shared, lease, authority).await?;
     let replaced = store::issued_by(&shared.session, &lease.name, authority.directory()).await?;
-    if !goes_on(lease, authority) {
-        afford(shared, authority, &lease.name, replaced.is_some()).await?;
+    let (pays, is_renewal) = (!goes_on(lease, authority), replaced.is_some());
+    if pays {
+        afford(shared, authority, &lease.name, is_renewal).await?;
     }
     *chosen = Some(authority);
     let replaces = replaced.and_then(|chain| renewal::identifier(chain.as_bytes()));
     let wanted = Wanted { names: &names, replaces };
-    let issued = shared.issue.issue(shared, lease, authority, wanted).await?;
+    let issued = match shared.issue.issue(shared, lease, authority, wanted).await {
+        // The CA has counted nothing.
+        Err(error)
+            if pays
+                && error.reason() == Reason::Unreachable
+                && !shared.leases.has_order(&shared.session, lease).await? =>
+        {
+            give_back(shared, authority, &lease.name, is_renewal).await?;
+            return Err(error);
+        }
+        issued => issued?,
+    };
     store::store(shared, lease, authority.directory(), &issued, left_out.as_ref()).await?;
     Ok(Done::Issued)
 }
@@ -292,8 +304,23 @@ async fn afford(shared: &Shared, authority: &Authority, name: &str, is_renewal: 
     if let Some(wait) = budgets.left(session, &failures, limits.failures).await? {
         return Err(OrderError::Postponed("acme.failures_max", wait));
     }
+    // Looked at first: a domain's share must not be gone for an order that is not made.
+    let orders = Budget::Orders(directory);
+    if let Some(wait) = budgets.left(session, &orders, limits.orders).await? {
+        return Err(OrderError::Postponed("acme.orders_max", wait));
+    }
     if !is_renewal {
         budgets.take(session, &Budget::Domain(directory, registrable(name)), limits.domain_orders).await?;
     }
-    budgets.take(session, &Budget::Orders(directory), limits.orders).await
+    budgets.take(session, &orders, limits.orders).await
+}
+
+/// What was taken for an order that was not made.
+async fn give_back(shared: &Shared, authority: &Authority, name: &str, is_renewal: bool) -> Result<(), OrderError> {
+    let (session, budgets, limits) = (&shared.session, &shared.budgets, &shared.settings.limits);
+    let directory = authority.directory();
+    if !is_renewal {
+        budgets.give_back(session, &Budget::Domain(directory, registrable(name)), limits.domain_orders).await?;
+    }
+    Ok(budgets.give_back(session, &Budget::Orders(directory), limits.orders).await?)
 }
