@@ -2,6 +2,8 @@
 
 SHELL := /bin/bash
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+# For the benches, which install what else they need.
+PYTHON := python3 -c 'import ensurepip, venv' 2>/dev/null || $(SUDO) sh -c 'apt-get update -qq && apt-get install -qq -y python3 python3-venv'
 .DEFAULT_GOAL := help
 .PHONY: help run test fuzz release bench chaos clean
 
@@ -31,17 +33,17 @@ fuzz: ## Throw mutated input at the parsers, FUZZ_SECONDS each (20)
 release: ## Build target/optimised/usher, the binary to ship
 	@deploy/release
 
-bench: ## Measure single operations, usher beside nginx and HAProxy, rushes and floods on PostgreSQL
-	@echo "== single operations"
-	@cargo bench --locked
+bench: ## Measure usher beside nginx and HAProxy, rushes and floods on PostgreSQL, single operations
+	@$(PYTHON)
 	@echo "== side by side"
-	@command -v python3 >/dev/null || $(SUDO) sh -c 'apt-get update -qq && apt-get install -qq -y python3 python3-venv'
 	@benches/edge/run
 	@echo "== the directory, live"
 	@benches/live/run
+	@echo "== single operations"
+	@cargo bench --locked --no-fail-fast
 
 chaos: ## Let app servers fail behind usher, nginx and HAProxy, and count who notices
-	@command -v python3 >/dev/null || $(SUDO) sh -c 'apt-get update -qq && apt-get install -qq -y python3 python3-venv'
+	@$(PYTHON)
 	@benches/chaos/run
 
 clean: ## Remove what was built

@@ -51,7 +51,7 @@ def read_options():
 
 
 def prepare(options):
-    install({name: name for name in options.only if name != "usher"})
+    install({"initdb": "postgresql", **{name: name for name in options.only if name != "usher"}})
     if not options.usher:
         subprocess.run(["cargo", "build", "--release", "--locked"], check=True)
     PROXIES["usher"].binary = (options.usher or ROOT / "target/release/usher").resolve()

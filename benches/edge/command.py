@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from glob import glob
 
 from peers import Failed
 
@@ -22,8 +23,14 @@ def carry_out(measure):
 
 def install(packages):
     """Of the programs, each with its Debian package, those that are missing."""
-    missing = [package for program, package in sorted(packages.items()) if shutil.which(program) is None]
+    missing = [package for program, package in sorted(packages.items()) if not is_there(program)]
     if missing:
-        apt = ["apt-get"] if os.geteuid() == 0 else ["sudo", "apt-get"]
+        apt = [*([] if os.geteuid() == 0 else ["sudo"]), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
         subprocess.run([*apt, "update", "-q"], check=True)
         subprocess.run([*apt, "install", "-q", "-y", "--no-install-recommends", *missing], check=True)
+
+
+def is_there(program):
+    """Debian keeps PostgreSQL's programs out of PATH; `PGBIN` names another folder of them."""
+    folders = [os.environ.get("PATH", os.defpath), os.environ.get("PGBIN"), *glob("/usr/lib/postgresql/*/bin")]
+    return shutil.which(program, path=os.pathsep.join(filter(None, folders))) is not None

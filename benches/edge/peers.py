@@ -118,7 +118,7 @@ class Peer:
     title = ""
     binary = ""
     version_flag = "-v"
-    works = True  # also measured busy, and not among crowds alone
+    works = None  # the names of those that it is measured at, beside crowds; None: all
     needs_http2_port = True  # HTTP/2 with prior knowledge has to be declared; whoever recognises it needs no other port
 
     def __init__(self, directory, core, app_port, logging):
@@ -139,6 +139,10 @@ class Peer:
     def command(self):
         """Writes what the peer needs and returns its command line."""
         raise NotImplementedError
+
+    @classmethod
+    def takes(cls, work):
+        return cls.works is None or work.name in cls.works
 
     @classmethod
     def version(cls):
@@ -241,7 +245,7 @@ class UsherUnparked(Usher):
 
     name = "usher-unparked"
     title = "usher, never parking"
-    works = False
+    works = {"small"}
     park_after = "1d"
 
 

@@ -4,7 +4,7 @@ from html import escape
 from statistics import median
 
 WIDTH = 760
-LEFT = 96
+LEFT = 150
 RIGHT = 84
 BAR = 20
 GAP = 8

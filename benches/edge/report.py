@@ -50,6 +50,7 @@ class Report:
         return "\n".join([
             "# Side by side", "", f"![CPU time per request]({stem}.svg)", "",
             "## CPU time per request", "", self.subtitle() + ".", "", *self.table(), "",
+            *self.parking(),
             *self.reuse(),
             *self.crowd_sections(),
             "Ratios are taken within each round (in their order) and the last figure is their median; below 1 the proxy "
@@ -68,8 +69,17 @@ class Report:
         references = [name for name in REFERENCES if any(peer.name == name for peer in self.peers)]
         head = ["work", "proxy", "CPU µs/request", *[f"ratio to {PEERS[name].title}" for name in references],
                 "requests/s", "p99 ms", "RSS MiB"]
-        rows = [self.row(work, peer, references) for work in self.works for peer in self.peers if peer.works]
+        rows = [self.row(work, peer, references) for work in self.works for peer in self.peers if peer.takes(work)]
         return [line(head), line(["---", "---"] + ["---:"] * (len(head) - 2)), *map(line, rows)]
+
+    def parking(self):
+        """What it costs connections that are busy."""
+        said = []
+        for work in self.works:
+            mine, unparked = self.of(work, "usher"), self.of(work, "usher-unparked")
+            if mine and unparked:
+                said.append(f"- usher beside usher that never parks, {work.title}: {ratios('usher', 'usher-unparked', mine, unparked)}")
+        return [*said, ""] if said else []
 
     def reuse(self):
         """How many of the requests found a connection to the app that was open; the worst round of each peer that counts."""
@@ -123,7 +133,7 @@ class Report:
 
     def bars(self):
         return [(work.title, [(peer.title, [f.cpu_us_per_request for f in self.of(work, peer.name)])
-                              for peer in self.peers if peer.works]) for work in self.works]
+                              for peer in self.peers if peer.takes(work)]) for work in self.works]
 
     def of(self, work, name):
         return sorted((f for f in self.figures if (f.work, f.peer) == (work.name, name)), key=lambda f: f.round)

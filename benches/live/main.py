@@ -15,6 +15,7 @@ sys.path.append(str(ROOT / "benches/chaos"))
 from command import carry_out, install  # noqa: E402
 from database import Database  # noqa: E402
 from peers import App  # noqa: E402
+from real_time import real_time  # noqa: E402
 from report import commit, cpu_model, line, memory_gib  # noqa: E402
 from router import Router  # noqa: E402
 from works import WORKS  # noqa: E402
@@ -50,7 +51,7 @@ def read_options():
 
 
 def prepare(options):
-    install({"nginx": "nginx", "wrk": "wrk", "h2load": "nghttp2-client"})
+    install({"initdb": "postgresql", "nginx": "nginx", "wrk": "wrk", "h2load": "nghttp2-client", "openssl": "openssl"})
     if not options.usher:
         subprocess.run(["cargo", "build", "--release", "--locked"], check=True)
     Router.binary = (options.usher or ROOT / "target/release/usher").resolve()
@@ -70,7 +71,8 @@ def run(options):
         directory.chmod(0o755)  # the database server has a user of its own
         database = Database(directory, Router.binary)
         running.callback(database.stop)
-        app = App(directory, None)
+        with real_time():
+            app = App(directory, None)
         running.callback(app.stop)
         for name in options.work:
             with ExitStack() as routers:
@@ -86,12 +88,18 @@ def markdown(rows):
         "command": " ".join(["benches/live/run", *sys.argv[1:]]),
         "commit": commit(),
         "machine": f"{cpu_model()}, {os.cpu_count()} cores, {memory_gib():.0f} GiB",
+        "client and app": precedence(),
         "usher": subprocess.run([Router.binary, "--version"], capture_output=True, text=True, check=True).stdout.strip(),
     }
     return "\n".join([
         "# The directory, live", "", line(["what", "figure", "asked"]), line(["---", "---", "---"]), *map(line, rows), "",
         *[f"- {name}: {value}" for name, value in circumstances.items()], "",
     ])
+
+
+def precedence():
+    with real_time() as is_allowed:
+        return "before all others" if is_allowed else "in turn with all others, for want of CAP_SYS_NICE: no p99 is worth much"
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A router under test, what it counts, and a client that asks one thing after another on one connection."""
 
+import base64
 import http.client
 import ssl
 import time
@@ -17,11 +18,7 @@ class Router:
 
     def __init__(self, directory, database, app, number=0, more="", certificate=None):
         self.port, self.tls_port, self.admin = free_port(), free_port(), free_port()
-        tls = "" if certificate is None else f"""
-https = ["127.0.0.1:{self.tls_port}"]
-[tls]
-certificates = [{{ certificate = "{certificate.chain}", key = "{certificate.key}" }}]
-"""
+        tls = "" if certificate is None else tls_section(directory, self.tls_port, certificate)
         config = directory / f"usher-{number}.toml"
         config.write_text(f"""
 [listen]
@@ -65,11 +62,27 @@ access = "{directory}/access-{number}.log"
         series = [row for row in text.splitlines() if row.startswith(name) and row[len(name)] in " {" and label in row]
         return sum(float(row.rsplit(" ", 1)[1]) for row in series)
 
+    def queries(self):
+        """For tenants and for certificates, so far."""
+        return sum(self.metric(name) for name in ("usher_directory_queries_total", "usher_tls_certificate_loads_total"))
+
     def client(self, tls=False):
         return TlsClient(self.tls_port) if tls else Client(self.port)
 
     def stop(self):
         self.process.stop()
+
+
+def tls_section(directory, port, certificate):
+    """With keys, for certificates in the database. Without, a name that no file has is refused, and nobody asked whose it is."""
+    keys = directory / "keys"
+    keys.write_text(f"k:{base64.b64encode(bytes(32)).decode()}\n")
+    return f"""
+https = ["127.0.0.1:{port}"]
+[tls]
+certificates = [{{ certificate = "{certificate.chain}", key = "{certificate.key}" }}]
+encryption_keys_file = "{keys}"
+"""
 
 
 class Client:

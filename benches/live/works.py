@@ -14,6 +14,7 @@ from statistics import median
 
 from certificate import Certificate
 from peers import Failed
+from real_time import real_time
 from router import Router
 
 KNOWN = "customdomain1.com"
@@ -22,14 +23,22 @@ COLD_REQUESTS = 10_000
 FLOOD_PER_SECOND = 20_000
 # The database has the same two cores here.
 LOADS_PER_SECOND = 500
+# What the router knows of names, and how it is told so.
+KNOWLEDGE = {
+    "all names known": "",
+    f"names not known, loads_per_second = {LOADS_PER_SECOND}": f"names_max = 0\nloads_per_second = {LOADS_PER_SECOND}",
+}
 FLOOD_SECONDS = 10
 FLOOD_CONNECTIONS = 96
 # How far from what was asked a rate may be that is kept by a clock of milliseconds.
 RATE_TOLERANCE = 0.01
 ROUNDS = 5
 STEADY_PER_SECOND = 200
-# A client in Python opens some thousands a second; the router has to leave it a part of the two cores.
-HELLOS_PER_SECOND = 3_000
+# A client in Python opens few more.
+HELLOS_PER_SECOND = 2_000
+HELLO_SECONDS = 2
+# `loads_max`: so many loads at once are no haste.
+BURST = 256
 COLD_PER_SECOND = 50
 # Each is asked for once, and quiet and flooded in every round.
 COLD_HOSTS = COLD_PER_SECOND * FLOOD_SECONDS * 2 * ROUNDS
@@ -58,15 +67,16 @@ def flood(routers, directory, database, app, options):
     """Invented hosts beside steady requests for a host that is held and for ones that are known and cold; once with all names
     known, once without. Several rounds, of which the median counts."""
     with cold_hosts(database):
-        for what, more in (("all names known", ""),
-                           (f"names not known, loads_per_second = {LOADS_PER_SECOND}",
-                            f"names_max = 0\nloads_per_second = {LOADS_PER_SECOND}")):
+        for what, more in KNOWLEDGE.items():
             router = start(routers, directory, database, app, more=more)
             if not more:
                 router.wait(lambda: router.metric("usher_directory_names") >= COLD_HOSTS)
             hosts = iter(range(COLD_HOSTS))
             rounds = [flood_round(router, hosts, are_known=not more) for _ in range(ROUNDS)]
-            yield from told(what, rounds, are_known=not more)
+            whose, asked, most = ["a host that is held"], LOADS_PER_SECOND, LOADS_PER_SECOND + 10
+            if not more:
+                whose, asked, most = [*whose, "a host that is cold"], "those of the cold hosts", COLD_PER_SECOND * 2 + 10
+            yield from told("invented hosts per second", what, rounds, FLOOD_PER_SECOND, whose, asked, most)
 
 
 @contextmanager
@@ -85,18 +95,24 @@ def flood_round(router, hosts, are_known):
     Where names are not known, cold hosts are strangers like the invented ones, and are not asked for.
     """
     quiet = together(router, hosts if are_known else None)
-    before = router.metric("usher_directory_queries_total")
-    flooding = subprocess.Popen(
-        # Strangers bring processors of their own: theirs is one that nobody else wants at the moment.
-        ["chrt", "--idle", "0", "wrk", "-t1", f"-c{FLOOD_CONNECTIONS}", f"-d{FLOOD_SECONDS + 1}", "-s", Path(__file__).parent / "flood.lua",
-         f"http://127.0.0.1:{router.port}/"], stdout=subprocess.PIPE, text=True)
-    time.sleep(0.5)
-    flooded = together(router, hosts if are_known else None)
-    said, _ = flooding.communicate()
+    before = router.queries()
+    command = ["wrk", "-t1", f"-c{FLOOD_CONNECTIONS}", f"-d{FLOOD_SECONDS + 1}", "-s", Path(__file__).parent / "flood.lua",
+               f"http://127.0.0.1:{router.port}/"]
+    flooded, said = beside(command, lambda: together(router, hosts if are_known else None))
     rate = float(next(row.split(":")[1] for row in said.splitlines() if row.startswith("Requests/sec")))
-    queries = (router.metric("usher_directory_queries_total") - before) / (FLOOD_SECONDS + 1)
-    return {"p99s": [[quantile(sorted(times), 0.99) * 1000 for times in pair] for pair in zip(quiet, flooded)],
-            "rate": rate, "queries": queries}
+    queries = (router.queries() - before) / (FLOOD_SECONDS + 1)
+    return {"p99s": [[p99(times) for times in pair] for pair in zip(quiet, flooded)], "rate": rate, "queries": queries}
+
+
+def beside(flood, measure):
+    """What `measure` gives while the command floods, and what that says in the end."""
+    # Strangers bring processors of their own: theirs is one that nobody else wants at the moment.
+    command = ["chrt", "--idle", "0", *map(str, flood)]
+    flooding = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    time.sleep(0.5)
+    measured = measure()
+    said, _ = flooding.communicate()
+    return measured, said
 
 
 def together(router, cold_hosts):
@@ -109,19 +125,18 @@ def together(router, cold_hosts):
         return [stream.result() for stream in running]
 
 
-def told(what, rounds, are_known):
-    """A row for the host that is held, one for cold ones, and one for the rates, each with what was asked and whether it was met."""
+def told(flood, what, rounds, per_second, whose, asked, most):
+    """A row for each of those `whose` times were taken, one for the rate, and one for the queries, of which there may be `most`; each with
+    what was asked and whether it was met."""
     rate, queries = (median(one[name] for one in rounds) for name in ("rate", "queries"))
-    for position, whose in enumerate(["held", "cold"] if are_known else ["held"]):
+    for position, who in enumerate(whose):
         ratio = median(one["p99s"][position][1] / one["p99s"][position][0] for one in rounds)
         quiet, flooded = (median(one["p99s"][position][side] for one in rounds) for side in (0, 1))
-        yield (f"flood of {rate:.0f} invented hosts per second, {what}: a host that is {whose}",
+        yield (f"flood of {rate:.0f} {flood}, {what}: {who}",
                f"p99 {quiet:.2f} → {flooded:.2f} ms; ratio {ratio:.2f}, the median of {len(rounds)} rounds",
                verdict("below twice", ratio < 2))
-    yield (f"rate of this flood, {what}", f"{rate:.0f} per second", verdict(f"{FLOOD_PER_SECOND}", rate >= FLOOD_PER_SECOND * (1 - RATE_TOLERANCE)))
-    most = COLD_PER_SECOND * 2 + 10 if are_known else LOADS_PER_SECOND + 10
-    yield (f"queries during this flood, {what}", f"{queries:.0f} per second",
-           verdict("those of the cold hosts" if are_known else f"{LOADS_PER_SECOND}", queries <= most))
+    yield (f"rate of this flood, {what}", f"{rate:.0f} per second", verdict(per_second, rate >= per_second * (1 - RATE_TOLERANCE)))
+    yield f"queries during this flood, {what}", f"{queries:.0f} per second", verdict(asked, queries <= most)
 
 
 def verdict(asked, is_met):
@@ -131,12 +146,13 @@ def verdict(asked, is_met):
 def steady(router, hosts, per_second, seconds, tls=False):
     """Requests at even intervals, each of which has to be answered; their times."""
     client, times, began = router.client(tls), [], time.perf_counter()
-    for number, host in zip(range(per_second * seconds), hosts):
-        time.sleep(max(0, began + number / per_second - time.perf_counter()))
-        status, _, took = client.get(host)
-        if status != 200:
-            raise Failed(f"{host} was answered {status}")
-        times.append(took)
+    with real_time():
+        for number, host in zip(range(per_second * seconds), hosts):
+            time.sleep(max(0, began + number / per_second - time.perf_counter()))
+            status, _, took = client.get(host)
+            if status != 200:
+                raise Failed(f"{host} was answered {status}")
+            times.append(took)
     client.close()
     if len(times) < per_second * seconds:
         raise Failed("there were not enough hosts")
@@ -144,24 +160,33 @@ def steady(router, hosts, per_second, seconds, tls=False):
 
 
 def hellos(routers, directory, database, app, options):
-    """Handshakes for invented names beside steady requests for a known one, all under TLS."""
-    router = start(routers, directory, database, app, certificate=Certificate(directory))
-    router.wait(lambda: router.metric("usher_directory_names") > 0)
-    quiet = steady(router, repeat(KNOWN), STEADY_PER_SECOND, FLOOD_SECONDS, tls=True)
-    before = router.metric("usher_directory_queries_total")
-    command = [sys.executable, Path(__file__).parent / "hellos.py", router.tls_port, HELLOS_PER_SECOND, FLOOD_SECONDS + 1]
-    flooding = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
-    time.sleep(0.5)
-    flooded = steady(router, repeat(KNOWN), STEADY_PER_SECOND, FLOOD_SECONDS, tls=True)
-    said, _ = flooding.communicate()
+    """Handshakes for invented names beside steady requests for a known one, all under TLS, where the directory is asked whose a name is
+    before a certificate is. Otherwise like `flood`."""
+    certificate = Certificate(directory)
+    for what, more in KNOWLEDGE.items():
+        router = start(routers, directory, database, app, more=more, certificate=certificate)
+        if not more:
+            router.wait(lambda: router.metric("usher_directory_names") > 0)
+        rounds = [hello_round(router) for _ in range(ROUNDS)]
+        asked, most = "no query", 0
+        if more:
+            asked, most = f"{LOADS_PER_SECOND} and a burst", LOADS_PER_SECOND + BURST / HELLO_SECONDS
+        yield from told("handshakes per second for invented names", what, rounds, HELLOS_PER_SECOND,
+                        ["a known host under TLS"], asked, most)
+
+
+def hello_round(router):
+    """p99 of the known host, quiet and flooded, and the rates of handshakes and of queries."""
+    def visits():
+        return steady(router, repeat(KNOWN), STEADY_PER_SECOND, HELLO_SECONDS, tls=True)
+
+    quiet, before = visits(), router.queries()
+    command = [sys.executable, Path(__file__).parent / "hellos.py", router.tls_port, HELLOS_PER_SECOND, HELLO_SECONDS + 1]
+    flooded, said = beside(command, visits)
     sent, refused, took = map(float, said.split())
     if not sent or sent != refused:
         raise Failed(f"{refused:.0f} of {sent:.0f} handshakes for invented names were refused")
-    queries = router.metric("usher_directory_queries_total") - before
-    p99s = [quantile(sorted(times), 0.99) * 1000 for times in (quiet, flooded)]
-    yield (f"flood of {sent / took:.0f} handshakes per second for invented names, all names known",
-           f"p99 of a known host under TLS {p99s[0]:.2f} → {p99s[1]:.2f} ms ({p99s[1] / p99s[0]:.2f}), {queries:.0f} queries",
-           verdict("below twice, no query", p99s[1] / p99s[0] < 2 and queries == 0))
+    return {"p99s": [[p99(quiet), p99(flooded)]], "rate": sent / took, "queries": (router.queries() - before) / took}
 
 
 def names(routers, directory, database, app, options):
@@ -221,8 +246,9 @@ class Load:
         return self.counts[True], self.counts[False]
 
 
-def quantile(ordered, share):
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("inf")
+def p99(times):
+    """In milliseconds."""
+    return sorted(times)[int(len(times) * 0.99)] * 1000 if times else float("inf")
 
 
 WORKS = {"cold": cold, "flood": flood, "hellos": hellos, "outage": outage, "names": names}
