@@ -369,6 +369,42 @@ fn an_order_outlives_nonces_that_the_ca_does_not_know() {
     });
 }
 
+/// For as long as its `Retry-After` says (RFC 8555 §6.6); clocks that are compared here count whole seconds.
+#[test]
+fn a_ca_that_wants_to_be_left_alone_is_not_asked_until_then() {
+    const SECONDS: u64 = 3;
+    let is_left_alone = |backend| {
+        let http = free_address();
+        let stage = AcmeStage::asking_at(backend, http.port());
+        let ca = ModernCa::before(&stage.pebble);
+        ca.limit_orders(1, SECONDS);
+        let usher = stage.start_with(http, &ca.config());
+        stage.add("limited.example");
+        let shown = within_a_minute("the limit is told", || {
+            let shown = usher.admin_get("/api/v1/certificates?state=failing").json();
+            shown["certificates"].get(0).cloned()
+        });
+        // The limit is on all orders.
+        stage.add("other.example");
+        assert_eq!((&shown["name"], &shown["reason"]), (&"limited.example".into(), &"rate_limited".into()), "{shown}");
+        assert!(shown["problem"].as_str().unwrap().contains("too many new orders"), "{shown}");
+        logged(&usher, "certificate issued", 2);
+        let heard = ca.heard();
+        let until = heard[0] + SECONDS;
+        assert!(shown["due"].as_u64().unwrap() >= until, "{until}: {shown}");
+        assert!(heard[1..].iter().all(|second| *second >= until), "{until}: {heard:?}");
+        let trust = stage.pebble.trust();
+        assert!(["limited.example", "other.example"].iter().all(|name| answered(&usher, &trust, name).is_some()));
+        assert_eq!(usher.metric("usher_acme_orders_total", &["outcome=\"rate_limited\""]), 1.0);
+        assert_eq!(stage.pebble.orders(), 2);
+    };
+    thread::scope(|all| {
+        for backend in [Backend::Postgres, Backend::Sqlite] {
+            all.spawn(move || is_left_alone(backend));
+        }
+    });
+}
+
 /// The CA has issued, and the instance dies before it has heard of that, or has the certificate.
 #[test]
 fn an_order_is_gone_on_with_from_wherever_a_dead_instance_has_left_it() {

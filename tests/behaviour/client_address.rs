@@ -56,6 +56,7 @@ fn is_closed_unanswered(client: &mut Client) -> bool {
     !matches!(client.try_response(), Ok(Some(_)))
 }
 
+/// RFC 7239 §8.1.
 #[test]
 fn nobody_is_believed_by_default_and_this_machine_neither() {
     let stage = Fixture::new();
@@ -260,6 +261,7 @@ fn a_proxy_block_names_the_client() {
     }
 }
 
+/// `proxy-protocol.txt` §2.
 #[test]
 fn a_proxy_header_may_come_in_any_pieces_and_all_requests_behind_it_are_the_clients() {
     let stage = listening("proxy_protocol = ['loopback']");
@@ -280,6 +282,7 @@ fn a_proxy_header_may_come_in_any_pieces_and_all_requests_behind_it_are_the_clie
     assert!(requests.iter().all(|request| request.folded("x-real-ip") == ["203.0.113.7"]), "{requests:?}");
 }
 
+/// `proxy-protocol.txt` §2, §2.1, §2.2.
 #[test]
 fn whoever_must_announce_a_client_and_does_not_is_not_served() {
     let stage = listening("proxy_protocol = ['loopback']");
@@ -311,6 +314,7 @@ fn whoever_must_announce_a_client_and_does_not_is_not_served() {
     assert_eq!(stage.usher.access_log_so_far(), "");
 }
 
+/// `proxy-protocol.txt` §2.
 #[test]
 fn a_proxy_that_is_silent_or_slow_is_cut_off_and_keeps_nobody_waiting() {
     let stage = listening("proxy_protocol = ['loopback']\nheader_timeout = '500ms'\nworkers = 1");

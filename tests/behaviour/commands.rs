@@ -219,6 +219,14 @@ fn a_zone_top_needs_addresses_and_is_not_told_to_set_a_cname() {
 }
 
 #[test]
+fn the_label_of_the_record_that_proves_a_domain_can_be_set() {
+    let tables = Tables::example(Backend::Sqlite);
+    let binary = Binary::over(&tables).config("[domains]\nverification_prefix = '_own'");
+    let records = succeeds(binary.run(&["domain", "add", "shop.brand.com", "--store", "store1"]));
+    assert!(records.contains("_own.shop.brand.com") && !records.contains("_orion-verify"), "{records}");
+}
+
+#[test]
 fn a_primary_domain_that_is_not_served_is_a_warning() {
     for backend in BOTH {
         let tables = Tables::example(backend);

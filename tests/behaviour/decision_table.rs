@@ -265,6 +265,7 @@ fn unknown_hosts_can_be_shown_the_homepage_or_sent_elsewhere() {
     assert_eq!(response.header("location"), Some("https://www.example.com/welcome"));
 }
 
+/// RFC 9110 §15.5.5, §15.5.11, §15.6.4, §10.2.3.
 #[test]
 fn the_hosts_of_a_store_that_is_switched_off_can_be_told_apart_from_unknown_ones() {
     for (word, status) in [("not_found", 404), ("gone", 410), ("unavailable", 503)] {
@@ -299,7 +300,7 @@ fn admin_hosts_paths_and_reserved_labels_can_be_named() {
     ]);
 }
 
-/// Two requests on one connection are two decisions.
+/// Two requests on one connection are two decisions (RFC 9110 §3.3).
 #[test]
 fn the_decision_is_made_per_request_and_never_per_connection() {
     let stage = Stage::new(Backend::Sqlite, "");

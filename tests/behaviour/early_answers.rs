@@ -40,6 +40,7 @@ fn an_answer_to_half_an_upload_is_delivered_and_its_connection_never_used_again(
 }
 
 /// The app need not read on, nor the client go on: the connection ends nevertheless.
+/// RFC 9112 §9.3.
 #[test]
 fn an_upload_that_stalls_after_its_answer_does_not_hold_the_apps_connection() {
     let (told, ended) = std::sync::mpsc::channel();
@@ -87,6 +88,7 @@ fn early_hints_and_other_interim_answers_are_dropped() {
     assert_eq!(stage.app.connections(), 1);
 }
 
+/// RFC 9110 §15.2, §15.6.5.
 #[test]
 fn an_app_that_sends_interim_answers_for_ever_is_a_504() {
     let stage = Fixture::configured(
@@ -101,6 +103,7 @@ fn an_app_that_sends_interim_answers_for_ever_is_a_504() {
     assert_eq!(stage.get("customdomain1.com", "/").status, 504);
 }
 
+/// RFC 9112 §9.5.
 #[test]
 fn a_client_that_goes_away_ends_the_work_of_the_app() {
     let (told, ended) = std::sync::mpsc::channel();

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::upstream_h2c::{GET, POST, answered, in_front_of, usher};
 use crate::support::{DATA, END_HEADERS, END_STREAM, FrameApp, H2App, H2Client, HEADERS};
 
+/// RFC 9113 §8.1: any number of heads may come before the final one.
 #[test]
 fn interim_answers_are_dropped() {
     let early_hints = [0x08, 3, b'1', b'0', b'3'];
@@ -47,7 +48,7 @@ fn content_that_cannot_be_there_reaches_nobody() {
     }
 }
 
-/// A 204 and an answer to HEAD have no content in HTTP/2 either.
+/// A 204 and an answer to HEAD have no content in HTTP/2 either (RFC 9110 §6.4.1, RFC 9113 §8.1.1).
 #[test]
 fn answers_without_content_have_none() {
     let app = H2App::scripted(|mut call| async move {
@@ -67,6 +68,7 @@ fn answers_without_content_have_none() {
     }
 }
 
+/// RFC 9113 §8.1.1.
 #[test]
 fn an_answer_whose_length_is_a_lie_is_visibly_broken() {
     let app = H2App::scripted(|mut call| async move {
@@ -79,6 +81,7 @@ fn an_answer_whose_length_is_a_lie_is_visibly_broken() {
     assert!(response.is_none_or(|response| response.status == 502 || !response.complete));
 }
 
+/// RFC 9113 §8.1.
 #[test]
 fn a_frame_that_is_no_answer_ends_its_connection_and_the_next_request_gets_another() {
     let app = FrameApp::scripted(|mut frames| {

@@ -10,6 +10,7 @@ fn seen(more: &str) -> Request {
     stage.app.last()
 }
 
+/// RFC 3875 §4.1.18: to an app behind CGI all of them are one name.
 #[test]
 fn no_spelling_of_x_store_id_gets_past_usher() {
     let stage = Fixture::new();
@@ -71,6 +72,7 @@ fn every_header_that_usher_owns_is_its_own() {
     }
 }
 
+/// RFC 3875 §4.1.18.
 #[test]
 fn header_names_with_underscores_are_dropped() {
     let request = seen("X_Anything: 1\r\nX-Anything-Else: 2\r\n");

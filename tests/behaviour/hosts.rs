@@ -14,6 +14,7 @@ fn refused(stage: &Fixture, head: impl AsRef<[u8]>) -> Response {
     response
 }
 
+/// RFC 9112 §3.2; RFC 3986 §3.2.2, §3.2.3; RFC 1035 §2.3.1, §2.3.4.
 #[test]
 fn a_host_that_is_no_host_is_refused_on_either_database() {
     for backend in [Backend::Postgres, Backend::Sqlite] {
@@ -67,6 +68,7 @@ fn check_malformed_hosts(stage: &Fixture) {
     assert!(wrong.is_empty(), "not 400: {wrong:?}");
 }
 
+/// RFC 9110 §5.5, RFC 3986 §3.2.2.
 #[test]
 fn bytes_beyond_ascii_are_refused_on_the_wire() {
     let stage = Fixture::new();
@@ -75,6 +77,7 @@ fn bytes_beyond_ascii_are_refused_on_the_wire() {
     }
 }
 
+/// RFC 9112 §3.2, §5.1, §5.2.
 #[test]
 fn exactly_one_host_is_needed() {
     let stage = Fixture::new();
@@ -150,6 +153,7 @@ fn only_the_host_says_which_tenant_is_meant() {
     }
 }
 
+/// RFC 9112 §2.3, §3, §3.2.
 #[test]
 fn targets_that_are_no_path_are_refused() {
     let stage = Fixture::new();

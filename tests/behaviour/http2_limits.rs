@@ -206,7 +206,7 @@ fn a_client_that_takes_them_back_before_anybody_sees_them_is_cut_off() {
     assert_eq!(stage.get("unknown.example", "/").status, 404);
 }
 
-/// CVE-2025-8671.
+/// CVE-2025-8671; RFC 9113 §10.5.
 #[test]
 fn a_client_that_has_its_streams_reset_for_what_it_sends_is_cut_off() {
     let stage = Fixture::configured(App::echo(), "[listen]\nworkers = 1");

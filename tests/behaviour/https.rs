@@ -83,7 +83,7 @@ fn no_redirect_leads_round_in_a_circle() {
         for host in [HOST, "www.customdomain1.com", "platform.com", "www.platform.com", "store1.platform.com"] {
             let starts: &[&str] = if arrives_by == "https" { &["http", "https"] } else { &["http"] };
             for start in starts {
-                let (scheme, arrived) = follow(&stage, start, host);
+                let (scheme, arrived) = follow(&stage, start, host).pop().unwrap();
                 assert_eq!(scheme, arrives_by, "{start}://{host}");
                 assert!(arrived == host || host == format!("www.{arrived}"), "{host}: {arrived}");
             }
@@ -91,20 +91,66 @@ fn no_redirect_leads_round_in_a_circle() {
     }
 }
 
-fn follow(stage: &TlsFixture, scheme: &str, host: &str) -> (String, String) {
-    let (mut scheme, mut host) = (scheme.to_owned(), host.to_owned());
-    for _ in 0..3 {
-        let mut client = if scheme == "https" { stage.connect(&host) } else { stage.usher.connect() };
-        let response = ask(&mut client, &host, "/p", "");
-        if response.status == 200 {
-            return (scheme, host);
+/// The same where a store's other hosts stand back for its primary domain; by https nobody is sent to one that has no certificate.
+#[test]
+fn hosts_that_stand_back_lead_nobody_round_in_a_circle() {
+    let others = ["shop.alpha.com", "www.shop.alpha.com", "platform.com", "*.platform.com"];
+    let all = [&others[..], &[HOST, "www.customdomain1.com"]].concat();
+    for names in [&all[..], &others] {
+        let config = "[routing]\nsecondary_domains = 'redirect'\nsubdomains = 'redirect'";
+        let stage = TlsFixture::with(App::echo(), config, &[("all", names, "")]);
+        let has_certificate = |host: &str| names.contains(&host) || host.ends_with(".platform.com");
+        for host in [
+            HOST,
+            "www.customdomain1.com",
+            "shop.alpha.com",
+            "www.shop.alpha.com",
+            "store1.platform.com",
+            "platform.com",
+        ] {
+            let starts: &[&str] = if has_certificate(host) { &["http", "https"] } else { &["http"] };
+            for start in starts {
+                let way = follow(&stage, start, host);
+                let (scheme, arrived) = way.last().unwrap();
+                let expected = match *start {
+                    _ if host == "platform.com" => ("https", host),
+                    _ if has_certificate(HOST) => ("https", HOST),
+                    "http" => ("http", HOST),
+                    _ => ("https", host.trim_start_matches("www.")),
+                };
+                assert_eq!((scheme.as_str(), arrived.as_str()), expected, "{start}://{host}");
+                is_explained(&stage, &way);
+            }
         }
-        assert_eq!(response.status, 308, "{scheme}://{host}");
-        let location = response.header("location").unwrap();
-        let (next, rest) = location.split_once("://").unwrap();
-        (scheme, host) = (next.to_owned(), rest.strip_suffix("/p").unwrap().to_owned());
     }
-    panic!("{scheme}://{host} does not arrive");
+}
+
+/// What `usher resolve` says of each step is what becomes of it.
+fn is_explained(stage: &TlsFixture, way: &[(String, String)]) {
+    for (position, (scheme, host)) in way.iter().enumerate() {
+        let told = stage.usher.admin_get(&format!("/api/v1/resolve?url={scheme}://{host}/p")).json();
+        let next = way.get(position + 1).map(|(scheme, host)| format!("{scheme}://{host}/p"));
+        let decision = if next.is_some() { "redirect" } else { "forward" };
+        assert_eq!((told["decision"].as_str(), told["location"].as_str()), (Some(decision), next.as_deref()), "{told}");
+    }
+}
+
+/// Scheme and host of each page on the way of a visitor, none of them twice; the last one is shown.
+fn follow(stage: &TlsFixture, scheme: &str, host: &str) -> Vec<(String, String)> {
+    let mut way = vec![(scheme.to_owned(), host.to_owned())];
+    while let Some((scheme, host)) = way.last().filter(|_| way.len() <= 3) {
+        let mut client = if scheme == "https" { stage.connect(host) } else { stage.usher.connect() };
+        let response = ask(&mut client, host, "/p", "");
+        if response.status == 200 {
+            return way;
+        }
+        assert_eq!(response.status, 308, "{way:?}");
+        let (scheme, rest) = response.header("location").unwrap().split_once("://").unwrap();
+        let next = (scheme.to_owned(), rest.strip_suffix("/p").unwrap().to_owned());
+        assert!(!way.contains(&next), "{way:?} leads to {next:?} again");
+        way.push(next);
+    }
+    panic!("{way:?} does not end");
 }
 
 #[test]

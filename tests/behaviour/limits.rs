@@ -138,6 +138,7 @@ fn the_last_request_of_a_connection_closes_it() {
 }
 
 /// Also one that is never idle for long ends with an answer, and takes no request with it.
+/// RFC 9112 §9.6.
 #[test]
 fn a_busy_connection_that_has_lived_its_time_loses_no_request() {
     let stage = Fixture::configured(App::echo(), "[listen]\nconnection_lifetime = '1s'");
@@ -334,6 +335,7 @@ fn a_head_that_stops_on_a_connection_that_was_parked_is_a_408() {
     assert_eq!((reached(&stage.usher, "header_timeout"), reached(&stage.usher, "keep_alive")), (1, 0));
 }
 
+/// RFC 9112 §9.6.
 #[test]
 fn the_requests_of_a_connection_are_counted_across_its_pauses() {
     let stage = Fixture::configured(App::echo(), "[listen]\nconnection_requests_max = 3");

@@ -22,6 +22,7 @@ fn expected(client: SocketAddr, local: SocketAddr) -> String {
     format!("0d0a0d0a000d0a515549540a2111000c7f0000017f000001{ports}")
 }
 
+/// `proxy-protocol.txt` §2, §2.2.
 #[test]
 fn each_connection_begins_with_the_addresses_of_its_client_and_is_never_shared() {
     let stage = Fixture::configured(

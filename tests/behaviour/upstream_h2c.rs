@@ -54,6 +54,7 @@ pub(super) fn answered(usher: &Usher, request: &str) -> Response {
     usher.raw(request)
 }
 
+/// RFC 9113 §8.2.2, §8.3.1.
 #[test]
 fn a_request_arrives_in_the_words_of_http_2() {
     let app = H2App::echo();
@@ -73,6 +74,7 @@ fn a_request_arrives_in_the_words_of_http_2() {
 }
 
 /// gRPC servers refuse who does not say so.
+/// RFC 9110 §10.1.4, RFC 9113 §8.2.2.
 #[test]
 fn the_client_that_takes_trailers_is_heard_and_gets_them() {
     let app = H2App::scripted(|mut call| async move {
@@ -92,6 +94,7 @@ fn the_client_that_takes_trailers_is_heard_and_gets_them() {
     assert_eq!(usher.access_log(1)[0]["outcome"], "ok");
 }
 
+/// RFC 9110 §6.5, RFC 9113 §8.1.
 #[test]
 fn the_trailers_of_a_request_arrive() {
     let app = H2App::scripted(|mut call| async move {
@@ -111,6 +114,7 @@ fn the_trailers_of_a_request_arrive() {
     assert!(!app.last().head.headers.contains_key("transfer-encoding"));
 }
 
+/// RFC 9113 §5.
 #[test]
 fn exchanges_share_a_connection() {
     let (release, released) = tokio::sync::watch::channel(false);
@@ -133,6 +137,7 @@ fn exchanges_share_a_connection() {
     assert_eq!(usher.metric("usher_upstream_attempts_total", &["outcome=\"answered\""]), 50.0);
 }
 
+/// RFC 9113 §5.1.2.
 #[test]
 fn beyond_what_the_app_allows_another_connection_is_opened() {
     let (release, released) = tokio::sync::watch::channel(false);
@@ -168,6 +173,7 @@ fn an_unused_connection_is_closed_in_time() {
     assert_eq!(answered(&usher, POST).text(), "abc");
 }
 
+/// RFC 9113 §5.4.2, §7.
 #[test]
 fn a_client_that_goes_away_resets_its_stream_and_no_other() {
     let (told, reasons) = mpsc::channel();
@@ -201,6 +207,7 @@ fn a_client_that_goes_away_resets_its_stream_and_no_other() {
     assert_eq!(app.connections(), 1);
 }
 
+/// RFC 9112 §8, RFC 9113 §5.4.2.
 #[test]
 fn a_client_that_breaks_off_its_upload_resets_its_stream() {
     let (told, ends) = mpsc::channel();
@@ -248,6 +255,7 @@ fn an_answer_whose_end_is_said_apart_shows_that_its_app_is_well() {
     assert_eq!(usher.metric("usher_endpoint_state", &["state=\"ejected\""]), 0.0);
 }
 
+/// RFC 9112 §8, RFC 9113 §5.4.2.
 #[test]
 fn half_an_answer_is_never_a_whole_one() {
     let app = H2App::scripted(|mut call| async move {
@@ -286,7 +294,7 @@ fn an_answer_to_half_an_upload_arrives() {
     }
 }
 
-/// Such streams are open still: they must not use up what the app allows to others.
+/// Such streams are open still (RFC 9113 §5.1.2): they must not use up what the app allows to others.
 #[test]
 fn uploads_that_go_on_after_their_answer_keep_nobody_waiting() {
     let app = H2App::limited(2, |mut call| async move {
@@ -337,6 +345,7 @@ fn a_byte_is_passed_on_before_the_next_one_comes() {
     assert_eq!(received, b"abc");
 }
 
+/// RFC 9113 §5.2.1.
 #[test]
 fn a_client_that_does_not_read_does_not_stop_its_neighbours() {
     let app = H2App::scripted(|mut call| async move {
@@ -385,6 +394,7 @@ fn a_call_of_grpc_whose_client_pauses_waits_for_its_head() {
     assert_eq!((head.status().as_u16(), body.as_slice()), (200, &b"half whole"[..]));
 }
 
+/// RFC 9110 §15.6.5.
 #[test]
 fn a_connection_that_stays_silent_is_left() {
     let app = H2App::scripted(|mut call| async move {
@@ -400,6 +410,7 @@ fn a_connection_that_stays_silent_is_left() {
 }
 
 /// Nothing of a request is sent before the other side has shown what it speaks.
+/// RFC 9113 §3.4, RFC 9110 §15.6.3.
 #[test]
 fn an_app_that_speaks_http_1_1_is_a_502_and_sees_no_request() {
     let requests = Arc::new(AtomicUsize::new(0));
@@ -417,6 +428,7 @@ fn an_app_that_speaks_http_1_1_is_a_502_and_sees_no_request() {
     assert_eq!(requests.load(Ordering::SeqCst), 0);
 }
 
+/// RFC 9110 §15.6.5.
 #[test]
 fn an_app_that_accepts_and_says_nothing_is_given_up_in_time() {
     let app = App::scripted(|mut conversation| assert!(conversation.closed_by_peer()));
@@ -426,6 +438,7 @@ fn an_app_that_accepts_and_says_nothing_is_given_up_in_time() {
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }
 
+/// `proxy-protocol.txt` §2, §2.2.
 #[test]
 fn a_request_with_proxy_protocol_has_a_connection_of_its_own() {
     let app = App::scripted(|mut conversation| {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use h2::Reason;
 use http::StatusCode;
 
 use crate::support::{A_MOMENT, App, Client, Conversation, Fixture, H2App, H2Client, SOON, eventually};
@@ -46,6 +47,28 @@ fn echoing() -> App {
     })
 }
 
+/// Tells what it was sent until that ended, and ends then.
+fn hearing(tell: mpsc::Sender<Vec<u8>>) -> App {
+    agreeing(move |mut stream| tell.send(rest(&mut stream)).unwrap())
+}
+
+/// The same, but never ends its own direction.
+fn lingering(tell: mpsc::Sender<Vec<u8>>) -> App {
+    agreeing(move |mut stream| {
+        tell.send(rest(&mut stream)).unwrap();
+        std::mem::forget(stream);
+    })
+}
+
+/// Says all that it was sent, once that has ended.
+fn repeating() -> App {
+    agreeing(|mut stream| {
+        let received = rest(&mut stream);
+        stream.write_all(b"all of ").unwrap();
+        stream.write_all(&received).unwrap();
+    })
+}
+
 /// The socket of a client whose upgrade has succeeded.
 fn upgraded(stage: &Fixture) -> TcpStream {
     let mut client = stage.usher.connect();
@@ -62,6 +85,11 @@ fn rest(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     bytes
+}
+
+/// Waits until so many tunnels are open.
+fn wait_for_tunnels(stage: &Fixture, count: f64) {
+    eventually("so many tunnels are open", || (stage.usher.metric("usher_tunnels", &[]) == count).then_some(()));
 }
 
 /// RFC 6455 §4.1, RFC 9110 §7.8.
@@ -86,18 +114,33 @@ fn an_upgrade_is_asked_of_the_app_and_bytes_go_both_ways() {
     assert_eq!(asked.folded("sec-websocket-key"), ["dGhlIHNhbXBsZSBub25jZQ=="]);
 }
 
+/// RFC 9293 §3.6.1.
 #[test]
 fn the_end_of_one_direction_is_carried_across_and_the_other_goes_on() {
-    let stage = Fixture::with_app(agreeing(|mut stream| {
-        let mut received = Vec::new();
-        stream.read_to_end(&mut received).unwrap();
-        stream.write_all(b"all of ").unwrap();
-        stream.write_all(&received).unwrap();
-    }));
+    let stage = Fixture::with_app(repeating());
     let mut socket = upgraded(&stage);
     socket.write_all(b"what was said").unwrap();
     socket.shutdown(Shutdown::Write).unwrap();
     assert_eq!(rest(&mut socket), b"all of what was said");
+}
+
+/// RFC 9293 §3.6.1.
+#[test]
+fn an_app_that_has_said_its_last_still_hears_its_client() {
+    let (tell, told) = mpsc::channel();
+    let stage = Fixture::with_app(agreeing(move |mut stream| {
+        // The client looks at its socket from now on.
+        stream.read_exact(&mut [0; 5]).unwrap();
+        stream.write_all(b"my last").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        tell.send(rest(&mut stream)).unwrap();
+    }));
+    let mut socket = upgraded(&stage);
+    socket.write_all(b"speak").unwrap();
+    assert_eq!(rest(&mut socket), b"my last");
+    socket.write_all(b"and mine").unwrap();
+    socket.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(told.recv_timeout(SOON).unwrap(), b"and mine");
 }
 
 #[test]
@@ -112,7 +155,7 @@ fn a_tunnel_is_counted_and_has_a_line_in_the_access_log() {
     let line = &stage.usher.access_log(1)[0];
     assert_eq!((&line["status"], &line["outcome"], &line["store"]), (&101.into(), &"ok".into(), &"1".into()));
     assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&5.into(), &5.into()));
-    eventually("the tunnel is not open any more", || (stage.usher.metric("usher_tunnels", &[]) == 0.0).then_some(()));
+    wait_for_tunnels(&stage, 0.0);
 }
 
 /// RFC 9110 §7.8: the protocol is another one behind a 101 only, which nobody has waited for here.
@@ -127,7 +170,7 @@ fn what_a_client_says_behind_a_refused_upgrade_is_no_request() {
     assert_eq!(stage.app.requests().len(), 1);
 }
 
-/// The same where usher refuses by itself, and the app never hears of it.
+/// The same (RFC 9110 §7.8) where usher refuses by itself, and the app never hears of it.
 #[test]
 fn what_a_client_says_behind_an_upgrade_that_usher_refuses_is_no_request_either() {
     let (h2c, refusing) = (H2App::echo(), App::refusing_url());
@@ -155,6 +198,7 @@ fn what_a_client_says_behind_an_upgrade_that_usher_refuses_is_no_request_either(
 }
 
 /// An offer of another protocol is no upgrade here: the request is served as it stands, and so is the next one.
+/// RFC 9110 §7.8.
 #[test]
 fn behind_an_offer_that_is_dropped_the_next_request_is_served() {
     let stage = Fixture::new();
@@ -194,8 +238,7 @@ fn a_websocket_needs_a_get_of_http_1_1_without_a_body() {
 #[test]
 fn a_silent_tunnel_is_ended_and_both_sides_are_told() {
     let (tell, told) = mpsc::channel();
-    let app = agreeing(move |mut stream| tell.send(rest(&mut stream)).unwrap());
-    let stage = Fixture::configured(app, "[listen]\ntunnel_idle_timeout = '1s'");
+    let stage = Fixture::configured(hearing(tell), "[listen]\ntunnel_idle_timeout = '1s'");
     let mut socket = upgraded(&stage);
     let begun = Instant::now();
     assert_eq!(rest(&mut socket), GOING_AWAY);
@@ -243,6 +286,31 @@ fn an_app_that_breaks_off_ends_the_tunnel() {
     assert!(client.closed_by_peer());
 }
 
+#[test]
+fn a_client_that_closes_its_connection_ends_the_tunnel() {
+    let (tell, told) = mpsc::channel();
+    let stage = Fixture::with_app(hearing(tell));
+    let mut client = stage.usher.connect();
+    client.send(ASK).head();
+    wait_for_tunnels(&stage, 1.0);
+    drop(client);
+    assert!(told.recv_timeout(SOON).unwrap().is_empty());
+    wait_for_tunnels(&stage, 0.0);
+}
+
+#[test]
+fn a_client_that_breaks_off_ends_the_tunnel_though_the_app_does_not() {
+    let (tell, told) = mpsc::channel();
+    let stage = Fixture::with_app(lingering(tell));
+    let mut client = stage.usher.connect();
+    client.send(ASK).head();
+    wait_for_tunnels(&stage, 1.0);
+    client.reset();
+    assert!(told.recv_timeout(SOON).unwrap().is_empty());
+    wait_for_tunnels(&stage, 0.0);
+    assert_eq!(stage.usher.access_log(1)[0]["outcome"], "client_gone");
+}
+
 /// RFC 8441: from HTTP/2, by extended CONNECT, to an app that speaks HTTP/1.1.
 #[test]
 fn a_stream_of_http_2_becomes_a_websocket() {
@@ -267,6 +335,33 @@ fn a_stream_of_http_2_becomes_a_websocket() {
     assert_eq!(asked.folded("sec-websocket-key").len(), 1);
 }
 
+/// RFC 8441 §5: `END_STREAM` ends one direction, as FIN does.
+#[test]
+fn on_a_stream_the_app_still_speaks_after_its_client_has_ended() {
+    let stage = Fixture::with_app(repeating());
+    let mut client = H2Client::connect(stage.usher.http());
+    let mut stream = client.ask_for_tunnel("websocket", HOST, "/live");
+    let mut receiver = client.wait(stream.answer).unwrap().into_body();
+    stream.body.send_data(Bytes::from_static(b"what was said"), true).unwrap();
+    assert_eq!(client.read(&mut receiver).unwrap(), b"all of what was said");
+}
+
+/// RFC 8441 §5: `RST_STREAM` with `CANCEL` stands for a reset of the connection.
+#[test]
+fn a_client_that_resets_its_stream_ends_the_tunnel_though_the_app_does_not() {
+    let (tell, told) = mpsc::channel();
+    let stage = Fixture::with_app(lingering(tell));
+    let mut client = H2Client::connect(stage.usher.http());
+    let mut stream = client.ask_for_tunnel("websocket", HOST, "/live");
+    let _receiver = client.wait(stream.answer).unwrap().into_body();
+    wait_for_tunnels(&stage, 1.0);
+    stream.body.send_reset(Reason::CANCEL);
+    assert!(told.recv_timeout(SOON).unwrap().is_empty());
+    wait_for_tunnels(&stage, 0.0);
+    assert_eq!(stage.usher.access_log(1)[0]["outcome"], "client_gone");
+    assert_eq!(client.get("nobody.example", "/").unwrap().0.status(), StatusCode::NOT_FOUND);
+}
+
 /// An app that answers everything with its start page has not agreed to a tunnel, though 200 says so on HTTP/2.
 /// RFC 8441 §5.
 #[test]
@@ -281,8 +376,7 @@ fn a_success_that_is_no_agreement_opens_no_tunnel() {
 #[test]
 fn a_silent_tunnel_on_a_stream_is_ended_and_its_connection_goes_on() {
     let (tell, told) = mpsc::channel();
-    let app = agreeing(move |mut stream| tell.send(rest(&mut stream)).unwrap());
-    let stage = Fixture::configured(app, "[listen]\ntunnel_idle_timeout = '1s'");
+    let stage = Fixture::configured(hearing(tell), "[listen]\ntunnel_idle_timeout = '1s'");
     let mut client = H2Client::connect(stage.usher.http());
     let stream = client.ask_for_tunnel("websocket", HOST, "/live");
     let mut receiver = client.wait(stream.answer).unwrap().into_body();
@@ -292,7 +386,7 @@ fn a_silent_tunnel_on_a_stream_is_ended_and_its_connection_goes_on() {
     assert_eq!(told.recv_timeout(SOON).unwrap(), GOING_AWAY_MASKED);
     assert_eq!(stage.usher.metric("usher_limits_total", &["limit=\"tunnel_idle\""]), 1.0);
     assert_eq!(client.get("nobody.example", "/").unwrap().0.status(), StatusCode::NOT_FOUND);
-    eventually("the tunnel is not open any more", || (stage.usher.metric("usher_tunnels", &[]) == 0.0).then_some(()));
+    wait_for_tunnels(&stage, 0.0);
 }
 
 /// RFC 8441 §5, RFC 6455 §5.5.1.

@@ -274,6 +274,41 @@ fn a_table_that_vanishes_makes_nobody_unknown() {
     }
 }
 
+/// usher gives files that it makes a write-ahead log, with which readers wait for nobody. A file of the app's may have none.
+#[test]
+fn a_file_that_another_process_has_locked_is_not_noticed_by_known_tenants() {
+    let tables = Tables::example(Backend::Sqlite).with("PRAGMA journal_mode = DELETE");
+    let app = App::echo();
+    let usher = Binary::over(&tables).apps(&[&app]).config(SHORT_LIVED).start();
+    wait_until_following(&usher);
+    assert_eq!(usher.get("store1.platform.com", "/").status, 200);
+
+    let done = AtomicBool::new(false);
+    let served = thread::scope(|scope| {
+        let traffic = scope.spawn(|| known_traffic(&usher, &done));
+        let end_of_traffic = SetOnDrop(&done);
+        let locked = tables.begin_exclusive(
+            "INSERT INTO store_domains (store_id, domain, is_active, is_verified) VALUES (2, 'new.example', true, true)",
+        );
+        check_unavailable(&usher, "customdomain2.com");
+        // Until that is noticed all names are known, and who has none of them is unknown.
+        eventually("edits are not followed", || (usher.metric("usher_directory_following", &[]) == 0.0).then_some(()));
+        for number in 0..5 {
+            check_unavailable(&usher, &format!("unknown{number}.example"));
+        }
+        check_unavailable(&usher, "new.example");
+        assert_eq!(usher.admin_get("/ready").status, 200);
+        locked.commit();
+        eventually("what was written is served", || (usher.get("new.example", "/").status == 200).then_some(()));
+        assert_eq!(usher.get("customdomain2.com", "/").status, 200);
+        assert_eq!(usher.get("unknown0.example", "/").status, 404);
+        wait_until_following(&usher);
+        drop(end_of_traffic);
+        traffic.join().unwrap()
+    });
+    assert!(served > 50, "only {served} requests");
+}
+
 #[test]
 fn connections_that_the_server_ends_are_replaced() {
     let tables = Tables::example_on(Cluster::shared());

@@ -1,10 +1,11 @@
-//! What Debian's `pebble` lacks, put in front of it: profiles, and the times of renewal that a CA suggests (RFC 9773).
+//! What Debian's `pebble` lacks, put in front of it: profiles, the times of renewal that a CA suggests (RFC 9773), and limits.
 
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -19,6 +20,9 @@ use super::{Ca, Pebble, Trust};
 
 /// The path below which times of renewal are asked for.
 const RENEWAL: &str = "/renewal-info";
+
+/// Where orders are made.
+const NEW_ORDER: &str = "/order-plz";
 
 /// A CA with profiles, that says when to renew.
 pub(crate) struct ModernCa {
@@ -40,6 +44,10 @@ struct Shared {
     held: Mutex<(Option<&'static str>, usize)>,
     /// Below which path nonces are not known, and of how many requests to come.
     refused: Mutex<(&'static str, usize)>,
+    /// How many new orders to come are too many, and for how many seconds it wants to be left alone then.
+    limited: Mutex<(usize, u64)>,
+    /// Since it has last refused one of these: the second of every request, that one first.
+    heard: Mutex<Vec<u64>>,
 }
 
 impl ModernCa {
@@ -67,6 +75,8 @@ impl ModernCa {
             asked: Mutex::default(),
             held: Mutex::default(),
             refused: Mutex::default(),
+            limited: Mutex::default(),
+            heard: Mutex::default(),
         });
         let (config, serving) = (Arc::new(config), Arc::clone(&shared));
         thread::spawn(move || {
@@ -103,6 +113,16 @@ impl ModernCa {
     /// Does not know the nonces of the next `times` requests below `path`.
     pub(crate) fn refuse_nonces(&self, path: &'static str, times: usize) {
         *self.shared.refused.lock().unwrap() = (path, times);
+    }
+
+    /// Finds the next `times` new orders too many, and wants to be left alone for so many seconds after each.
+    pub(crate) fn limit_orders(&self, times: usize, seconds: u64) {
+        *self.shared.limited.lock().unwrap() = (times, seconds);
+    }
+
+    /// In which second since the Unix epoch it was asked anything since there was one order too many, that one first.
+    pub(crate) fn heard(&self) -> Vec<u64> {
+        self.shared.heard.lock().unwrap().clone()
     }
 
     /// Does what is asked below `path`, and does not say so until [`ModernCa::release`].
@@ -156,8 +176,26 @@ impl Shared {
         is_refused
     }
 
+    /// Notes a request for `path`; for how many seconds to be left alone after it, where it is one order too many.
+    fn hear(&self, path: &str) -> Option<u64> {
+        let (mut limited, mut heard) = (self.limited.lock().unwrap(), self.heard.lock().unwrap());
+        let is_too_many = limited.0 > 0 && path == NEW_ORDER;
+        if is_too_many {
+            limited.0 -= 1;
+            heard.clear();
+        }
+        heard.push(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs());
+        is_too_many.then_some(limited.1)
+    }
+
     fn answer(&self, request: Message) -> Message {
         let path = request.path().to_owned();
+        if let Some(seconds) = self.hear(&path) {
+            let kind = "urn:ietf:params:acme:error:rateLimited";
+            let problem = json!({"type": kind, "detail": "too many new orders", "status": 429}).to_string();
+            let head = format!("HTTP/1.1 429 Too Many Requests\r\nRetry-After: {seconds}\r\n");
+            return Message::new(&head, problem.into_bytes());
+        }
         if self.refuses(&path) {
             let problem = json!({"type": "urn:ietf:params:acme:error:badNonce", "status": 400}).to_string();
             return Message::new("HTTP/1.1 400 Bad Request\r\n", problem.into_bytes());
@@ -176,7 +214,7 @@ impl Shared {
                 directory["renewalInfo"] = format!("https://{}{RENEWAL}", self.address).into();
                 directory["meta"]["profiles"] = json!({"short": "six days"});
             }),
-            "/order-plz" => {
+            NEW_ORDER => {
                 answer.change(|order| {
                     for field in ["replaces", "profile"] {
                         if let Some(value) = payload.get(field) {

@@ -92,6 +92,15 @@ impl Tables {
         cluster::begin(&self.url, sql)
     }
 
+    /// Begins a transaction of SQLite with these statements. Without a write-ahead log nobody else can read until it ends; it is rolled
+    /// back when the value is dropped.
+    pub(crate) fn begin_exclusive(&self, sql: &str) -> Lock {
+        let file = rusqlite::Connection::open(self.path()).unwrap();
+        file.busy_timeout(super::SOON).unwrap();
+        file.execute_batch(&format!("BEGIN EXCLUSIVE; {sql}")).unwrap();
+        Lock(file)
+    }
+
     /// Feeds a script to the database's own client: `psql`, which sends one statement at a time. `sqlite3` would run it as
     /// [`Self::execute`] does.
     pub(crate) fn with_script(self, script: &str) -> Self {
@@ -133,5 +142,14 @@ impl Tables {
     /// The file of an SQLite database.
     pub(crate) fn path(&self) -> &str {
         self.url.strip_prefix("sqlite://").expect("an SQLite file")
+    }
+}
+
+/// An SQLite file that one transaction has to itself.
+pub(crate) struct Lock(rusqlite::Connection);
+
+impl Lock {
+    pub(crate) fn commit(self) {
+        self.0.execute_batch("COMMIT").unwrap();
     }
 }

@@ -47,7 +47,7 @@ fn versions_but_1_0_and_1_1_are_refused() {
     ]);
 }
 
-/// HTTP/0.9 has a line and no head; its answer would have none either.
+/// HTTP/0.9 has a line without a version, against RFC 9112 §3, and no head; its answer would have none either.
 #[test]
 fn http_0_9_is_refused() {
     Stage::new().check([("GET /case\r\n", Refused(&[400])), ("GET /case\n", Refused(&[400]))]);
@@ -90,7 +90,8 @@ fn methods_are_tokens() {
     ]);
 }
 
-/// CONNECT and TRACE in any letters: an app that does not mind case would take them for what they are not.
+/// CONNECT and TRACE (RFC 9110 §9.3.6, §9.3.8) in any letters: an app that does not mind case, against §9.1, would take them
+/// for what they are not.
 #[test]
 fn connect_and_trace_are_refused_in_any_letters() {
     let stage = Stage::new();

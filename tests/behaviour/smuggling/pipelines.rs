@@ -14,7 +14,8 @@ fn a_request_in_a_body_is_body() {
     ]);
 }
 
-/// The same behind a request that usher answers itself: the body is read to its end, or the connection is closed.
+/// The same behind a request that usher answers itself: the body is read to its end, or the connection is closed
+/// (RFC 9112 §9.3).
 #[test]
 fn a_request_in_the_body_of_a_refused_one_is_not_served() {
     let stage = Stage::new();
@@ -55,6 +56,7 @@ fn nothing_behind_a_request_without_a_clear_end_is_served() {
     assert_eq!(targets, ["/case"]);
 }
 
+/// RFC 9112 §9.6.
 #[test]
 fn garbage_behind_a_refused_request_is_not_served() {
     let stage = Stage::new();

@@ -1,9 +1,19 @@
 """A gRPC server from the library `grpcio`, without generated code: messages are octets. Prints its port."""
 
+import json
+import queue
 import time
 from concurrent import futures
 
 import grpc
+
+ended = queue.Queue()
+
+
+def watch(context):
+    """Notes, once the call has ended, the seconds that its client gave it and those that it lasted."""
+    given, began = context.time_remaining(), time.monotonic()
+    context.add_callback(lambda: ended.put((given, time.monotonic() - began)))
 
 
 def unary(message, context):
@@ -19,6 +29,7 @@ def counted(message, _):
 
 
 def ticking(_, context):
+    watch(context)
     for number in range(1000):
         if not context.is_active():
             return
@@ -40,14 +51,21 @@ def failing(_, context):
 
 
 def slow(_, context):
+    watch(context)
     time.sleep(5)
     return b"late"
+
+
+def fate(_, __):
+    """What was noted of the next call that was watched."""
+    return json.dumps(ended.get(timeout=10)).encode()
 
 
 HANDLERS = {
     "Unary": grpc.unary_unary_rpc_method_handler(unary),
     "Failing": grpc.unary_unary_rpc_method_handler(failing),
     "Slow": grpc.unary_unary_rpc_method_handler(slow),
+    "Fate": grpc.unary_unary_rpc_method_handler(fate),
     "Counted": grpc.unary_stream_rpc_method_handler(counted),
     "Ticking": grpc.unary_stream_rpc_method_handler(ticking),
     "Summed": grpc.stream_unary_rpc_method_handler(summed),

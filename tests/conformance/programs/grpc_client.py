@@ -1,5 +1,6 @@
 """gRPC through usher to an app server that speaks HTTP/2, by the library `grpcio` on both sides."""
 
+import json
 import sys
 import time
 
@@ -45,17 +46,24 @@ score.add("a stream of questions", summed((str(n).encode() for n in range(1000))
 echoed = method("Echoed", "stream_stream")
 score.add("both ways", list(echoed(iter([b"a", b"b", b"c"]), timeout=10)), [[b"a", b"b", b"c"]])
 
-ticking, began = method("Ticking", "unary_stream")(b"", timeout=10), time.monotonic()
+# What the app saw of a call that has ended: the seconds that it was given, and those that it lasted.
+fate = method("Fate", "unary_unary")
+ticking, began = method("Ticking", "unary_stream")(b"", timeout=60), time.monotonic()
 first = next(ticking)
 score.add("a message as it comes", first == b"0" and time.monotonic() - began < 1, {True})
 ticking.cancel()
+given, lasted = json.loads(fate(b"", timeout=20))
+score.add("a call that is taken back ends at the app", 50 < given <= 61 and lasted < 10, {True})
 
 error = failure(method("Failing", "unary_unary"), b"", timeout=10)
 score.add("an error", (error.code(), error.details()), {(grpc.StatusCode.FAILED_PRECONDITION, "nöt now")})
 score.add("its trailers", dict(error.trailing_metadata()).get("x-why"), {"because"})
 began = time.monotonic()
-error = failure(method("Slow", "unary_unary"), b"", timeout=0.5)
+error = failure(method("Slow", "unary_unary"), b"", timeout=1)
 score.add("a deadline", (error.code(), time.monotonic() - began < 2), {(grpc.StatusCode.DEADLINE_EXCEEDED, True)})
+given, lasted = json.loads(fate(b"", timeout=20))
+score.add("the app is told of it", 0 < given <= 1.02, {True})  # on the way it is rounded up to 10 ms
+score.add("the app's call ends with it", lasted < 3, {True})
 error = failure(method("Nothing", "unary_unary"), b"", timeout=10)
 score.add("a method that does not exist", error.code(), {grpc.StatusCode.UNIMPLEMENTED})
 
