@@ -4,7 +4,7 @@
 use std::{
     error::Error,
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
@@ -275,7 +275,8 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some((outcome, reason)) = cut_short(self.outcome, self.pulse().is_cutting_off()) {
+        let is_over = self.client.worker.is_over.load(Relaxed);
+        if let Some((outcome, reason)) = cut_short(self.outcome, self.pulse().is_cutting_off(), is_over) {
             self.outcome = outcome;
             self.reason = Some(reason.to_owned());
         }
@@ -297,9 +298,10 @@ impl Drop for Exchange {
 
 /// What really ended a record that is dropped before its end, and why: a panic in the body of an answer unwinds through it, past
 /// whoever would have told of it.
-fn cut_short(outcome: Outcome, is_cutting_off: bool) -> Option<(Outcome, &'static str)> {
+fn cut_short(outcome: Outcome, is_cutting_off: bool, is_over: bool) -> Option<(Outcome, &'static str)> {
     match outcome {
         _ if thread::panicking() => Some((Outcome::Panicked, "the exchange panicked")),
+        Outcome::ClientGone if is_over => Some((Outcome::Drained, "usher was stopped, and drain_timeout was over")),
         Outcome::ClientGone if is_cutting_off => Some((Outcome::Limited, "client takes too little of the answer")),
         _ => None,
     }
@@ -357,7 +359,7 @@ mod tests {
 
     impl Drop for Dropped<'_> {
         fn drop(&mut self) {
-            let _first = self.0.set(cut_short(Outcome::ClientGone, true).map(|(outcome, _)| outcome));
+            let _first = self.0.set(cut_short(Outcome::ClientGone, true, false).map(|(outcome, _)| outcome));
         }
     }
 
@@ -372,8 +374,9 @@ mod tests {
         });
         assert!(caught.is_err());
         assert_eq!((in_peace.get(), in_a_panic.get()), (Some(&Some(Outcome::Limited)), Some(&Some(Outcome::Panicked))));
-        assert_eq!(cut_short(Outcome::ClientGone, false), None);
-        assert_eq!(cut_short(Outcome::Ok, true), None);
+        assert_eq!(cut_short(Outcome::ClientGone, false, false), None);
+        assert_eq!(cut_short(Outcome::Ok, true, true), None);
+        assert_eq!(cut_short(Outcome::ClientGone, false, true).map(|(outcome, _)| outcome), Some(Outcome::Drained));
     }
 
     #[test]

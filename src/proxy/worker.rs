@@ -4,7 +4,10 @@
 
 use std::{
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -65,6 +68,8 @@ pub struct Worker {
     connections: Arc<Semaphore>,
     pub(super) parked: Parked,
     pub(super) strangers: Strangers,
+    /// The drain deadline is over: what ends now is cut off.
+    pub(super) is_over: AtomicBool,
 }
 
 /// What a worker is made of.
@@ -122,6 +127,7 @@ impl Worker {
             connections: parts.connections,
             parked: Parked::default(),
             strangers: Strangers::new(),
+            is_over: AtomicBool::new(false),
         }
     }
 
@@ -137,7 +143,8 @@ impl Worker {
         drain.draining().await;
         worker.open.close();
         // What is left then is dropped with the runtime, and each exchange writes its line as it goes.
-        let _cut_off = timeout(worker.settings.drain_timeout, worker.open.wait()).await;
+        let drained = timeout(worker.settings.drain_timeout, worker.open.wait()).await;
+        worker.is_over.store(drained.is_err(), Relaxed);
         sweeper.abort();
         clock.abort();
         Ok(())

@@ -52,7 +52,7 @@ impl Outcome {
             | Self::HeadBroken
             | Self::BodyBroken
             | Self::AnswerTimeout => Some(Fault::App),
-            Self::Panicked => Some(Fault::Usher),
+            Self::Drained | Self::Panicked => Some(Fault::Usher),
         }
     }
 }

@@ -62,13 +62,15 @@ pub enum Outcome {
     RequestBroken,
     /// The client went away before the end of the answer.
     ClientGone,
+    /// It had not ended when `drain_timeout` was over.
+    Drained,
     /// A bug: the exchange panicked (500).
     Panicked,
 }
 
 impl Outcome {
     /// Every outcome, in order of declaration.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Ok,
         Self::Redirected,
         Self::UnknownHost,
@@ -93,6 +95,7 @@ impl Outcome {
         Self::AnswerTimeout,
         Self::RequestBroken,
         Self::ClientGone,
+        Self::Drained,
         Self::Panicked,
     ];
 
@@ -123,6 +126,7 @@ impl Outcome {
             Self::AnswerTimeout => "answer_timeout",
             Self::RequestBroken => "request_broken",
             Self::ClientGone => "client_gone",
+            Self::Drained => "drained",
             Self::Panicked => "panicked",
         }
     }
