@@ -14,13 +14,16 @@ impl Allowance {
     /// For a share of so many endpoints.
     pub(super) fn new(endpoints: usize, max_percent: usize) -> Self {
         let allowance = Self { out: AtomicUsize::new(0), max: AtomicUsize::new(0), max_percent };
-        allowance.resize(endpoints);
+        allowance.resize(endpoints, 0);
         allowance
     }
 
-    /// There are so many endpoints from now on. Those that are out stay out.
-    pub(super) fn resize(&self, endpoints: usize) {
-        self.max.store(endpoints * self.max_percent / 100, Relaxed);
+    /// There are so many endpoints from now on; for so many of them others stand by, so that all of these may be out. Those that are out
+    /// stay out.
+    pub(super) fn resize(&self, endpoints: usize, replaceable: usize) {
+        let share = endpoints * self.max_percent / 100;
+        let max = if self.max_percent == 0 { 0 } else { share.max(replaceable) };
+        self.max.store(max, Relaxed);
     }
 
     /// Whether a further one may be out; it is counted then.
@@ -60,8 +63,10 @@ mod tests {
     fn it_follows_the_number_of_endpoints() {
         let allowance = Allowance::new(0, 50);
         assert!(!allowance.take());
-        allowance.resize(2);
+        allowance.resize(2, 0);
         assert!(allowance.take() && !allowance.take());
+        allowance.resize(3, 2);
+        assert!(allowance.take() && !allowance.take(), "the third one stands by");
     }
 
     #[test]

@@ -25,8 +25,9 @@ impl Members {
     ) -> Self {
         let balancer = Balancer::new(balance, &endpoints);
         let listed = || endpoints.iter().filter(|endpoint| endpoint.is_listed());
-        allowance.resize(listed().count());
-        let best = listed().map(|endpoint| endpoint.priority()).min().unwrap_or_default();
+        let priorities = || listed().map(|endpoint| endpoint.priority());
+        let (best, worst) = (priorities().min().unwrap_or_default(), priorities().max().unwrap_or_default());
+        allowance.resize(listed().count(), priorities().filter(|priority| *priority < worst).count());
         endpoints.iter().for_each(|endpoint| endpoint.stand_by(endpoint.priority() > best));
         Self { endpoints, balancer, allowance: Arc::clone(allowance), start }
     }

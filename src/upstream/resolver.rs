@@ -17,7 +17,7 @@ use hickory_resolver::{
 };
 use tokio::time::timeout;
 
-use super::ServerAddress;
+use super::{ServerAddress, balancer::greatest_common_divisor};
 
 /// For one question to one server, which is asked twice. A resolver in the same house answers within milliseconds.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -121,7 +121,8 @@ impl Resolver {
         Ok(Answer { found, until: until.unwrap_or_else(Instant::now) })
     }
 
-    /// All addresses of the servers of a service (RFC 2782), from the best priority on. Shares are those among servers of one priority.
+    /// All addresses of the servers of a service (RFC 2782), from the best priority on, which is 0 beside other items of `servers`. Shares
+    /// are those among servers of one priority; a server with several addresses has its own once.
     async fn service(&self, name: &str) -> Result<Answer, ResolveError> {
         let lookup = self.lookup(name, RecordType::SRV).await?.ok_or(ResolveError::NoAddress)?;
         let records: Vec<_> = lookup.answers().iter().filter_map(|record| srv(&record.data)).collect();
@@ -133,11 +134,19 @@ impl Resolver {
         for record in records.iter().filter(|record| !record.target.is_root()) {
             let weight = share(record.weight, heaviest(record.priority));
             let host = self.host(&record.target.to_ascii(), record.port, weight).await?;
-            answer.found.extend(host.found.into_iter().map(|found| Found { priority: record.priority, ..found }));
+            let weight = (weight / host.found.len().max(1)).max(1);
+            answer.found.extend(host.found.into_iter().map(|found| Found {
+                priority: record.priority,
+                weight,
+                ..found
+            }));
             answer.until = answer.until.min(host.until);
         }
         // Where there are too many the last ones are left out.
         answer.found.sort_by_key(|found| found.priority);
+        let best = answer.found.first().map_or(0, |found| found.priority);
+        answer.found.iter_mut().for_each(|found| found.priority -= best);
+        answer.found.chunk_by_mut(|one, other| one.priority == other.priority).for_each(reduce);
         Ok(answer)
     }
 
@@ -174,6 +183,12 @@ fn srv(data: &RData) -> Option<&SRV> {
     }
 }
 
+/// The smallest weights in the same proportion: equal ones weigh what any other item of `servers` does.
+fn reduce(equals: &mut [Found]) {
+    let unit = equals.iter().map(|found| found.weight).fold(0, greatest_common_divisor).max(1);
+    equals.iter_mut().for_each(|found| found.weight /= unit);
+}
+
 /// The weight of a record beside the heaviest one. RFC 2782 gives those of weight 0 a small chance, and so do we.
 fn share(weight: u16, heaviest: u16) -> usize {
     match heaviest {
@@ -184,6 +199,8 @@ fn share(weight: u16, heaviest: u16) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]
@@ -191,5 +208,9 @@ mod tests {
         assert_eq!([0, 1, 50, 100].map(|weight| share(weight, 100)), [1, 1, 50, 100]);
         assert_eq!([10, 65_535].map(|weight| share(weight, 65_535)), [1, 100]);
         assert_eq!([share(0, 0), share(3, 3)], [1, 100]);
+        let found = |weight| Found { address: Ipv4Addr::LOCALHOST.into(), port: 1, weight, priority: 0 };
+        let mut weighed = [100, 50, 25].map(found);
+        reduce(&mut weighed);
+        assert_eq!(weighed.map(|found| found.weight), [4, 2, 1]);
     }
 }

@@ -185,24 +185,35 @@ fn failing(fails: &Arc<AtomicBool>) -> App {
 #[test]
 fn servers_of_a_worse_priority_serve_while_the_others_are_out() {
     let fails = Arc::new(AtomicBool::new(false));
-    let (best, spare) = (failing(&fails), App::echo());
+    let (best, spare) = ([failing(&fails), failing(&fails)], App::echo());
     let record = |app: &App, priority| format!("_http._tcp.shop 1 SRV {priority} 1 {} here\n", app.address().port());
-    let stage = Stage::new(&format!("{}{}here 1 A 127.0.0.1\n", record(&spare, 20), record(&best, 10)));
-    let usher = stage.usher(
-        &format!("srv+http://_http._tcp.shop.{ZONE}"),
-        "eject_after = 2\nejected_max_percent = 100\neject_time = '500ms'",
-    );
+    let records = [record(&spare, 20), record(&best[0], 10), record(&best[1], 10)].concat();
+    let stage = Stage::new(&(records + "here 1 A 127.0.0.1\n"));
+    let usher = stage.usher(&format!("srv+http://_http._tcp.shop.{ZONE}"), "eject_after = 2\neject_time = '500ms'");
     (0..50).for_each(|_| get(&usher));
-    assert_eq!((best.requests().len(), spare.requests().len()), (50, 0));
+    let asked = || best.iter().map(|app| app.requests().len()).sum::<usize>();
+    assert_eq!((asked(), spare.requests().len()), (50, 0));
     fails.store(true, SeqCst);
     (0..20).for_each(|_| get(&usher));
     assert_eq!(spare.requests().len(), 20);
+    let states = endpoints(&usher).iter().filter(|one| one["state"] == "healthy").count();
+    assert_eq!(states, 1, "both are out, though that is more than half");
     fails.store(false, SeqCst);
     eventually("the best one is back", || {
         let before = spare.requests().len();
         (0..10).for_each(|_| get(&usher));
         (spare.requests().len() == before).then_some(())
     });
+}
+
+/// RFC 2782: priorities say which servers of one name stand by, and nothing of others.
+#[test]
+fn a_name_with_priorities_serves_beside_other_servers() {
+    let apps = [App::echo(), App::echo()];
+    let records = format!("_http._tcp.shop 1 SRV 10 1 {} here\nhere 1 A 127.0.0.1\n", apps[0].address().port());
+    let stage = Stage::new(&records);
+    let usher = stage.usher(&format!("srv+http://_http._tcp.shop.{ZONE}', 'http://{}", apps[1].address()), "");
+    apps.iter().for_each(|app| until_used(&usher, app));
 }
 
 #[test]

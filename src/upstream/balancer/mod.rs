@@ -19,6 +19,7 @@ use super::{Endpoint, moment::Moment};
 use crate::routing::TenantId;
 pub use candidates::Tried;
 use candidates::{Candidates, Tier};
+pub(super) use round_robin::greatest_common_divisor;
 
 /// How an upstream chooses among its endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -77,7 +77,8 @@ fn order(weights: &[usize]) -> Box<[usize]> {
     (0..turns).filter_map(|_| take()).collect()
 }
 
-fn greatest_common_divisor(one: usize, other: usize) -> usize {
+/// Of both; of one and 0 that one.
+pub(in crate::upstream) fn greatest_common_divisor(one: usize, other: usize) -> usize {
     if other == 0 { one } else { greatest_common_divisor(other, one % other) }
 }
 
