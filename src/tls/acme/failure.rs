@@ -141,7 +141,8 @@ impl OrderError {
     pub(super) fn wait(&self) -> Option<Duration> {
         let wait = match self {
             Self::Postponed(_, wait) | Self::Resting(wait) => Some(*wait),
-            Self::Ca { retry_after, .. } => *retry_after,
+            // A CA that has failed and wants to be asked again at once has not thought about it.
+            Self::Ca { retry_after, .. } => retry_after.filter(|wait| !wait.is_zero()),
             Self::Lost => Some(Duration::ZERO),
             _ => None,
         };
@@ -232,8 +233,9 @@ mod tests {
     #[test]
     fn nobody_is_left_alone_for_ever() {
         let problem = Problem { r#type: None, detail: None, status: Some(429), subproblems: Vec::new() };
-        let limited = OrderError::Ca { cause: problem.into(), retry_after: Some(Duration::MAX) };
-        assert_eq!(limited.wait(), Some(WAIT_MAX));
+        let limited = |retry_after| OrderError::Ca { cause: problem.clone().into(), retry_after: Some(retry_after) };
+        assert_eq!(limited(Duration::MAX).wait(), Some(WAIT_MAX));
+        assert_eq!(limited(Duration::ZERO).wait(), None, "nor asked again and again");
         assert_eq!(OrderError::Postponed("acme.orders_max", Duration::from_mins(15)).wait().unwrap().as_secs(), 900);
     }
 
