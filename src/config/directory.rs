@@ -72,7 +72,7 @@ pub(super) fn resolve(
         fresh_for_followed,
         usable_for,
         absent_for: written.absent_for.or(Duration::from_secs(5)),
-        lookup_timeout: written.lookup_timeout.or(Duration::from_secs(1)),
+        lookup_timeout: written.lookup_timeout.or(Duration::from_millis(900)),
         loads_max: written.loads_max.or(256),
         loads_per_second: written.loads_per_second.or(5000),
         known_loads_max: written.known_loads_max.or(16_384),

@@ -50,7 +50,7 @@ impl Default for Settings {
             // Whoever adds a domain tries it at once, and again after a few seconds.
             absent_for: Duration::from_secs(5),
             // A thousand times what an indexed query takes; people wait a second without leaving.
-            lookup_timeout: Duration::from_secs(1),
+            lookup_timeout: Duration::from_millis(900),
             // Thirty-two for each connection of the pool: at a millisecond per query the last is answered well in time.
             loads_max: 256,
             // Most of what eight connections can ask: a flood of strangers leaves the database some room.

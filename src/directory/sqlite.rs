@@ -13,7 +13,7 @@ use crate::{
     routing::{KeyRef, TenantKey},
 };
 
-/// For the turn on the connection and the query; as long as a request waits by default.
+/// For the turn on the connection and the query; hardly longer than a request waits by default.
 const DEADLINE: Duration = Duration::from_secs(1);
 
 /// Names that are read while look-ups wait for their turn: some milliseconds.

@@ -50,6 +50,8 @@ struct ResetBudgets {
 }
 
 impl ResetBudgets {
+    /// Twenty unseen at once is what h2 recommends: a browser that leaves a page takes back what it has seen accepted. No browser
+    /// provokes any; a client with a fault may, once in a while.
     const OF_A_CLIENT: Self = Self { unseen: 20, provoked: Some(100) };
 
     /// A proxy of ours hands on what thousands of clients take back, on a connection without an end. What it may leave unseen is
