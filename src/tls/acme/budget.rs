@@ -70,6 +70,34 @@ impl Budgets {
         })
     }
 
+    /// Tells all instances that `directory` wants to be left alone for so many `seconds`.
+    pub(super) async fn note_rest(
+        &self,
+        session: &Session,
+        directory: &str,
+        seconds: i64,
+    ) -> Result<(), session::Error> {
+        let dialect = session.dialect();
+        let (table, now) = (table(dialect, "acme_budgets"), self.clock.sql(dialect));
+        let sql = format!(
+            "INSERT INTO {table} AS noted (budget, free_at) VALUES ($1, ({now} + {seconds}) * 1000) ON CONFLICT (budget) DO UPDATE \
+             SET free_at = CASE WHEN noted.free_at > excluded.free_at THEN noted.free_at ELSE excluded.free_at END"
+        );
+        session.query(&sql, &[Value::Text(rest_of(directory))]).await.map(drop)
+    }
+
+    /// For how many seconds `directory` wants to be left alone still, as any instance was told.
+    pub(super) async fn rest(&self, session: &Session, directory: &str) -> Result<i64, session::Error> {
+        let dialect = session.dialect();
+        let (table, now) = (table(dialect, "acme_budgets"), self.clock.sql(dialect));
+        let sql = format!("SELECT free_at / 1000 - {now} FROM {table} WHERE budget = $1");
+        let rows = session.query(&sql, &[Value::Text(rest_of(directory))]).await?;
+        Ok(match rows.first().and_then(|row| row.first()) {
+            Some(Value::Int(seconds)) => *seconds.max(&0),
+            _ => 0,
+        })
+    }
+
     /// How many of `budget` are left.
     pub(super) async fn room(
         &self,
@@ -103,6 +131,11 @@ impl Budgets {
 fn shares(quota: Quota) -> (u64, u64) {
     let window = u64::try_from(quota.window.as_millis()).unwrap_or(u64::MAX).min(i64::MAX.unsigned_abs() / 4);
     ((window / u64::from(quota.max.max(1))).max(1), window)
+}
+
+/// Among the budgets, as what has no room before then.
+fn rest_of(directory: &str) -> String {
+    format!("rest {directory}")
 }
 
 /// What is counted together.

@@ -199,7 +199,9 @@ impl Acme {
     /// How many orders can be made now: a CA has to be there that wants to be asked, and the limits to have something left. More leases
     /// than that would only be given back, and their names lose their turn.
     async fn room(&self) -> usize {
-        let (shared, now) = (&self.shared, self.shared.clock.now());
+        let shared = &self.shared;
+        tell("who wants to be left alone", shared.hear_rests().await);
+        let now = shared.clock.now();
         let awake = shared.authorities.iter().find(|authority| authority.rest(|rest| rest.left(now)) == 0);
         let Some(authority) = awake else { return 0 };
         let budget = Budget::Orders(authority.directory());

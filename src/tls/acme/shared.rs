@@ -20,7 +20,10 @@ use super::{
     queue::Queue,
     settings::Settings,
 };
-use crate::{database::session::Session, tls::Keyring};
+use crate::{
+    database::session::{self, Session},
+    tls::Keyring,
+};
 
 /// Shared by the services and the work on each name.
 pub(super) struct Shared {
@@ -72,6 +75,27 @@ impl Shared {
 
     pub(super) fn under_way(&self) -> MutexGuard<'_, HashMap<String, Vec<Waiter>>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What other instances were told by CAs that want to be left alone.
+    pub(super) async fn hear_rests(&self) -> Result<(), session::Error> {
+        for authority in &self.authorities {
+            let seconds = self.budgets.rest(&self.session, authority.directory()).await?;
+            if seconds > 0 {
+                let now = self.clock.now();
+                authority.rest(|rest| rest.told(now, seconds));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells them what this one was told.
+    pub(super) async fn tell_rest(&self, authority: &Authority) -> Result<(), session::Error> {
+        let now = self.clock.now();
+        match authority.rest(|rest| rest.told_left(now)) {
+            0 => Ok(()),
+            seconds => self.budgets.note_rest(&self.session, authority.directory(), seconds).await,
+        }
     }
 
     /// The directories of all CAs.

@@ -364,6 +364,21 @@ async fn a_ca_that_limits_is_left_alone_for_as_long_as_it_says() {
     }
 }
 
+/// Another instance was told so, or this one before it was restarted.
+#[tokio::test]
+async fn a_ca_that_another_instance_was_told_to_leave_alone_is_left_alone_by_all() {
+    let mut all = Simulation::new(3, &["ca"], GENEROUS, |_, _| Ok(())).await;
+    all.shared.budgets.note_rest(&all.session, "ca", 2 * HOUR).await.unwrap();
+    all.shared.budgets.note_rest(&all.session, "ca", HOUR).await.unwrap();
+    all.run_until(BEGIN + 5 * HOUR, |_, _| {}).await;
+    let first = all.seen().iter().map(|order| order.at).min();
+    assert!(first.is_some_and(|at| (BEGIN + 2 * HOUR..BEGIN + 4 * HOUR).contains(&at)), "{first:?}");
+    // And tells it in its turn.
+    let mut limited = Simulation::new(1, &["ca"], GENEROUS, |_, _| Err(limited(600))).await;
+    limited.run_until(BEGIN + HOUR / 4, |_, _| {}).await;
+    assert!(limited.shared.budgets.rest(&limited.session, "ca").await.unwrap() > 0);
+}
+
 #[tokio::test]
 async fn our_own_limits_are_kept_and_those_that_came_last_go_first() {
     let quota = Quota { max: 10, window: Duration::from_hours(1) };

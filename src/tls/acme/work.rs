@@ -14,6 +14,7 @@ use super::{
     lease::Lease,
     order::Wanted,
     renewal,
+    service::tell,
     shared::Shared,
     store,
 };
@@ -117,6 +118,7 @@ impl Work {
         let (name, leases, session) = (self.name.as_str(), &self.shared.leases, &self.shared.session);
         if let Some(authority) = chosen {
             learn(&self.shared, authority, name, outcome.as_ref().err());
+            tell("who wants to be left alone", self.shared.tell_rest(authority).await);
         }
         let ended = match outcome {
             Ok(done) => {
@@ -198,6 +200,7 @@ async fn work<'a>(shared: &'a Shared, lease: &Lease, chosen: &mut Option<&'a Aut
     if !is_wanted(shared, &lease.name).await? {
         return Ok(Done::Nobodys);
     }
+    shared.hear_rests().await?;
     let authority = choose(shared, lease)?;
     let (names, left_out) = names(shared, lease, authority).await?;
     let replaced = store::issued_by(&shared.session, &lease.name, authority.directory()).await?;
