@@ -7,7 +7,7 @@ use std::{
 
 use super::look_up::look_up;
 use crate::{
-    directory::Reader,
+    directory::{CouldNotAsk, Reader},
     routing::{Decision, Host, Hostname, Match, Path, RequestFacts, Route, Rules, decide},
     telemetry::outcome::HandshakeFailure,
     tls::{Certificate, Certificates, Issuer, NotLoaded, Vault},
@@ -85,7 +85,11 @@ impl Chooser<'_> {
         let facts = RequestFacts { host: &host, path: &path, peer_is_loopback: self.peer_is_loopback };
         let Ok(route) = self.rules.route(&facts) else { return Standing::Known };
         let looked_up = look_up(self.rules, self.directory, route, Instant::now()).await;
-        let Ok(subject) = looked_up else { return Standing::NotAsked };
+        let subject = match looked_up {
+            Ok(subject) => subject,
+            Err(CouldNotAsk::Overloaded | CouldNotAsk::Away) => return Standing::NotAsked,
+            Err(CouldNotAsk::Timeout | CouldNotAsk::Source(_)) => return Standing::Known,
+        };
         let (is_known, is_found) = (subject.refusal().is_none(), subject.tenant.is_some());
         let is_custom = matches!(subject.route, Route::Tenant { matched: Match::CustomDomain, .. });
         match decide(self.rules, subject) {

@@ -6,7 +6,6 @@ use std::{
     pin::{Pin, pin},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use http::HeaderValue;
@@ -18,6 +17,7 @@ use super::{
     exchange::Exchange,
     handshake::{Secured, secure},
     http1, http2,
+    parked::SILENT_FOR,
     places::{Place, Turn},
     preface::{self, Protocol},
     proxy_protocol,
@@ -67,6 +67,27 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// What it says, unless its connection has to stand back for another one before.
+    pub(super) async fn unless_displaced<T>(&self, said: impl Future<Output = T>) -> Option<T> {
+        let worker = &self.worker;
+        // In a box, which takes less of the task than it would take here.
+        let mut turn = Box::pin(async {
+            worker.clock.after(SILENT_FOR).await;
+            worker.parked.turn().await;
+        });
+        let mut said = pin!(said);
+        poll_fn(|context| {
+            if let Poll::Ready(said) = said.as_mut().poll(context) {
+                return Poll::Ready(Some(said));
+            }
+            turn.as_mut().poll(context).map(|()| {
+                worker.metrics.limit(Limit::Displaced);
+                None
+            })
+        })
+        .await
+    }
+
     /// `address` is whom the peer announced, or its own.
     fn new(worker: Arc<Worker>, drain: DrainWatch, addresses: ClientAddresses, address: IpAddr) -> Self {
         let accepted_at = worker.clock.now_ms();
@@ -260,8 +281,9 @@ async fn open(
         Some(https) if scheme == Scheme::Https => open_tls(client, &https.acceptor, socket, announced).await,
         _ => {
             let mut stream = Box::new(ClientStream::new(Transport::Plain(socket)));
-            let protocol = in_time(client, announced, preface::protocol(&mut stream)).await?;
-            Some((stream, protocol.ok()?.ok()?))
+            let first = client.unless_displaced(preface::protocol(&mut stream));
+            let protocol = in_time(client, announced, first).await?.ok()??;
+            Some((stream, protocol.ok()?))
         }
     }
 }
@@ -288,30 +310,16 @@ async fn open_tls(
     }
 }
 
-/// How long a connection may be silent at its beginning before it stands back for a new one: longer than a client is on its way to
-/// its first bytes, so that newcomers do not push out each other.
-const SILENT_FOR: Duration = Duration::from_secs(2);
-
-/// Waits for what comes `first` on a connection, for as long as a head may take; `None` where the drain comes before it, or it stands
-/// back for another connection.
+/// Waits for what comes `first` on a connection, for as long as a head may take; `None` where the drain comes before it.
 async fn in_time<T>(
     client: &Client,
     announced: &mut Announced<'_>,
     first: impl Future<Output = T>,
 ) -> Option<Result<T, Elapsed>> {
-    let worker = &client.worker;
-    let mut first = pin!(worker.clock.within(worker.settings.header_timeout, first));
-    // In a box, which takes less of the task than it would take here.
-    let mut turn = Box::pin(async {
-        worker.clock.after(SILENT_FOR).await;
-        worker.parked.turn().await;
-        worker.metrics.limit(Limit::Displaced);
-    });
-    let first = poll_fn(|context| {
-        if announced.poll(context) || turn.as_mut().poll(context).is_ready() {
-            return Poll::Ready(None);
-        }
-        first.as_mut().poll(context).map(Some)
+    let mut first = pin!(client.worker.clock.within(client.worker.settings.header_timeout, first));
+    let first = poll_fn(|context| match announced.poll(context) {
+        true => Poll::Ready(None),
+        false => first.as_mut().poll(context).map(Some),
     })
     .await;
     if let Some(Err(Elapsed)) = first {

@@ -2,7 +2,7 @@
 //!
 //! The order: the syntax of what the client says, a CA's question, a certificate that is at hand, the directory, a certificate in the
 //! database, the signature. A name that nobody has is refused by an alert; one that could not be looked up gets its handshake, and its request a
-//! 503.
+//! 503; where nobody is asked at the moment only with a certificate that is held.
 
 use std::sync::Arc;
 
@@ -35,18 +35,21 @@ impl Secured {
     }
 }
 
-/// Shakes hands on `socket`; says what is spoken on the stream, if anything: a CA wants to see a proof and nothing else.
+/// Shakes hands on `socket`; says what is spoken on the stream, if anything: a CA wants to see a proof and nothing else, and a silent
+/// client may have to stand back.
 pub(super) async fn secure(
     client: &Client,
     acceptor: &Acceptor,
     socket: Socket,
 ) -> Result<Option<(Box<Stream<Socket>>, Protocol, Secured)>, HandshakeFailure> {
-    let hello = acceptor.hello(socket).await?;
+    // What usher itself takes in between is no silence of the client's.
+    let Some(hello) = client.unless_displaced(acceptor.hello(socket)).await.transpose()? else { return Ok(None) };
     if hello.wants_proof() {
         return hello.prove(acceptor.issuer()).await.map(|()| None);
     }
     let (shown, hello) = agree(client, acceptor, hello).await?;
-    let stream = Box::new(hello.accept(&shown.certificate).await?);
+    let accepted = client.unless_displaced(hello.accept(&shown.certificate)).await.transpose()?;
+    let Some(stream) = accepted.map(Box::new) else { return Ok(None) };
     let Agreed { version, is_resumed, is_http2 } = Agreed::on(&stream);
     client.worker.metrics.handshake(version, is_resumed);
     Ok(Some((stream, if is_http2 { Protocol::Http2 } else { Protocol::Http1 }, Secured { version, shown })))

@@ -18,7 +18,9 @@ use super::{
     clock::Deadline,
     connection::{Announced, Client},
     error::Failure,
-    handler, refused,
+    handler,
+    parked::{SILENT_FOR, Turn},
+    refused,
     stream::ClientStream,
     worker::Worker,
 };
@@ -75,6 +77,7 @@ async fn finish(end: End, client: &Arc<Client>, mut stream: Box<ClientStream>) {
         return tunnel.run(client, stream, exchange).await;
     }
     match (end, stream.take_held_back()) {
+        (End::Displaced, _) => stream.leave().await,
         // Browsers connect ahead of what they may want.
         (End::HeadTimeout, _) if !stream.was_heard() => stream.leave().await,
         (End::HeadTimeout, _) => refused::answer(client, stream, Failure::HeaderTimeout).await,
@@ -101,6 +104,8 @@ enum End {
     Quiet,
     /// A head did not come to its end in time.
     HeadTimeout,
+    /// It has asked for nothing, and stands back for another one.
+    Displaced,
     /// A head cannot be read.
     BadHead(hyper::Error),
     /// Both sides have said all they wanted, or HTTP broke; the records of the exchanges tell.
@@ -187,11 +192,13 @@ async fn parked(client: &Client, stream: &ClientStream, announced: &mut Announce
 struct Watch<'a> {
     client: &'a Client,
     next: Deadline,
+    /// Before its first request.
+    turn: Option<Turn<'a>>,
 }
 
 impl<'a> Watch<'a> {
     fn new(client: &'a Client) -> Self {
-        Self { client, next: client.worker.clock.after(LOOK) }
+        Self { client, next: client.worker.clock.after(LOOK), turn: None }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
@@ -201,13 +208,27 @@ impl<'a> Watch<'a> {
             }
             self.next = self.client.worker.clock.after(LOOK);
         }
-        Poll::Pending
+        if self.turn.is_some() { self.stands_back(context) } else { Poll::Pending }
     }
 
-    fn look(&self) -> Option<End> {
+    fn stands_back(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        let Some(turn) = self.turn.as_mut().filter(|_| self.client.pulse.begun() == 0) else {
+            self.turn = None;
+            return Poll::Pending;
+        };
+        turn.as_mut().poll(context).map(|()| {
+            self.client.worker.metrics.limit(Limit::Displaced);
+            End::Displaced
+        })
+    }
+
+    fn look(&mut self) -> Option<End> {
         let (worker, pulse) = (&self.client.worker, &self.client.pulse);
         if self.client.takes_too_little() {
             return Some(End::CutOff);
+        }
+        if pulse.begun() == 0 && worker.clock.since(pulse.quiet_since()) >= SILENT_FOR {
+            self.turn.get_or_insert_with(|| Box::pin(worker.parked.turn()));
         }
         if let Some(since) = pulse.head_since() {
             return (worker.clock.since(since) >= worker.settings.header_timeout).then_some(End::HeadTimeout);

@@ -3,7 +3,7 @@
 
 use std::{
     error::Error,
-    future::{Future, poll_fn},
+    future::poll_fn,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -18,6 +18,7 @@ use super::{
     clock::{CoarseTimer, Deadline},
     connection::{Announced, Client},
     handler,
+    parked::{SILENT_FOR, Turn},
     refused_streams::Counted,
     stream::ClientStream,
     streams::{SEND_BUFFER, Streams},
@@ -116,13 +117,15 @@ struct Watch<'a> {
     client: &'a Client,
     next: Deadline,
     farewell_at: Option<u64>,
-    /// While it is idle: until it has to stand back for a new connection.
-    turn: Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>>,
+    /// While it is idle, after so many requests.
+    turn: Option<(u64, Turn<'a>)>,
+    /// It ends for a new connection.
+    is_displaced: bool,
 }
 
 impl<'a> Watch<'a> {
     fn new(client: &'a Client) -> Self {
-        Self { client, next: client.worker.clock.after(LOOK), farewell_at: None, turn: None }
+        Self { client, next: client.worker.clock.after(LOOK), farewell_at: None, turn: None, is_displaced: false }
     }
 
     /// The connection is told to end.
@@ -144,15 +147,17 @@ impl<'a> Watch<'a> {
 
     /// Whether it ends for a new connection, as a parked one of HTTP/1.1 does.
     fn stands_back(&mut self, context: &mut Context<'_>) -> bool {
-        if self.client.pulse.running() > 0 || self.farewell_at.is_some() {
+        let pulse = &self.client.pulse;
+        let is_idle = |begun: u64| pulse.running() == 0 && pulse.begun() == begun && self.farewell_at.is_none();
+        let Some((_, turn)) = self.turn.as_mut().filter(|(begun, _)| is_idle(*begun)) else {
             self.turn = None;
             return false;
-        }
-        let stands_back = self.turn.as_mut().is_some_and(|turn| turn.as_mut().poll(context).is_ready());
-        if stands_back {
+        };
+        self.is_displaced = turn.as_mut().poll(context).is_ready();
+        if self.is_displaced {
             self.client.worker.metrics.limit(Limit::Displaced);
         }
-        stands_back
+        self.is_displaced
     }
 
     fn look(&mut self) -> Look {
@@ -163,8 +168,13 @@ impl<'a> Watch<'a> {
         if pulse.running() > 0 {
             return Look::Fine;
         }
-        self.turn.get_or_insert_with(|| Box::pin(worker.parked.turn()));
+        let begun = pulse.begun();
+        if begun > 0 || worker.clock.since(pulse.quiet_since()) >= SILENT_FOR {
+            self.turn.get_or_insert_with(|| (begun, Box::pin(worker.parked.turn())));
+        }
         match self.farewell_at {
+            // Somebody waits for its place, and whoever sleeps does not hear it.
+            Some(_) if self.is_displaced => Look::CutOff,
             Some(said) if worker.clock.since(said) >= FAREWELL => Look::CutOff,
             Some(_) => Look::Fine,
             None if worker.clock.since(pulse.quiet_since()) >= self.idle_limit() => {

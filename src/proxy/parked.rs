@@ -1,8 +1,8 @@
-//! Parked connections stand back for new clients: where one finds no permit, the connection that has been parked for longest is
-//! closed for it. A client has to expect that of an idle connection at any time (RFC 9112 §9.5).
+//! Connections on which nothing happens stand back for new clients: where one finds no permit, the one that has been parked, idle or
+//! silent for longest is closed for it. A client has to expect that of an idle connection at any time (RFC 9112 §9.5).
 
 use std::{
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -18,6 +18,13 @@ use tokio::{
 /// How long a new client waits for the permit of a connection that was to end before the next one has to: its permit may have gone
 /// to a client of another worker. Long beside the end of a connection, short beside a client's patience.
 const NEXT_AFTER: Duration = Duration::from_millis(100);
+
+/// How long a connection may be silent at its beginning before it stands back for a new one: longer than a client is on its way to
+/// its first bytes, so that newcomers do not push out each other.
+pub(super) const SILENT_FOR: Duration = Duration::from_secs(2);
+
+/// While it is idle or silent: until a connection has to stand back.
+pub(super) type Turn<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// The parked connections of one worker, in the order in which they were parked.
 #[derive(Debug, Default)]

@@ -79,7 +79,8 @@ fn idle_connections_of_http_2_and_silent_ones_stand_back_as_well() {
     for client in &mut idle {
         assert_eq!(client.get("customdomain1.com", "/").unwrap().0.status(), 200);
     }
-    let _silent = [(); 2].map(|()| stage.usher.connect());
+    let mut silent = [(); 2].map(|()| stage.usher.connect());
+    silent[0].send("G");
     for count in 1..=4 {
         assert_eq!(stage.usher.get("customdomain1.com", "/").status, 200);
         let mut new = stage.usher.connect();
