@@ -21,8 +21,8 @@ impl Allowance {
     /// There are so many endpoints from now on; for so many of them others stand by, so that all of these may be out. Those that are out
     /// stay out.
     pub(super) fn resize(&self, endpoints: usize, replaceable: usize) {
-        let share = endpoints * self.max_percent / 100;
-        let max = if self.max_percent == 0 { 0 } else { share.max(replaceable) };
+        let share = endpoints.saturating_sub(replaceable) * self.max_percent / 100;
+        let max = if self.max_percent == 0 { 0 } else { replaceable + share };
         self.max.store(max, Relaxed);
     }
 
