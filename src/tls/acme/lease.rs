@@ -123,11 +123,17 @@ impl Leases {
         }
     }
 
-    /// Whether an order is remembered for the name.
-    pub(super) async fn has_order(&self, session: &Session, lease: &Lease) -> Result<bool, session::Error> {
+    /// Whether an order at `directory` is remembered for the name.
+    pub(super) async fn has_order(
+        &self,
+        session: &Session,
+        lease: &Lease,
+        directory: &str,
+    ) -> Result<bool, session::Error> {
         let (table, _now) = self.place(session);
-        let sql = format!("SELECT name FROM {table} WHERE name = $1 AND order_url IS NOT NULL");
-        Ok(!session.query(&sql, &[Value::from(lease.name.as_str())]).await?.is_empty())
+        let sql = format!("SELECT name FROM {table} WHERE name = $1 AND directory = $2 AND order_url IS NOT NULL");
+        let values = [lease.name.as_str(), directory].map(Value::from);
+        Ok(!session.query(&sql, &values).await?.is_empty())
     }
 
     /// Gives it back as it was taken.
@@ -165,14 +171,15 @@ impl Leases {
         let pause = error.pause(failures);
         let jitter = pause.mul_f32(fastrand::f32() / 10.0);
         let seconds = (pause + jitter).as_secs();
-        let forget = if error.keeps_order() { "" } else { "order_url = NULL, " };
+        // One of another CA is of no use to the one that the name is taken to.
+        let kept = if error.keeps_order() { "CASE WHEN directory = $3 THEN order_url END" } else { "NULL" };
         // An order of no use says nothing new: what came before it goes on to be counted.
         let count = match error {
             OrderError::Lost => String::new(),
             _ => format!("attempts = {failures}, reason = '{}', ", reason.as_str()),
         };
         let set = format!(
-            "{forget}{count}directory = $3, problem = $4, due_at = {} + {seconds}",
+            "order_url = {kept}, {count}directory = $3, problem = $4, due_at = {} + {seconds}",
             self.clock.sql(session.dialect())
         );
         let directory = directory.map_or(Value::Null, Value::from);

@@ -23,6 +23,9 @@ use crate::telemetry::causes::one_line;
 /// For one order; less than a lease lasts.
 pub(super) const WITHIN: Duration = Duration::from_mins(3);
 
+/// Of that, for what the CA has to do: what follows has some time left.
+const ISSUED_WITHIN: Duration = Duration::from_secs(170);
+
 /// So often the visit of a name beside may fail before the other one is renewed without it: ten minutes.
 const VISITS_MAX: u32 = 10;
 
@@ -211,12 +214,13 @@ async fn work<'a>(shared: &'a Shared, lease: &Lease, chosen: &mut Option<&'a Aut
     *chosen = Some(authority);
     let replaces = replaced.and_then(|chain| renewal::identifier(chain.as_bytes()));
     let wanted = Wanted { names: &names, replaces };
-    let issued = match shared.issue.issue(shared, lease, authority, wanted).await {
+    let issuing = timeout(ISSUED_WITHIN, shared.issue.issue(shared, lease, authority, wanted));
+    let issued = match issuing.await.unwrap_or(Err(OrderError::Late)) {
         // The CA has counted nothing.
         Err(error)
             if pays
                 && error.reason() == Reason::Unreachable
-                && !shared.leases.has_order(&shared.session, lease).await? =>
+                && !shared.leases.has_order(&shared.session, lease, authority.directory()).await? =>
         {
             give_back(shared, authority, &lease.name, is_renewal).await?;
             return Err(error);
