@@ -131,23 +131,21 @@ impl Feed {
         self.be_asked();
     }
 
-    /// Whether [`judge`](Self::judge) begins to follow if nothing is in the way.
+    /// Whether [`judge`](Self::judge) begins to follow.
     pub(super) fn would_follow(&self, triggers: Option<&String>, telling: &Telling) -> bool {
-        !self.is_following() || triggers != telling.triggers.as_ref()
+        let is_possible = telling.triggers.is_some() && telling.queue_has_room;
+        is_possible && (!self.is_following() || triggers != telling.triggers.as_ref())
     }
 
     /// Begins to follow where nothing is in the way. `triggers` are those of before; edits between them and others were not told.
     pub(super) fn judge(&mut self, triggers: &mut Option<String>, telling: Telling) {
-        let begins = self.would_follow(triggers.as_ref(), &telling);
+        if self.would_follow(triggers.as_ref(), &telling) {
+            self.follow();
+        }
         match telling {
             Telling { triggers: None, .. } => self.lose(&Loss::Triggers),
             Telling { queue_has_room: false, .. } => self.lose(&Loss::Queue),
-            Telling { triggers: found, .. } => {
-                if begins {
-                    self.follow();
-                }
-                *triggers = found;
-            }
+            Telling { triggers: found, .. } => *triggers = found,
         }
     }
 }

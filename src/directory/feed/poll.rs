@@ -65,7 +65,8 @@ async fn attend(
         looked_at = Instant::now();
         // All answers of a look are of one server: others may be behind it, or before it.
         let mut server = asked.one_server(position.filter(|_| !seen.is_new()), PAUSE).await?;
-        let telling = Telling::read(&one(&mut server, &feed.question).await?)?;
+        // Nothing is sent through the queue.
+        let telling = Telling { queue_has_room: true, ..Telling::read(&one(&mut server, &feed.question).await?)? };
         let look = seen.look(&mut server).await?;
         drop(server);
         feed.stats.hear();
@@ -81,7 +82,7 @@ async fn attend(
                 false => {}
             }
         }
-        feed.judge(&mut triggers, Telling { queue_has_room: true, ..telling });
+        feed.judge(&mut triggers, telling);
         feed.apply(&changes(&look.news));
         seen.advance(look.horizon, &look.news);
         pruning.prune(asked, look.horizon).await;

@@ -117,7 +117,9 @@ impl Names {
     fn add(&self, key: KeyRef<'_>) -> bool {
         let mut state = self.write();
         match &mut *state {
-            State::Reading(_, set) | State::Whole(set) if set.len() < self.max => set.insert(self.hash(key)),
+            State::Reading(_, set) | State::Whole(set) if set.len() < self.max || set.contains(self.hash(key)) => {
+                set.insert(self.hash(key));
+            }
             State::Reading(..) | State::Whole(_) => {
                 *state = State::Unknown;
                 return true;
@@ -211,8 +213,8 @@ mod tests {
         let names = Names::new(2);
         names.begin(1);
         names.finish(1);
-        let came = ["a", "b", "c"].map(|label| names.apply(&Change::Label(label.into())));
-        assert_eq!((came, names.has(HOST)), ([false, false, true], None));
+        let came = ["a", "b", "a", "c"].map(|label| names.apply(&Change::Label(label.into())));
+        assert_eq!((came, names.has(HOST)), ([false, false, false, true], None));
     }
 
     #[test]

@@ -57,15 +57,14 @@ impl<C: Content> Keeper<C> {
         loop {
             sleep(C::EVERY).await;
             let changes = self.content.changes();
-            if changes != written {
+            if changes != written && self.write().await {
                 written = changes;
-                self.write().await;
             }
         }
     }
 
-    /// Writes now. A failure is logged and nothing else: the file is for bad days, and this may be one.
-    pub async fn write(&self) {
+    /// Writes now; whether that was possible. A failure is logged and nothing else: the file is for bad days, and this may be one.
+    pub async fn write(&self) -> bool {
         let (content, file) = (self.content.clone(), Arc::clone(&self.file));
         let began = Instant::now();
         let outcome = spawn_blocking(move || {
@@ -79,9 +78,13 @@ impl<C: Content> Keeper<C> {
         });
         let path = self.file.path().display();
         match outcome.await {
-            Ok(Ok(lines)) => tracing::debug!(%path, lines, took = ?began.elapsed(), "snapshot written"),
+            Ok(Ok(lines)) => {
+                tracing::debug!(%path, lines, took = ?began.elapsed(), "snapshot written");
+                return true;
+            }
             Ok(Err(error)) => tracing::warn!(%path, %error, "the snapshot cannot be written"),
             Err(error) => tracing::error!(%path, %error, "the snapshot was not written to its end"),
         }
+        false
     }
 }

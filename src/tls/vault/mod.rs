@@ -200,12 +200,14 @@ impl Shared {
 
     /// What the last run has left for `name`; not fresh any more. A few KB of a file that was read through at the start.
     fn recall(&self, name: &str) -> Option<Held> {
-        let loaded = self.reserve.get()?.take(name, &self.keys).unwrap_or_else(|error| {
+        let reserve = self.reserve.get()?;
+        let loaded = reserve.find(name, &self.keys).unwrap_or_else(|error| {
             tracing::warn!(name, error = one_line(&error), "a certificate of the last run cannot be used");
             None
         })?;
         let held = Held { known: Ok(Some(loaded)), fresh_until: Instant::now() };
         self.held.insert(name.into(), held.clone());
+        reserve.forget(name);
         Some(held)
     }
 

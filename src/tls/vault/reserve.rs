@@ -75,20 +75,21 @@ impl Reserve {
         Ok(opened.map(|opened| Self { file: opened.file, places: Mutex::new(places) }))
     }
 
-    /// The certificate for `name`, unless it has ended. Whoever takes it keeps it.
-    pub(super) fn take(&self, name: &str, keys: &Keyring) -> Result<Option<Loaded>, LoadError> {
-        let Some(place) =
-            self.places().remove(name).filter(|place| place.expires > archive::seconds(SystemTime::now()))
-        else {
-            return Ok(None);
-        };
-        if place.is_refused {
-            self.places().insert(name.into(), place);
-            return Ok(None);
-        }
-        self.loaded(place, keys).map(Some).inspect_err(|_| {
-            self.places().insert(name.into(), Place { is_refused: true, ..place });
+    /// The certificate for `name`, unless it has ended.
+    pub(super) fn find(&self, name: &str, keys: &Keyring) -> Result<Option<Loaded>, LoadError> {
+        let now = archive::seconds(SystemTime::now());
+        let found = self.places().get(name).filter(|place| !place.is_refused && place.expires > now).copied();
+        let Some(place) = found else { return Ok(None) };
+        self.loaded(place, keys).map(Some).inspect_err(|error| {
+            // A disk that fails once may not the next time.
+            let is_refused = !matches!(error, LoadError::Snapshot(_));
+            self.places().insert(name.into(), Place { is_refused, ..place });
         })
+    }
+
+    /// Whoever keeps the certificate for `name` now writes it, too.
+    pub(super) fn forget(&self, name: &str) {
+        self.places().remove(name);
     }
 
     fn loaded(&self, place: Place, keys: &Keyring) -> Result<Loaded, LoadError> {
