@@ -1,5 +1,5 @@
-//! Streams of HTTP/2 that are refused since their client has as many as it may have (RFC 9113 §5.1.2). h2 does that by itself and tells
-//! nobody: they are found in what it writes.
+//! What h2 keeps to itself, found in what it reads and writes: streams that are refused since their client has as many as it may have
+//! (RFC 9113 §5.1.2), and a connection that does not begin with SETTINGS (§3.4), which it would serve.
 
 use std::{
     io::{self, IoSlice},
@@ -18,18 +18,24 @@ const HEAD: usize = 9;
 const RESET: usize = HEAD + 4;
 
 const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+
+/// Where the type of the first frame is: behind the preface, and the length of the frame.
+const FIRST_TYPE: usize = 24 + 3;
+
 const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
 
 /// A connection of which they are counted.
 pub(super) struct Counted {
     stream: Box<ClientStream>,
     client: Arc<Client>,
+    beginning: Beginning,
     refusals: Refusals,
 }
 
 impl Counted {
     pub(super) fn new(stream: Box<ClientStream>, client: &Arc<Client>) -> Self {
-        Self { stream, client: Arc::clone(client), refusals: Refusals::default() }
+        Self { stream, client: Arc::clone(client), beginning: Beginning::default(), refusals: Refusals::default() }
     }
 
     fn count(&mut self, written: &[u8]) {
@@ -44,7 +50,12 @@ impl AsyncRead for Counted {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        match self.beginning.allows(&buffer.filled()[before..]) {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+        }
     }
 }
 
@@ -83,7 +94,26 @@ impl AsyncWrite for Counted {
     }
 }
 
-/// Finds them among the frames that are written.
+/// Looks at the first frame.
+#[derive(Default)]
+struct Beginning {
+    /// Bytes read, as long as its type has not come.
+    read: usize,
+}
+
+impl Beginning {
+    /// Whether `bytes`, which are read next, leave it SETTINGS.
+    fn allows(&mut self, bytes: &[u8]) -> bool {
+        if self.read > FIRST_TYPE {
+            return true;
+        }
+        let kind = bytes.get(FIRST_TYPE - self.read);
+        self.read += bytes.len();
+        kind.is_none_or(|kind| *kind == SETTINGS)
+    }
+}
+
+/// Finds refusals among the frames that are written.
 #[derive(Default)]
 struct Refusals {
     /// The beginning of a frame, as far as it is known.
@@ -149,6 +179,19 @@ mod tests {
         });
         let reset = (0..14_u8).prop_map(|reason| (frame(RST_STREAM, &[0, 0, 0, reason]), reason == REFUSED_STREAM[3]));
         prop_oneof![other, reset]
+    }
+
+    #[test]
+    fn the_first_frame_has_to_be_settings_wherever_the_bytes_are_cut() {
+        let preface = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        for (kind, is_allowed) in [(SETTINGS, true), (RST_STREAM, false), (0, false)] {
+            let bytes = [&preface[..], &frame(kind, &[0; 6]), &frame(0, &[7; 40])].concat();
+            for cut in 1..bytes.len() {
+                let mut beginning = Beginning::default();
+                let allowed = bytes.chunks(cut).all(|part| beginning.allows(part));
+                assert_eq!(allowed, is_allowed, "{kind} in parts of {cut}");
+            }
+        }
     }
 
     proptest! {
