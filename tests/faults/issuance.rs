@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, thread, time::Duration};
 
-use crate::support::{AcmeStage, Backend, Balancer, Output, Pebble, Usher, answered, signal, within};
+use crate::support::{AcmeStage, Backend, Balancer, ModernCa, Output, Pebble, Usher, answered, signal, within};
 
 /// Longer than the orders take that are under way, on a busy machine.
 const LONG: Duration = Duration::from_mins(6);
@@ -64,7 +64,8 @@ fn lose_an_instance(count: usize, challenge: &str) {
     let [plain, secure] = [(); 2].map(|()| Balancer::listen());
     let pebble = Pebble::asking_at_both(plain.address.port(), secure.address.port());
     let stage = AcmeStage::with(Backend::Postgres, pebble);
-    let config = format!("[acme]\nchallenges = ['{challenge}']");
+    let ca = ModernCa::before(&stage.pebble);
+    let config = format!("{}challenges = ['{challenge}']", ca.config());
     let mut instances: Vec<_> = (0..3).map(|_| stage.start_with(ANY_PORT, &config)).collect();
     let spread_over = |instances: &[Usher]| {
         plain.spread_over(instances.iter().map(Usher::http).collect());
@@ -95,5 +96,5 @@ fn lose_an_instance(count: usize, challenge: &str) {
     // An order more for each that was cut off, at most.
     let orders = stage.pebble.orders();
     assert!((count..=count + cut_off).contains(&orders), "{orders} orders, {cut_off} cut off");
-    drop(dead);
+    drop((dead, ca));
 }

@@ -1,4 +1,5 @@
-//! What Debian's `pebble` lacks, put in front of it: profiles, the times of renewal that a CA suggests (RFC 9773), and limits.
+//! What Debian's `pebble` lacks, put in front of it: profiles, the times of renewal that a CA suggests (RFC 9773), limits, and an end of
+//! every question.
 
 use std::{
     io::{Read, Write},
@@ -34,6 +35,9 @@ struct Shared {
     address: SocketAddr,
     behind: SocketAddr,
     trust: Trust,
+    /// Asked one thing after the other: pebble locks itself up for good where an order for a further name meets somebody who looks at an
+    /// authorisation. Each holds what the other waits for.
+    turn: Mutex<()>,
     /// When to renew, as JSON.
     window: Mutex<Value>,
     /// The payloads of new orders.
@@ -70,6 +74,7 @@ impl ModernCa {
             address: listener.local_addr().unwrap(),
             behind: pebble.address(),
             trust: pebble.own_trust(),
+            turn: Mutex::default(),
             window: Mutex::new(Value::Null),
             orders: Mutex::default(),
             asked: Mutex::default(),
@@ -230,6 +235,7 @@ impl Shared {
     }
 
     fn ask_behind(&self, request: &Message) -> Message {
+        let _turn = self.turn.lock().unwrap();
         let mut stream = self.trust.shake_hands(TcpStream::connect(self.behind).unwrap(), "localhost").unwrap();
         // Of HTTP/1.0, so that the answer ends with the connection and not with a last chunk.
         let head = request.head.replacen("HTTP/1.1", "HTTP/1.0", 1);
