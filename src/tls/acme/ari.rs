@@ -90,7 +90,7 @@ async fn ask(shared: &Shared, asked: &Asked) -> Result<Option<Suggestion>, Order
     match &answer {
         // It has answered, if not as it should.
         Err(OrderError::Ca { cause: instant_acme::Error::Str(_), retry_after: None }) => {}
-        answer => learn(shared, authority, &asked.name, answer.as_ref().err()),
+        answer => learn(shared, authority, &asked.name, answer.as_ref().err()).await,
     }
     let Some((info, told)) = answer? else { return Ok(None) };
     let [start, end] = [info.suggested_window.start, info.suggested_window.end].map(|time| time.unix_timestamp());

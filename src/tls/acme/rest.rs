@@ -12,8 +12,6 @@ const TOLD_MAX_SECONDS: i64 = 24 * 3600;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rest {
     until: i64,
-    /// The same, as far as the CA has said so.
-    told_until: i64,
     silences: u32,
 }
 
@@ -21,11 +19,6 @@ impl Rest {
     /// How long it is still to be left alone.
     pub(super) fn left(&self, now: i64) -> i64 {
         self.until.saturating_sub(now).max(0)
-    }
-
-    /// How long it has asked to be left alone still; not for as long as it is because it did not answer, which may be our own fault.
-    pub(super) fn told_left(&self, now: i64) -> i64 {
-        self.told_until.saturating_sub(now).max(0)
     }
 
     /// It has answered, whatever it said.
@@ -46,8 +39,7 @@ impl Rest {
 
     /// It wants to be left alone for so long.
     pub(super) fn told(&mut self, now: i64, seconds: i64) {
-        self.told_until = self.told_until.max(now.saturating_add(seconds.min(TOLD_MAX_SECONDS)));
-        self.until = self.until.max(self.told_until);
+        self.until = self.until.max(now.saturating_add(seconds.min(TOLD_MAX_SECONDS)));
     }
 }
 
@@ -78,9 +70,6 @@ mod tests {
         rest.told(100, 30);
         assert_eq!(rest.left(100), 120);
         rest.told(100, i64::MAX);
-        assert_eq!((rest.left(100), rest.told_left(100)), (24 * 3600, 24 * 3600));
-        let mut silent = Rest::default();
-        silent.silent(100);
-        assert_eq!((silent.left(100), silent.told_left(100)), (15, 0));
+        assert_eq!(rest.left(100), 24 * 3600);
     }
 }

@@ -89,15 +89,6 @@ impl Shared {
         Ok(())
     }
 
-    /// Tells them what this one was told.
-    pub(super) async fn tell_rest(&self, authority: &Authority) -> Result<(), session::Error> {
-        let now = self.clock.now();
-        match authority.rest(|rest| rest.told_left(now)) {
-            0 => Ok(()),
-            seconds => self.budgets.note_rest(&self.session, authority.directory(), seconds).await,
-        }
-    }
-
     /// The directories of all CAs.
     pub(super) fn directories(&self) -> Vec<&str> {
         self.authorities.iter().map(Authority::directory).collect()

@@ -14,6 +14,7 @@ use super::{
     lease::Lease,
     order::Wanted,
     renewal,
+    rest::Rest,
     service::tell,
     shared::Shared,
     store,
@@ -120,8 +121,7 @@ impl Work {
         let outcome = timeout(WITHIN, work(&self.shared, &lease, &mut chosen)).await.unwrap_or(Err(OrderError::Late));
         let (name, leases, session) = (self.name.as_str(), &self.shared.leases, &self.shared.session);
         if let Some(authority) = chosen {
-            learn(&self.shared, authority, name, outcome.as_ref().err());
-            tell("who wants to be left alone", self.shared.tell_rest(authority).await);
+            learn(&self.shared, authority, name, outcome.as_ref().err()).await;
         }
         let ended = match outcome {
             Ok(done) => {
@@ -178,22 +178,32 @@ impl Drop for Work {
     }
 }
 
-/// What a failure, or success, says about the CA.
-pub(super) fn learn(shared: &Shared, authority: &Authority, name: &str, error: Option<&OrderError>) {
+/// What a failure, or success, says about the CA. What it has asked for itself all instances are told.
+pub(super) async fn learn(shared: &Shared, authority: &Authority, name: &str, error: Option<&OrderError>) {
     let now = shared.clock.now();
-    authority.rest(|rest| match error {
-        None => rest.answered(),
-        Some(error) if !error.concerns_all(registrable(name)) => {}
-        Some(error) => match (error.reason(), error.wait()) {
-            (Reason::RateLimited, wait) => {
-                let wait = wait.unwrap_or_else(|| Reason::RateLimited.pause(1));
-                rest.told(now, i64::try_from(wait.as_secs()).unwrap_or(i64::MAX));
-            }
-            (Reason::Unreachable, Some(wait)) => rest.told(now, i64::try_from(wait.as_secs()).unwrap_or(i64::MAX)),
-            (Reason::Unreachable, None) => rest.silent(now),
-            _ => rest.answered(),
-        },
-    });
+    let Some(error) = error else { return authority.rest(Rest::answered) };
+    if !error.concerns_all(registrable(name)) {
+        return;
+    }
+    match (error.reason(), wish(error)) {
+        (_, Some(wait)) => {
+            let seconds = i64::try_from(wait.as_secs()).unwrap_or(i64::MAX);
+            authority.rest(|rest| rest.told(now, seconds));
+            let noted = shared.budgets.note_rest(&shared.session, authority.directory(), seconds).await;
+            tell("who wants to be left alone", noted);
+        }
+        (Reason::Unreachable, None) => authority.rest(|rest| rest.silent(now)),
+        _ => authority.rest(Rest::answered),
+    }
+}
+
+/// For how long the CA wants to be left alone, where it has said so.
+fn wish(error: &OrderError) -> Option<Duration> {
+    match error.reason() {
+        Reason::RateLimited => Some(error.wait().unwrap_or_else(|| Reason::RateLimited.pause(1))),
+        Reason::Unreachable => error.wait(),
+        _ => None,
+    }
 }
 
 async fn work<'a>(shared: &'a Shared, lease: &Lease, chosen: &mut Option<&'a Authority>) -> Result<Done, OrderError> {
@@ -215,19 +225,11 @@ async fn work<'a>(shared: &'a Shared, lease: &Lease, chosen: &mut Option<&'a Aut
     let replaces = replaced.and_then(|chain| renewal::identifier(chain.as_bytes()));
     let wanted = Wanted { names: &names, replaces };
     let issuing = timeout(ISSUED_WITHIN, shared.issue.issue(shared, lease, authority, wanted));
-    let issued = match issuing.await.unwrap_or(Err(OrderError::Late)) {
-        // The CA has counted nothing.
-        Err(error)
-            if pays
-                && error.reason() == Reason::Unreachable
-                && !shared.leases.has_order(&shared.session, lease, authority.directory()).await? =>
-        {
-            give_back(shared, authority, &lease.name, is_renewal).await?;
-            return Err(error);
-        }
-        issued => issued?,
-    };
-    store::store(shared, lease, authority.directory(), &issued, left_out.as_ref()).await?;
+    let issued = issuing.await.unwrap_or(Err(OrderError::Late));
+    if pays && issued.as_ref().is_err_and(|error| error.reason() == Reason::Unreachable) {
+        give_back(shared, authority, lease, is_renewal).await?;
+    }
+    store::store(shared, lease, authority.directory(), &issued?, left_out.as_ref()).await?;
     Ok(Done::Issued)
 }
 
@@ -322,12 +324,15 @@ async fn afford(shared: &Shared, authority: &Authority, name: &str, is_renewal: 
     budgets.take(session, &orders, limits.orders).await
 }
 
-/// What was taken for an order that was not made.
-async fn give_back(shared: &Shared, authority: &Authority, name: &str, is_renewal: bool) -> Result<(), OrderError> {
+/// What was taken for an order, unless it was made: the CA has counted nothing.
+async fn give_back(shared: &Shared, authority: &Authority, lease: &Lease, is_renewal: bool) -> Result<(), OrderError> {
     let (session, budgets, limits) = (&shared.session, &shared.budgets, &shared.settings.limits);
     let directory = authority.directory();
+    if shared.leases.has_order(session, lease, directory).await? {
+        return Ok(());
+    }
     if !is_renewal {
-        budgets.give_back(session, &Budget::Domain(directory, registrable(name)), limits.domain_orders).await?;
+        budgets.give_back(session, &Budget::Domain(directory, registrable(&lease.name)), limits.domain_orders).await?;
     }
     Ok(budgets.give_back(session, &Budget::Orders(directory), limits.orders).await?)
 }
