@@ -17,7 +17,7 @@ use super::{
     exchange::Exchange,
     handshake::{Secured, secure},
     http1, http2,
-    parked::SILENT_FOR,
+    idle::unless_displaced,
     places::{Place, Turn},
     preface::{self, Protocol},
     proxy_protocol,
@@ -67,27 +67,6 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// What it says, unless its connection has to stand back for another one before.
-    pub(super) async fn unless_displaced<T>(&self, said: impl Future<Output = T>) -> Option<T> {
-        let worker = &self.worker;
-        // In a box, which takes less of the task than it would take here.
-        let mut turn = Box::pin(async {
-            worker.clock.after(SILENT_FOR).await;
-            worker.parked.turn().await;
-        });
-        let mut said = pin!(said);
-        poll_fn(|context| {
-            if let Poll::Ready(said) = said.as_mut().poll(context) {
-                return Poll::Ready(Some(said));
-            }
-            turn.as_mut().poll(context).map(|()| {
-                worker.metrics.limit(Limit::Displaced);
-                None
-            })
-        })
-        .await
-    }
-
     /// `address` is whom the peer announced, or its own.
     fn new(worker: Arc<Worker>, drain: DrainWatch, addresses: ClientAddresses, address: IpAddr) -> Self {
         let accepted_at = worker.clock.now_ms();
@@ -281,7 +260,7 @@ async fn open(
         Some(https) if scheme == Scheme::Https => open_tls(client, &https.acceptor, socket, announced).await,
         _ => {
             let mut stream = Box::new(ClientStream::new(Transport::Plain(socket)));
-            let first = client.unless_displaced(preface::protocol(&mut stream));
+            let first = unless_displaced(client, preface::protocol(&mut stream));
             let protocol = in_time(client, announced, first).await?.ok()??;
             Some((stream, protocol.ok()?))
         }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{chooser::Chooser, connection::Client, preface::Protocol, socket::Socket};
+use super::{chooser::Chooser, connection::Client, idle::unless_displaced, preface::Protocol, socket::Socket};
 use crate::{
     routing::{Host, Hostname},
     telemetry::outcome::{HandshakeFailure, TlsVersion},
@@ -43,12 +43,12 @@ pub(super) async fn secure(
     socket: Socket,
 ) -> Result<Option<(Box<Stream<Socket>>, Protocol, Secured)>, HandshakeFailure> {
     // What usher itself takes in between is no silence of the client's.
-    let Some(hello) = client.unless_displaced(acceptor.hello(socket)).await.transpose()? else { return Ok(None) };
+    let Some(hello) = unless_displaced(client, acceptor.hello(socket)).await.transpose()? else { return Ok(None) };
     if hello.wants_proof() {
         return hello.prove(acceptor.issuer()).await.map(|()| None);
     }
     let (shown, hello) = agree(client, acceptor, hello).await?;
-    let accepted = client.unless_displaced(hello.accept(&shown.certificate)).await.transpose()?;
+    let accepted = unless_displaced(client, hello.accept(&shown.certificate)).await.transpose()?;
     let Some(stream) = accepted.map(Box::new) else { return Ok(None) };
     let Agreed { version, is_resumed, is_http2 } = Agreed::on(&stream);
     client.worker.metrics.handshake(version, is_resumed);

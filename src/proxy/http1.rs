@@ -19,7 +19,7 @@ use super::{
     connection::{Announced, Client},
     error::Failure,
     handler,
-    parked::{SILENT_FOR, Turn},
+    idle::Idle,
     refused,
     stream::ClientStream,
     worker::Worker,
@@ -192,13 +192,12 @@ async fn parked(client: &Client, stream: &ClientStream, announced: &mut Announce
 struct Watch<'a> {
     client: &'a Client,
     next: Deadline,
-    /// Before its first request.
-    turn: Option<Turn<'a>>,
+    idle: Idle<'a>,
 }
 
 impl<'a> Watch<'a> {
     fn new(client: &'a Client) -> Self {
-        Self { client, next: client.worker.clock.after(LOOK), turn: None }
+        Self { client, next: client.worker.clock.after(LOOK), idle: Idle::new(client) }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
@@ -208,18 +207,7 @@ impl<'a> Watch<'a> {
             }
             self.next = self.client.worker.clock.after(LOOK);
         }
-        if self.turn.is_some() { self.stands_back(context) } else { Poll::Pending }
-    }
-
-    fn stands_back(&mut self, context: &mut Context<'_>) -> Poll<End> {
-        let Some(turn) = self.turn.as_mut().filter(|_| self.client.pulse.begun() == 0) else {
-            self.turn = None;
-            return Poll::Pending;
-        };
-        turn.as_mut().poll(context).map(|()| {
-            self.client.worker.metrics.limit(Limit::Displaced);
-            End::Displaced
-        })
+        if self.idle.has_to_end(context) { Poll::Ready(End::Displaced) } else { Poll::Pending }
     }
 
     fn look(&mut self) -> Option<End> {
@@ -227,8 +215,9 @@ impl<'a> Watch<'a> {
         if self.client.takes_too_little() {
             return Some(End::CutOff);
         }
-        if pulse.begun() == 0 && worker.clock.since(pulse.quiet_since()) >= SILENT_FOR {
-            self.turn.get_or_insert_with(|| Box::pin(worker.parked.turn()));
+        // Later on it is parked.
+        if pulse.begun() == 0 {
+            self.idle.look();
         }
         if let Some(since) = pulse.head_since() {
             return (worker.clock.since(since) >= worker.settings.header_timeout).then_some(End::HeadTimeout);

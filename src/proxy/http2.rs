@@ -17,9 +17,9 @@ use hyper_util::rt::TokioIo;
 use super::{
     clock::{CoarseTimer, Deadline},
     connection::{Announced, Client},
+    h2_frames::Overheard,
     handler,
-    parked::{SILENT_FOR, Turn},
-    refused_streams::Counted,
+    idle::Idle,
     stream::ClientStream,
     streams::{SEND_BUFFER, Streams},
 };
@@ -73,7 +73,7 @@ pub(super) async fn serve(client: &Arc<Client>, stream: Box<ClientStream>, annou
         let client = Arc::clone(client);
         service_fn(move |request| handler::handle(Arc::clone(&client), request))
     };
-    let mut hyper = Box::pin(builder(client).serve_connection(TokioIo::new(Counted::new(stream, client)), exchanges));
+    let mut hyper = Box::pin(builder(client).serve_connection(TokioIo::new(Overheard::new(stream, client)), exchanges));
     let mut watch = Watch::new(client);
     poll_fn(|context| {
         let look = watch.poll(context);
@@ -117,15 +117,20 @@ struct Watch<'a> {
     client: &'a Client,
     next: Deadline,
     farewell_at: Option<u64>,
-    /// While it is idle, after so many requests.
-    turn: Option<(u64, Turn<'a>)>,
+    idle: Idle<'a>,
     /// It ends for a new connection.
     is_displaced: bool,
 }
 
 impl<'a> Watch<'a> {
     fn new(client: &'a Client) -> Self {
-        Self { client, next: client.worker.clock.after(LOOK), farewell_at: None, turn: None, is_displaced: false }
+        Self {
+            client,
+            next: client.worker.clock.after(LOOK),
+            farewell_at: None,
+            idle: Idle::new(client),
+            is_displaced: false,
+        }
     }
 
     /// The connection is told to end.
@@ -142,22 +147,11 @@ impl<'a> Watch<'a> {
         if self.client.resets_too_much() {
             return Look::CutOff;
         }
-        if self.stands_back(context) { Look::Enough } else { look }
-    }
-
-    /// Whether it ends for a new connection, as a parked one of HTTP/1.1 does.
-    fn stands_back(&mut self, context: &mut Context<'_>) -> bool {
-        let pulse = &self.client.pulse;
-        let is_idle = |begun: u64| pulse.running() == 0 && pulse.begun() == begun && self.farewell_at.is_none();
-        let Some((_, turn)) = self.turn.as_mut().filter(|(begun, _)| is_idle(*begun)) else {
-            self.turn = None;
-            return false;
-        };
-        self.is_displaced = turn.as_mut().poll(context).is_ready();
-        if self.is_displaced {
-            self.client.worker.metrics.limit(Limit::Displaced);
+        if self.farewell_at.is_none() && self.idle.has_to_end(context) {
+            self.is_displaced = true;
+            return Look::Enough;
         }
-        self.is_displaced
+        look
     }
 
     fn look(&mut self) -> Look {
@@ -168,10 +162,7 @@ impl<'a> Watch<'a> {
         if pulse.running() > 0 {
             return Look::Fine;
         }
-        let begun = pulse.begun();
-        if begun > 0 || worker.clock.since(pulse.quiet_since()) >= SILENT_FOR {
-            self.turn.get_or_insert_with(|| (begun, Box::pin(worker.parked.turn())));
-        }
+        self.idle.look();
         match self.farewell_at {
             // Somebody waits for its place, and whoever sleeps does not hear it.
             Some(_) if self.is_displaced => Look::CutOff,

@@ -2,7 +2,7 @@
 //! silent for longest is closed for it. A client has to expect that of an idle connection at any time (RFC 9112 §9.5).
 
 use std::{
-    pin::{Pin, pin},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -19,14 +19,7 @@ use tokio::{
 /// to a client of another worker. Long beside the end of a connection, short beside a client's patience.
 const NEXT_AFTER: Duration = Duration::from_millis(100);
 
-/// How long a connection may be silent at its beginning before it stands back for a new one: longer than a client is on its way to
-/// its first bytes, so that newcomers do not push out each other.
-pub(super) const SILENT_FOR: Duration = Duration::from_secs(2);
-
-/// While it is idle or silent: until a connection has to stand back.
-pub(super) type Turn<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
-
-/// The parked connections of one worker, in the order in which they were parked.
+/// The queue of those of one worker, in the order in which they came into it.
 #[derive(Debug, Default)]
 pub(super) struct Parked {
     /// Clients that wait for a permit.
@@ -35,7 +28,7 @@ pub(super) struct Parked {
 }
 
 impl Parked {
-    /// Waits until the parked connection that calls this has to end.
+    /// Waits until the connection that calls this has to end.
     pub(super) async fn turn(&self) {
         loop {
             self.turns.notified().await;
@@ -46,7 +39,7 @@ impl Parked {
         }
     }
 
-    /// One of `permits`, all of which are taken, as soon as a connection ends; parked ones have to, one after the other.
+    /// One of `permits`, all of which are taken, as soon as a connection ends; those in the queue have to, one after the other.
     pub(super) async fn displace(&self, permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
         let _waiting = Waiting::begin(&self.waiting);
         let mut permit = pin!(Arc::clone(permits).acquire_owned());

@@ -286,28 +286,27 @@ fn an_app_that_breaks_off_ends_the_tunnel() {
     assert!(client.closed_by_peer());
 }
 
-#[test]
-fn a_client_that_closes_its_connection_ends_the_tunnel() {
+/// What is left of a tunnel when its client has done `end`: nothing, of which the app hears.
+fn ended_by(app: fn(mpsc::Sender<Vec<u8>>) -> App, end: impl FnOnce(Client)) -> Fixture {
     let (tell, told) = mpsc::channel();
-    let stage = Fixture::with_app(hearing(tell));
+    let stage = Fixture::with_app(app(tell));
     let mut client = stage.usher.connect();
     client.send(ASK).head();
     wait_for_tunnels(&stage, 1.0);
-    drop(client);
+    end(client);
     assert!(told.recv_timeout(SOON).unwrap().is_empty());
     wait_for_tunnels(&stage, 0.0);
+    stage
+}
+
+#[test]
+fn a_client_that_closes_its_connection_ends_the_tunnel() {
+    ended_by(hearing, drop);
 }
 
 #[test]
 fn a_client_that_breaks_off_ends_the_tunnel_though_the_app_does_not() {
-    let (tell, told) = mpsc::channel();
-    let stage = Fixture::with_app(lingering(tell));
-    let mut client = stage.usher.connect();
-    client.send(ASK).head();
-    wait_for_tunnels(&stage, 1.0);
-    client.reset();
-    assert!(told.recv_timeout(SOON).unwrap().is_empty());
-    wait_for_tunnels(&stage, 0.0);
+    let stage = ended_by(lingering, Client::reset);
     assert_eq!(stage.usher.access_log(1)[0]["outcome"], "client_gone");
 }
 

@@ -25,15 +25,15 @@ const FIRST_TYPE: usize = 24 + 3;
 
 const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
 
-/// A connection of which they are counted.
-pub(super) struct Counted {
+/// A connection whose frames are looked at.
+pub(super) struct Overheard {
     stream: Box<ClientStream>,
     client: Arc<Client>,
     beginning: Beginning,
     refusals: Refusals,
 }
 
-impl Counted {
+impl Overheard {
     pub(super) fn new(stream: Box<ClientStream>, client: &Arc<Client>) -> Self {
         Self { stream, client: Arc::clone(client), beginning: Beginning::default(), refusals: Refusals::default() }
     }
@@ -44,7 +44,7 @@ impl Counted {
     }
 }
 
-impl AsyncRead for Counted {
+impl AsyncRead for Overheard {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -59,7 +59,7 @@ impl AsyncRead for Counted {
     }
 }
 
-impl AsyncWrite for Counted {
+impl AsyncWrite for Overheard {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
         self.count(&bytes[..written]);
