@@ -134,11 +134,6 @@ impl Vault {
         }
     }
 
-    /// The one that is held, where nobody knows whether `name` is worth a query.
-    pub fn shown(&self, name: &Hostname<'_>) -> Option<Arc<Certificate>> {
-        self.shared.held(name.as_str())?.certificate()
-    }
-
     /// The same, even where there was none a moment ago.
     pub async fn find_anew(&self, name: &Hostname<'_>) -> Answer {
         let held = self.shared.held(name.as_str()).and_then(|held| held.certificate());
@@ -146,6 +141,11 @@ impl Vault {
             Some(certificate) => Ok(Some(certificate)),
             None => self.wait_for(name.as_str()).await,
         }
+    }
+
+    /// The one that is held, where nobody knows whether `name` is worth a query.
+    pub fn shown(&self, name: &Hostname<'_>) -> Option<Arc<Certificate>> {
+        self.shared.held(name.as_str())?.certificate()
     }
 
     /// Whether there is one for `name` that has not ended, as far as that is known; where it is not, it soon will be.
