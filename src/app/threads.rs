@@ -6,6 +6,7 @@ use tokio::{
     runtime::Builder,
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
 };
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use crate::{
     lifecycle::{Drain, DrainWatch},
@@ -21,11 +22,13 @@ impl Threads {
     /// Starts one thread per worker.
     pub(super) fn start(workers: Vec<Parts>, sockets: Vec<Vec<ListeningSocket>>, drain: &Drain) -> io::Result<Self> {
         let (sender, ended) = unbounded_channel();
+        let crew = TaskTracker::new();
+        crew.close();
         for (number, (parts, sockets)) in workers.into_iter().zip(sockets).enumerate() {
-            let (end, watch) = (End(sender.clone()), drain.watch());
+            let (end, watch, present) = (End(sender.clone()), drain.watch(), crew.token());
             thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 let _end = end;
-                if let Err(error) = run(parts, sockets, watch) {
+                if let Err(error) = run(parts, sockets, watch, present) {
                     tracing::error!(%error, "a worker cannot run");
                 }
             })?;
@@ -49,10 +52,17 @@ impl Drop for End {
     }
 }
 
-/// `watch` outlives the runtime, so that the drain waits for the log lines of what the deadline cut off.
-fn run(parts: Parts, sockets: Vec<ListeningSocket>, watch: DrainWatch) -> io::Result<()> {
+/// `watch` outlives the runtime, so that the drain waits for the log lines of what the deadline cut off. The runtime outlives the last
+/// worker that is `present`: requests of one may run on a connection that another has opened.
+fn run(parts: Parts, sockets: Vec<ListeningSocket>, watch: DrainWatch, present: TaskTrackerToken) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let served = runtime.block_on(Worker::new(parts).run(sockets, watch.clone()));
+    let served = runtime.block_on(async {
+        Worker::new(parts).run(sockets, watch.clone()).await?;
+        let crew = present.task_tracker().clone();
+        drop(present);
+        crew.wait().await;
+        Ok(())
+    });
     drop(runtime);
     served
 }

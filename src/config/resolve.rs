@@ -29,7 +29,7 @@ pub(super) fn resolve(mut file: File, env: Env<'_>, report: &mut Report<'_>) -> 
     let snapshot = directory::snapshot(mem::take(&mut file.directory.0.snapshot), "directory.snapshot", env);
     let directory::Resolved { settings: directory, located, listen, follow, look_ups } =
         directory::resolve(file.directory.0, &platforms, env, report);
-    let upstreams = upstreams::resolve(file.upstreams, proxy.workers, report);
+    let upstreams = upstreams::resolve(file.upstreams, report);
     let (log, access_log) = log::resolve(file.log.0, report);
     let domains = domains::resolve(file.domains.0, look_ups.own.is_some(), report);
     let queries = match &look_ups.own {

@@ -35,10 +35,9 @@ const SOCKET_PATH_MAX: usize = 107;
 /// The upstream that serves tenants, and everything for which no other one is named.
 pub(super) const DEFAULT: &str = "default";
 
-/// All upstreams in the order of their names, for so many workers.
+/// All upstreams in the order of their names.
 pub(super) fn resolve(
     written: BTreeMap<Spanned<String>, Section<file::Upstream>>,
-    workers: usize,
     report: &mut Report<'_>,
 ) -> Vec<Settings> {
     if !written.keys().any(|name| name.get_ref() == DEFAULT) {
@@ -46,7 +45,7 @@ pub(super) fn resolve(
         let refusal = Refusal::new("is missing: tenants are forwarded to it", "a group of app servers", remedy);
         report.refuse_absence("upstreams.default", None, refusal);
     }
-    written.into_iter().map(|(name, upstream)| group(name, upstream.0, workers, report)).collect()
+    written.into_iter().map(|(name, upstream)| group(name, upstream.0, report)).collect()
 }
 
 /// The position of the upstream called `name`.
@@ -75,7 +74,7 @@ fn unknown_upstream(name: &str, upstreams: &[Settings]) -> Refusal {
     Refusal::new("there is no such upstream", accepted.join(", "), remedy)
 }
 
-fn group(name: Spanned<String>, mut written: file::Upstream, workers: usize, report: &mut Report<'_>) -> Settings {
+fn group(name: Spanned<String>, mut written: file::Upstream, report: &mut Report<'_>) -> Settings {
     let path = format!("upstreams.{}", name.get_ref());
     check_name(&path, &name, report);
     let servers_path = format!("{path}.servers");
@@ -90,12 +89,6 @@ fn group(name: Spanned<String>, mut written: file::Upstream, workers: usize, rep
     let probe = probes::Keys::take(&mut written).resolve(&path, report);
     let health = health(&mut written);
     let default = Settings::default();
-    let connections_max = connections_max(
-        &format!("{path}.connections_max"),
-        written.connections_max,
-        (speech.protocol, workers),
-        report,
-    );
     Settings {
         name: name.into_inner(),
         servers: plain(servers).into_iter().map(|listed| listed.server).collect(),
@@ -117,8 +110,7 @@ fn group(name: Spanned<String>, mut written: file::Upstream, workers: usize, rep
         stream_idle_timeout: patience(written.stream_idle_timeout, default.stream_idle_timeout),
         failure_status: written.failure_status.given().map_or(default.failure_status, failure_status),
         requests_max: limit(written.requests_max.or(0)),
-        connections_max,
-        connections_per_worker_max: connections_max.map(|max| (max / workers.max(1)).max(1)),
+        connections_max: limit(written.connections_max.or(0)),
         connection_requests_max: limit(written.connection_requests_max.or(0)),
         connection_lifetime: written.connection_lifetime.into_value().filter(|time: &Duration| !time.is_zero()),
         store_requests_max: limit(written.store_requests_max.or(0)),
@@ -158,23 +150,6 @@ fn limit(written: usize) -> Option<usize> {
 /// The same of a time.
 fn patience(written: Written<Timespan<0>>, default: Option<Duration>) -> Option<Duration> {
     written.into_value().map_or(default, |time: Duration| Some(time).filter(|time| !time.is_zero()))
-}
-
-/// On HTTP/2 a connection stays with its worker: each needs one.
-fn connections_max(
-    path: &str,
-    written: Written<Count<0, 1_000_000>>,
-    (protocol, workers): (Protocol, usize),
-    report: &mut Report<'_>,
-) -> Option<usize> {
-    let span = written.span().unwrap_or_default();
-    let max = limit(written.or(0));
-    if protocol == Protocol::Http2 && max.is_some_and(|max| max < workers) {
-        let cause = format!("is less than there are workers, and on HTTP/2 each of the {workers} needs a connection");
-        let refusal = Refusal::new(cause, "0, or one for each worker at least", "raise it, or lower listen.workers");
-        report.refuse(path, span, refusal);
-    }
-    max
 }
 
 /// The same in bytes.

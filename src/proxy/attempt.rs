@@ -177,7 +177,7 @@ impl Running<'_> {
     }
 
     fn ending(&self, error: &AnswerError) -> Ending {
-        let is_shared = self.found.connection.permit().is_some();
+        let is_shared = self.found.connection.is_shared();
         if is_shared && was_refused(error) {
             return Ending::Unprocessed;
         }
@@ -239,8 +239,8 @@ impl Spare {
         is_repeatable: bool,
         buffers: &Arc<Buffers>,
     ) -> Self {
-        if let Some(permit) = connection.permit() {
-            return Self { body: None, replay: Some(Replay::of(request, permit, buffers)) };
+        if connection.is_shared() {
+            return Self { body: None, replay: Some(Replay::of(request, buffers)) };
         }
         Self { body: is_repeatable.then(|| request.body().again()).flatten(), replay: None }
     }

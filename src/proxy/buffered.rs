@@ -19,7 +19,6 @@ use super::{
     upload::{Upload, UploadError},
     worker::Worker,
 };
-use crate::upstream::StreamPermit;
 
 /// How long a body of unknown length is waited for. Much longer than one takes that was ready when its client began to send.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -116,7 +115,7 @@ impl Beginning {
     fn into_body(self, is_whole: bool, room: Option<Room>, mut upload: Box<Upload>) -> RequestBody {
         if is_whole {
             let Self { pieces, trailers, .. } = self;
-            let whole = Whole { pieces: pieces.into_iter(), trailers, room: room.map(Arc::new), permit: None };
+            let whole = Whole { pieces: pieces.into_iter(), trailers, room: room.map(Arc::new) };
             return RequestBody::Whole(Box::new(whole));
         }
         upload.put_back(self.pieces, room);
@@ -130,20 +129,13 @@ pub(super) struct Whole {
     trailers: Option<Box<HeaderMap>>,
     /// Given back with the last copy.
     room: Option<Arc<Room>>,
-    /// Of the stream that it is sent on, where others share the connection.
-    permit: Option<Arc<StreamPermit>>,
 }
 
 impl Whole {
     /// What has not been sent of it yet, once more: before any of it was sent, all of it. The bytes themselves are shared.
     pub(super) fn again(&self) -> Self {
         let (pieces, trailers, room) = (self.pieces.clone(), self.trailers.clone(), self.room.clone());
-        Self { pieces, trailers, room, permit: None }
-    }
-
-    /// The stream that it is sent on counts for as long as it is there.
-    pub(super) fn hold(&mut self, permit: Arc<StreamPermit>) {
-        self.permit = Some(permit);
+        Self { pieces, trailers, room }
     }
 
     /// Puts what was read of it in front again.
@@ -172,7 +164,7 @@ mod tests {
 
     fn whole(pieces: &[&'static str], trailers: Option<HeaderMap>) -> Whole {
         let pieces: Vec<_> = pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())).collect();
-        Whole { pieces: pieces.into_iter(), trailers: trailers.map(Box::new), room: None, permit: None }
+        Whole { pieces: pieces.into_iter(), trailers: trailers.map(Box::new), room: None }
     }
 
     /// The text of it, and whether trailers follow.

@@ -1,5 +1,5 @@
-//! What is kept of a request that shares a connection, until its answer begins: an app server may refuse it unprocessed,
-//! and hyper does not give it back then.
+//! What is kept of a request that shares a connection, until its answer begins: an app server may refuse it unprocessed, when some of
+//! it is on its way.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,7 +16,6 @@ use super::{
     buffers::{Buffers, Room, alone, weight},
     upload::{Upload, UploadError, longer},
 };
-use crate::upstream::StreamPermit;
 
 /// Bytes of a body that are kept. A call of gRPC has less, and so has what is refused while a server is replaced; a
 /// larger upload cannot be sent again once so much of it is on its way.
@@ -40,17 +39,16 @@ enum Spare {
 }
 
 impl Replay {
-    /// Keeps what is needed of `request`, in the memory of `buffers`. Its body holds `permit` from now on.
-    pub(super) fn of(request: &mut Request<RequestBody>, permit: Arc<StreamPermit>, buffers: &Arc<Buffers>) -> Self {
+    /// Keeps what is needed of `request`, in the memory of `buffers`.
+    pub(super) fn of(request: &mut Request<RequestBody>, buffers: &Arc<Buffers>) -> Self {
         let (body, spare) = match std::mem::take(request.body_mut()) {
             RequestBody::Empty => (RequestBody::Empty, Spare::None),
-            RequestBody::Whole(mut whole) => {
+            RequestBody::Whole(whole) => {
                 let spare = Spare::Whole(Box::new(whole.again()));
-                whole.hold(permit);
                 (RequestBody::Whole(whole), spare)
             }
-            RequestBody::Kept(kept) => kept.shared(permit),
-            RequestBody::Streaming(upload) => KeptBody::new(upload, Room::none(buffers)).shared(permit),
+            RequestBody::Kept(kept) => kept.shared(),
+            RequestBody::Streaming(upload) => KeptBody::new(upload, Room::none(buffers)).shared(),
         };
         *request.body_mut() = body;
         let (method, uri) = (request.method().clone(), request.uri().clone());
@@ -90,8 +88,6 @@ pub(super) struct KeptBody {
 
 struct State {
     body: Box<Upload>,
-    /// Of the stream that it is sent on.
-    permit: Option<Arc<StreamPermit>>,
     sent: Vec<Bytes>,
     sent_bytes: usize,
     /// For what was sent.
@@ -105,18 +101,16 @@ struct State {
 
 impl KeptBody {
     fn new(body: Box<Upload>, room: Room) -> Self {
-        let (sent, permit) = (Vec::new(), None);
-        let state = State { body, permit, sent, sent_bytes: 0, room, whole: true, turn: 0, position: 0 };
+        let state = State { body, sent: Vec::new(), sent_bytes: 0, room, whole: true, turn: 0, position: 0 };
         Self { state: Arc::new(Mutex::new(state)), turn: 0 }
     }
 
-    /// The body to be sent, which holds `permit`, and what is kept of it.
-    fn shared(self, permit: Arc<StreamPermit>) -> (RequestBody, Spare) {
-        self.state().permit = Some(permit);
+    /// The body to be sent, and what is kept of it.
+    fn shared(self) -> (RequestBody, Spare) {
         (RequestBody::Kept(self.again()), Spare::Sent(self))
     }
 
-    /// The same body from its beginning. Earlier readings get nothing more: hyper may still ask for some.
+    /// The same body from its beginning. Earlier readings get nothing more.
     fn again(&self) -> Self {
         let mut state = self.state();
         state.turn += 1;

@@ -164,9 +164,7 @@ pub(super) fn prepare(
     let upload = Box::new(Upload::new(incoming, (version, &head.headers), worker, upstream));
     exchange.request_tally = Some(Arc::clone(upload.tally()));
     let mut request = Request::from_parts(head, upload);
-    // hyper does not tell what an app says meanwhile on HTTP/2, where it is less needed: an upload that is not wanted costs
-    // a window of its stream, and no connection. There the app hears of the expectation, and the body follows at once.
-    if is_expected && protocol == Protocol::Http1 {
+    if is_expected {
         request.body_mut().hold_back();
     }
     Ok(request.map(RequestBody::Streaming))

@@ -3,21 +3,19 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, response::Parts};
+use http::{Request, StatusCode, response::Parts};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::{
     AnswerError, Unanswered,
     http1::{Line, Switched},
-    http2::{Stream, StreamPermit},
-    length::only_length,
+    http2::{Call, Lease},
     pool::Pool,
 };
 
@@ -36,34 +34,13 @@ pub struct Connection<B> {
 pub(super) enum Held<B> {
     /// A connection of its own, and where it goes afterwards.
     Own(Box<Line<B>>, Option<Arc<Pool<B>>>),
-    /// A share of one, and what comes over it.
-    Share(Stream<B>, Answer<B>),
+    /// A share of one.
+    Share(Box<Call<B>>),
 }
 
 impl<B> Held<B> {
-    pub(super) fn share(stream: Stream<B>) -> Self {
-        Self::Share(stream, Answer::None)
-    }
-}
-
-type Answered<B> = Result<Response<Incoming>, Unanswered<B>>;
-
-/// An answer of HTTP/2.
-pub(super) enum Answer<B> {
-    /// Nothing was asked.
-    None,
-    Awaited(Pin<Box<dyn Future<Output = Answered<B>> + Send>>),
-    /// The head was taken.
-    Begun(Incoming),
-}
-
-impl<B> Answer<B> {
-    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Parts, Unanswered<B>>> {
-        let Self::Awaited(answer) = self else { return Poll::Pending };
-        let (mut head, body) = ready!(answer.as_mut().poll(context))?.into_parts();
-        only_length(&mut head.headers).map_err(|error| Unanswered { error, unsent: None })?;
-        *self = Self::Begun(body);
-        Poll::Ready(Ok(head))
+    pub(super) fn share(lease: Lease) -> Self {
+        Self::Share(Box::new(Call::new(lease)))
     }
 }
 
@@ -77,13 +54,9 @@ impl<B> Connection<B> {
         self.reused
     }
 
-    /// What counts the exchange where others use the connection at the same time, in which case [`Connection::written`]
-    /// knows nothing. The body of a request holds it as long as it is sent.
-    pub fn permit(&self) -> Option<Arc<StreamPermit>> {
-        match &self.held {
-            Held::Own(..) => None,
-            Held::Share(stream, _) => Some(Arc::clone(stream.permit())),
-        }
+    /// Whether others use it at the same time, in which case [`Connection::written`] knows nothing.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.held, Held::Share(_))
     }
 
     /// The last request, with `body`, if it was repeatable and nothing was taken of the body of its answer.
@@ -96,8 +69,8 @@ impl<B> Connection<B> {
 
     /// Lets no further exchange use it: what is silent now may be dead.
     pub fn leave(&self) {
-        if let Held::Share(stream, _) = &self.held {
-            stream.leave();
+        if let Held::Share(call) = &self.held {
+            call.leave();
         }
     }
 
@@ -120,11 +93,11 @@ where
     pub fn begin(&mut self, request: Request<B>, repeatable: bool) {
         match &mut self.held {
             Held::Own(line, _) => line.begin(request, repeatable),
-            Held::Share(stream, answer) => *answer = Answer::Awaited(Box::pin(stream.send(request))),
+            Held::Share(call) => call.begin(request),
         }
     }
 
-    /// Sends, and reads the head of the answer. `hear` is told of interim answers; HTTP/2 does not tell.
+    /// Sends, and reads the head of the answer. `hear` is told of interim answers.
     pub fn poll_head(
         &mut self,
         context: &mut Context<'_>,
@@ -132,13 +105,17 @@ where
     ) -> Poll<Result<Parts, Unanswered<B>>> {
         match &mut self.held {
             Held::Own(line, _) => line.poll_head(context, hear),
-            Held::Share(_, answer) => answer.poll_head(context),
+            Held::Share(call) => call.poll_head(context, hear),
         }
     }
 
     /// Gives the connection back after an exchange that ended cleanly on both sides.
     pub fn release(self, now: Instant) {
-        let Held::Own(mut line, Some(pool)) = self.held else { return };
+        let (mut line, pool) = match self.held {
+            Held::Own(line, Some(pool)) => (line, pool),
+            Held::Own(_, None) => return,
+            Held::Share(call) => return call.release(),
+        };
         line.forget();
         if line.is_ready() {
             pool.put(line, now);
@@ -156,10 +133,10 @@ where
     /// Closes the connection after an answer to a request that is still being sent: the app may not have read it and
     /// would take the rest of it for another request. It gets the time to read on if it wants to.
     pub fn retire(self) {
-        if let Held::Own(line, _) = self.held
-            && line.is_sending()
-        {
-            tokio::spawn(async move { drop(settled(line).await) });
+        match self.held {
+            Held::Own(line, _) if line.is_sending() => drop(tokio::spawn(async move { drop(settled(line).await) })),
+            Held::Own(..) => {}
+            Held::Share(call) => call.release(),
         }
     }
 }
@@ -188,24 +165,21 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         match &mut self.held {
             Held::Own(line, _) => line.poll_frame(context),
-            Held::Share(_, Answer::Begun(body)) => Pin::new(body).poll_frame(context).map_err(AnswerError::Http2),
-            Held::Share(..) => Poll::Ready(None),
+            Held::Share(call) => call.poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.held {
             Held::Own(line, _) => line.is_ended(),
-            Held::Share(_, Answer::Begun(body)) => body.is_end_stream(),
-            Held::Share(..) => true,
+            Held::Share(call) => call.is_ended(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.held {
             Held::Own(line, _) => line.size_hint(),
-            Held::Share(_, Answer::Begun(body)) => body.size_hint(),
-            Held::Share(..) => SizeHint::with_exact(0),
+            Held::Share(call) => call.size_hint(),
         }
     }
 }

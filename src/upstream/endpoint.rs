@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Server, ServerAddress, connections::Connections, health::Health, latency::Latency, moment::Moment, queue::Queue,
-    silence::Silence, tls::Handshake,
+    silence::Silence, tls::Handshake, trunk::Trunk,
 };
 use crate::telemetry::outcome::{EndpointReason, EndpointState};
 
@@ -26,6 +26,8 @@ pub(super) struct Limit {
 pub(super) struct Limits {
     pub(super) requests: Option<Limit>,
     pub(super) connections_max: Option<usize>,
+    /// For how long connections are kept unused that requests share in all workers.
+    pub(super) shared: Option<Duration>,
 }
 
 /// One app server as all workers see it. Aligned to two cache lines, so that counting at one slows nobody at another.
@@ -38,6 +40,7 @@ pub struct Endpoint {
     health: Health,
     limit: Option<Limit>,
     connections: Arc<Connections>,
+    trunk: Option<Arc<Trunk>>,
     address: ServerAddress,
     weight: AtomicUsize,
     priority: AtomicU16,
@@ -64,6 +67,8 @@ impl Endpoint {
         start: Instant,
     ) -> Self {
         let label = server.address.to_string().into();
+        let shared = limits.shared.zip(limits.connections_max);
+        let trunk = shared.map(|(idle_timeout, max)| Arc::new(Trunk::limited(idle_timeout, max)));
         Self {
             in_flight: AtomicUsize::new(0),
             latency: Latency::default(),
@@ -71,6 +76,7 @@ impl Endpoint {
             health,
             limit: limits.requests,
             connections: Arc::new(Connections::new(limits.connections_max)),
+            trunk,
             address: server.address,
             weight: AtomicUsize::new(server.weight),
             priority: AtomicU16::new(0),
@@ -115,12 +121,23 @@ impl Endpoint {
 
     /// Whether another request may run there.
     pub(super) fn has_room(&self) -> bool {
-        self.limit.as_ref().is_none_or(|limit| self.in_flight() < limit.max)
+        self.limit.as_ref().is_none_or(|limit| self.in_flight() < self.requests_max(limit))
+    }
+
+    /// How many requests may run there: not more than there may be streams, where they share connections.
+    fn requests_max(&self, limit: &Limit) -> usize {
+        let streams_max = self.trunk.as_ref().and_then(|trunk| trunk.requests_max());
+        streams_max.map_or(limit.max, |streams_max| streams_max.min(limit.max))
     }
 
     /// The connections of all workers to it.
     pub(super) fn connections(&self) -> &Arc<Connections> {
         &self.connections
+    }
+
+    /// The connections that all workers share there, where they share them.
+    pub(super) fn trunk(&self) -> Option<&Arc<Trunk>> {
+        self.trunk.as_ref()
     }
 
     /// Counts one more request, if there is room for it.
@@ -129,7 +146,8 @@ impl Endpoint {
             self.in_flight.fetch_add(1, Ordering::Relaxed);
             return true;
         };
-        let add = |running| (running < limit.max).then_some(running + 1);
+        let max = self.requests_max(limit);
+        let add = |running| (running < max).then_some(running + 1);
         self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
@@ -297,14 +315,14 @@ impl Endpoint {
     /// The same, where so many requests may run.
     pub(super) fn example_for(requests_max: usize) -> Arc<Self> {
         let requests = Some(Limit { max: requests_max, queue: Arc::new(Queue::new(1)) });
-        Self::example_with(1, 1, Limits { requests, connections_max: None })
+        Self::example_with(1, 1, Limits { requests, ..Limits::default() })
     }
 
     /// The same, and so many may wait in the queue.
     pub(super) fn example_in_queue(requests_max: usize, queue_max: usize) -> (Arc<Self>, Arc<Queue>) {
         let queue = Arc::new(Queue::new(queue_max));
         let requests = Some(Limit { max: requests_max, queue: Arc::clone(&queue) });
-        (Self::example_with(1, 1, Limits { requests, connections_max: None }), queue)
+        (Self::example_with(1, 1, Limits { requests, ..Limits::default() }), queue)
     }
 
     fn example_with(port: u16, weight: usize, limits: Limits) -> Arc<Self> {

@@ -44,7 +44,7 @@ pub enum ConnectError {
     Closed,
     /// HTTP/2 could not be started on it.
     #[error("the connection broke at once")]
-    Handshake(#[source] hyper::Error),
+    Handshake(#[source] h2::Error),
 }
 
 impl ConnectError {
@@ -93,9 +93,12 @@ pub enum AnswerError {
     /// The body of the request did not come to its end, so that no answer can be expected.
     #[error("body of the request broke off")]
     Upload(#[source] Box<dyn Error + Send + Sync>),
+    /// An HTTP/2 connection ended before the request could be sent on it.
+    #[error(transparent)]
+    Unsent(h2::Error),
     /// An HTTP/2 connection or stream ended early.
     #[error(transparent)]
-    Http2(#[from] hyper::Error),
+    Http2(#[from] h2::Error),
 }
 
 impl AnswerError {

@@ -7,6 +7,7 @@ use super::{
     allowance::Allowance,
     endpoint::{Limit, Limits},
     health::Health,
+    http2::STREAMS_MAX,
     members::Members,
     moment::Moment,
     origin::Origin,
@@ -69,11 +70,17 @@ impl Maker {
     }
 }
 
-/// Where connections are not shared each request needs a connection of its own: where there may be no more, requests wait before they have chosen a server.
+/// Where there may be no more connections, requests wait before they have chosen a server: where connections are not shared each needs
+/// one of its own, else one of the streams on them.
 fn limits(settings: &Settings, queue: &Arc<Queue>) -> Limits {
     let connections_max = settings.connections_max;
     let shares = settings.protocol == Protocol::Http2 && settings.proxy_protocol == ProxyProtocol::Off;
-    let one_each = connections_max.filter(|_| !shares);
-    let requests = [settings.requests_max, one_each].into_iter().flatten().min();
-    Limits { requests: requests.map(|max| Limit { max, queue: Arc::clone(queue) }), connections_max }
+    let places = if shares { STREAMS_MAX } else { 1 };
+    let connected = connections_max.map(|max| max.saturating_mul(places));
+    let requests = [settings.requests_max, connected].into_iter().flatten().min();
+    Limits {
+        requests: requests.map(|max| Limit { max, queue: Arc::clone(queue) }),
+        connections_max,
+        shared: shares.then_some(settings.idle_timeout),
+    }
 }

@@ -32,20 +32,21 @@ enum Way<B> {
     /// Those of HTTP/1.1 that nobody uses.
     Idle(Arc<Pool<B>>),
     /// Those of HTTP/2.
-    Shared(Trunk<B>),
+    Shared(Arc<Trunk>),
     /// None: each begins with the addresses of its client.
     Single,
 }
 
 impl<B> Way<B> {
-    fn new(settings: &Settings) -> Self {
+    fn new(endpoint: &Endpoint, settings: &Settings) -> Self {
         match (settings.proxy_protocol, settings.protocol) {
             (ProxyProtocol::V2, _) => Self::Single,
             (ProxyProtocol::Off, Protocol::Http1) => {
                 Self::Idle(Arc::new(Pool::new(settings.idle_timeout, settings.idle_max)))
             }
             (ProxyProtocol::Off, Protocol::Http2) => {
-                Self::Shared(Trunk::new(settings.idle_timeout, settings.connections_per_worker_max))
+                let of_all = endpoint.trunk().cloned();
+                Self::Shared(of_all.unwrap_or_else(|| Arc::new(Trunk::new(settings.idle_timeout))))
             }
         }
     }
@@ -57,7 +58,7 @@ impl<B> Seat<B> {
     where
         B: Send + 'static,
     {
-        let way = Way::new(settings);
+        let way = Way::new(endpoint, settings);
         if let Way::Idle(pool) = &way {
             let pool: Arc<dyn Lender> = Arc::clone(pool) as Arc<dyn Lender>;
             endpoint.connections().add_lender(Arc::downgrade(&pool));
@@ -160,8 +161,8 @@ where
         match settings.protocol {
             Protocol::Http1 => Ok(Held::Own(Line::new(stream, life), None)),
             Protocol::Http2 => {
-                let shared = Arc::new(Shared::start(stream, life, None).await?);
-                shared.stream(Instant::now()).map(Held::share).ok_or(ConnectError::Closed)
+                let shared = Shared::start(stream, life, None).await?;
+                shared.lease(Instant::now()).map(Held::share).ok_or(ConnectError::Closed)
             }
         }
     }
@@ -181,12 +182,7 @@ where
         }
     }
 
-    async fn shared(
-        &self,
-        trunk: &Trunk<B>,
-        settings: &Settings,
-        deadline: Deadline,
-    ) -> Result<Shared<B>, ConnectError> {
+    async fn shared(&self, trunk: &Trunk, settings: &Settings, deadline: Deadline) -> Result<Shared, ConnectError> {
         let life = self.life(self.permit(deadline).await?, settings);
         let stream = dial(&self.endpoint, b"", deadline).await?;
         Shared::start(stream, life, trunk.freed()).await

@@ -65,8 +65,6 @@ pub struct Settings {
     pub requests_max: Option<usize>,
     /// How many connections may be open to one server, in the whole process; `None`: any number.
     pub connections_max: Option<usize>,
-    /// How many of them one worker may have on HTTP/2, where a connection cannot be handed over.
-    pub connections_per_worker_max: Option<usize>,
     /// How many requests one connection serves; `None`: any number.
     pub connection_requests_max: Option<usize>,
     /// For how long, give or take a tenth; `None`: as long as it is used.
@@ -148,7 +146,6 @@ impl Default for Settings {
             repeat_percent: 20,
             requests_max: None,
             connections_max: None,
-            connections_per_worker_max: None,
             connection_requests_max: None,
             connection_lifetime: None,
             store_requests_max: None,

@@ -1,7 +1,14 @@
-//! A worker's shared HTTP/2 connections to one endpoint: a second one is opened only when the first has no room.
+//! The shared HTTP/2 connections to one endpoint: a second one is opened only when the first has no room.
+//!
+//! Each worker has its own, so that workers never meet. Where there may be only so many they have them in common: a connection runs on
+//! the worker that has opened it, and takes the requests of all.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -9,76 +16,101 @@ use tokio::sync::Notify;
 
 use super::{
     ConnectError,
-    http2::{Shared, Stream},
+    http2::{Lease, STREAMS_MAX, Shared},
 };
 
-/// The connections to one endpoint, oldest first. The inner lock is the worker's own and never contended.
-pub(super) struct Trunk<B> {
-    connections: Mutex<Vec<Arc<Shared<B>>>>,
+/// The connections to one endpoint, oldest first. The inner lock is held for a look and a change.
+pub(super) struct Trunk {
+    connections: Mutex<Vec<Arc<Shared>>>,
     /// Held while one is opened: those who come meanwhile share it instead of opening one each.
     opening: tokio::sync::Mutex<()>,
     idle_timeout: Duration,
-    /// How many there may be, and what is told when a stream has ended.
-    limit: Option<(usize, Arc<Notify>)>,
+    limit: Option<Limit>,
 }
 
-impl<B> Trunk<B> {
+struct Limit {
+    /// How many connections there may be.
+    max: usize,
+    /// Streams that the app server allows on each, as last heard.
+    streams_max: AtomicUsize,
+    /// Told when a stream has ended.
+    freed: Arc<Notify>,
+}
+
+impl Trunk {
+    /// For any number of connections, which are closed when they are unused for `idle_timeout`.
+    pub(super) fn new(idle_timeout: Duration) -> Self {
+        Self { connections: Mutex::default(), opening: tokio::sync::Mutex::default(), idle_timeout, limit: None }
+    }
+
     /// For so many connections at most.
-    pub(super) fn new(idle_timeout: Duration, max: Option<usize>) -> Self {
-        let limit = max.map(|max| (max, Arc::default()));
-        Self { connections: Mutex::default(), opening: tokio::sync::Mutex::default(), idle_timeout, limit }
+    pub(super) fn limited(idle_timeout: Duration, max: usize) -> Self {
+        let limit = Limit { max, streams_max: AtomicUsize::new(STREAMS_MAX), freed: Arc::default() };
+        Self { limit: Some(limit), ..Self::new(idle_timeout) }
+    }
+
+    /// Requests that have a place at once; `None`: any number.
+    pub(super) fn requests_max(&self) -> Option<usize> {
+        self.limit.as_ref().map(|limit| limit.max.saturating_mul(limit.streams_max.load(Relaxed)))
     }
 
     /// What connections have to tell when a stream has ended.
     pub(super) fn freed(&self) -> Option<Arc<Notify>> {
-        self.limit.as_ref().map(|(_, freed)| Arc::clone(freed))
+        self.limit.as_ref().map(|limit| Arc::clone(&limit.freed))
     }
 
-    /// A stream on the oldest connection with room, so that those opened in a rush become idle again.
-    pub(super) fn take(&self, now: Instant) -> Option<Stream<B>> {
+    /// A share of the oldest connection with room, so that those opened in a rush become idle again.
+    pub(super) fn take(&self, now: Instant) -> Option<Lease> {
         let connections = self.connections();
         // What is too old may wait to be swept.
         let mut kept = connections.iter().filter(|shared| shared.is_kept(self.idle_timeout, now));
-        kept.find_map(|shared| shared.stream(now))
+        kept.find_map(|shared| shared.lease(now))
     }
 
-    /// A stream on a connection that is opened from now on, by `open` if nobody else opens one meanwhile. Where there may be no more
+    /// A share of a connection that is opened from now on, by `open` if nobody else opens one meanwhile. Where there may be no more
     /// it waits for room on one of those that there are.
     pub(super) async fn open(
         &self,
-        open: impl Future<Output = Result<Shared<B>, ConnectError>>,
-    ) -> Result<Stream<B>, ConnectError> {
+        open: impl Future<Output = Result<Shared, ConnectError>>,
+    ) -> Result<Lease, ConnectError> {
         let asked = Instant::now();
         let _opening = self.opening.lock().await;
-        let newer = |shared: &&Arc<Shared<B>>| shared.opened() >= asked;
-        let found = self.connections().iter().filter(newer).find_map(|shared| shared.stream(asked));
-        if let Some(stream) = found {
-            return Ok(stream);
+        let newer = |shared: &&Arc<Shared>| shared.opened() >= asked;
+        let found = self.connections().iter().filter(newer).find_map(|shared| shared.lease(asked));
+        if let Some(lease) = found {
+            return Ok(lease);
         }
-        if let Some(stream) = self.room().await {
-            return Ok(stream);
+        if let Some(lease) = self.room().await {
+            return Ok(lease);
         }
         let shared = Arc::new(open.await?);
-        let stream = shared.stream(Instant::now()).ok_or(ConnectError::Closed)?;
+        let lease = shared.lease(Instant::now()).ok_or(ConnectError::Closed)?;
+        self.learn(&shared);
         self.connections().push(shared);
-        Ok(stream)
+        Ok(lease)
     }
 
     /// Waits until there may be another connection, or there is room on one.
-    async fn room(&self) -> Option<Stream<B>> {
-        let (max, freed) = self.limit.as_ref()?;
-        while self.is_full(*max) {
-            if let Some(stream) = self.take(Instant::now()) {
-                return Some(stream);
+    async fn room(&self) -> Option<Lease> {
+        let limit = self.limit.as_ref()?;
+        while self.is_full(limit.max) {
+            if let Some(lease) = self.take(Instant::now()) {
+                return Some(lease);
             }
-            freed.notified().await;
+            limit.freed.notified().await;
         }
         None
     }
 
+    fn learn(&self, shared: &Shared) {
+        if let Some(limit) = &self.limit {
+            limit.streams_max.store(shared.streams_max().max(1), Relaxed);
+        }
+    }
+
     /// Whether there may be no further connection, and it is for lack of one that somebody waits.
     pub(super) fn lacks_room(&self) -> bool {
-        self.limit.as_ref().is_some_and(|(max, _)| self.is_full(*max))
+        self.limit.as_ref().is_some_and(|limit| self.is_full(limit.max))
     }
 
     fn is_full(&self, max: usize) -> bool {
@@ -91,7 +123,13 @@ impl<B> Trunk<B> {
         self.connections().retain(|shared| shared.is_kept(self.idle_timeout, now));
     }
 
-    fn connections(&self) -> MutexGuard<'_, Vec<Arc<Shared<B>>>> {
+    fn connections(&self) -> MutexGuard<'_, Vec<Arc<Shared>>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Trunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trunk").field("connections", &self.connections().len()).finish_non_exhaustive()
     }
 }

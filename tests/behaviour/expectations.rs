@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::Request;
 
-use crate::support::{A_MOMENT, App, Client, Fixture, Framing, H2App, H2Client, eventually};
+use crate::support::{
+    A_MOMENT, App, Backend, Binary, Client, Fixture, Framing, H2App, H2Client, Tables, Usher, eventually,
+};
 
 const EXPECTING: &str =
     "POST /p HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n";
@@ -139,20 +141,73 @@ fn any_other_expectation_is_for_the_app_to_judge() {
     assert_eq!(stage.app.last().head.one("expect"), Some("tea"));
 }
 
-/// A stream may be reset without harm to its neighbours, so nothing is gained by waiting.
+/// An app that speaks HTTP/2, and the router in front of it.
+fn over_http_2(app: &H2App) -> (Usher, Tables) {
+    let tables = Tables::example(Backend::Sqlite);
+    let config = format!("[listen]\nworkers = 1\n[upstreams.default]\nservers = ['{}']", app.url());
+    (Binary::over(&tables).config(&config).start(), tables)
+}
+
 #[test]
-fn an_http_2_app_gets_expectation_and_body_at_once() {
-    let (app, stage) = (H2App::echo(), Fixture::with_app(App::echo()));
-    let usher = crate::support::Binary::over(&stage.tables)
-        .config(&format!("[upstreams.default]\nservers = ['{}']", app.url()))
-        .start();
+fn a_body_is_held_back_for_an_http_2_app_too() {
+    let (ask, asked) = tokio::sync::watch::channel(0);
+    let app = H2App::scripted(move |mut call| {
+        let mut asked = asked.clone();
+        async move {
+            assert_eq!(call.head.headers["expect"], "100-continue");
+            asked.wait_for(|asked| *asked > call.number).await.unwrap();
+            for interim in [103, 100] {
+                call.answer.send_informational(http::Response::builder().status(interim).body(()).unwrap()).unwrap();
+            }
+            let (body, _) = call.read().await;
+            call.finish(200, body);
+        }
+    });
+    let (usher, _tables) = over_http_2(&app);
+    let mut client = usher.connect();
+    for number in 1..=2 {
+        client.send(EXPECTING);
+        eventually("the app has the head", || (app.calls().len() == number).then_some(()));
+        assert!(!hears(&mut client), "the client was told to go on before the app had asked");
+        ask.send(number).unwrap();
+        assert_eq!(client.response().status, 100);
+        assert_eq!(client.send("abc").response().text(), "abc");
+    }
+}
+
+#[test]
+fn an_http_2_app_that_says_nothing_gets_the_body_after_a_second() {
+    let app = H2App::echo();
+    let (usher, _tables) = over_http_2(&app);
     let mut client = usher.connect();
     let start = Instant::now();
     client.send(EXPECTING);
     assert_eq!(client.response().status, 100);
+    assert!((Duration::from_millis(900)..Duration::from_secs(3)).contains(&start.elapsed()), "{:?}", start.elapsed());
     assert_eq!(client.send("abc").response().text(), "abc");
-    assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
-    assert_eq!(app.last().head.headers["expect"], "100-continue");
+}
+
+/// Its stream is reset (RFC 9113 §8.1), and nothing else on the connection suffers.
+#[test]
+fn an_http_2_app_that_answers_without_the_body_never_sees_it() {
+    let (told, ended) = std::sync::mpsc::channel();
+    let app = H2App::scripted(move |mut call| {
+        let told = told.clone();
+        async move {
+            call.finish(417, "no");
+            told.send(call.body.data().await.map(|part| part.unwrap_err().reason())).unwrap();
+        }
+    });
+    let (usher, _tables) = over_http_2(&app);
+    for _ in 0..3 {
+        let mut client = usher.connect();
+        client.send(EXPECTING);
+        let answer = client.response();
+        assert_eq!((answer.status, answer.text().as_str()), (417, "no"));
+        assert_eq!(ended.recv_timeout(crate::support::SOON).unwrap(), Some(Some(h2::Reason::CANCEL)));
+        assert!(client.closed_by_peer(), "what it sends next could be the body or a request");
+    }
+    assert_eq!(app.connections(), 1);
 }
 
 /// The library has no way to tell such a client to go on, which has to lose patience by itself; its body is held back all the same.

@@ -11,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::support::{App, Backend, Binary, Ca, Fixture, Front, H2App, Speech, Tables, eventually};
+use crate::support::{App, Backend, Binary, Ca, Client, Fixture, Front, H2App, Speech, Tables, Usher, eventually};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const GET: &str = "GET / HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
@@ -68,11 +68,44 @@ fn there_are_never_more_connections_than_may_be_in_the_whole_process() {
     assert_eq!(stage.app.requests().len(), 240);
 }
 
+const RACE: &str =
+    "[listen]\nworkers = 4\n[upstreams.default]\nconnections_max = 3\nqueue_timeout = '20s'\nqueue_max = 1000";
+
 /// Four workers race for three connections, which the app closes when it likes, and some clients do not wait for their answer.
 #[test]
 fn whoever_races_for_connections_gets_their_own_answer() {
+    let stage = Fixture::configured(closing(), RACE);
+    race(&stage.usher);
+}
+
+#[test]
+fn whoever_races_for_connections_with_tls_gets_their_own_answer() {
+    let app = closing();
+    let (usher, _front, _tables) = behind_tls(&app, RACE);
+    race(&usher);
+}
+
+#[test]
+fn whoever_races_for_streams_gets_their_own_answer() {
+    let app = H2App::limited(4, |mut call| async move {
+        let target = call.head.uri.path().to_owned();
+        tokio::time::sleep(Duration::from_millis(call.number as u64 % 4)).await;
+        // Its client may have gone.
+        if let Ok(mut answer) = call.answer.send_response(http::Response::new(()), false) {
+            let _ = answer.send_data(target.into(), true);
+        }
+    });
+    let tables = Tables::example(Backend::Sqlite);
+    let servers = format!("[upstreams.default]\nservers = ['{}']\n", app.url());
+    let usher = Binary::over(&tables).config(&servers).config(RACE).start();
+    race(&usher);
+    assert!(app.connections() <= 3, "{} connections", app.connections());
+}
+
+/// An app that says which target it was asked for, and closes its connections now and then.
+fn closing() -> App {
     let answered = AtomicUsize::new(0);
-    let app = App::scripted(move |mut conversation| {
+    App::scripted(move |mut conversation| {
         while let Some(request) = conversation.request() {
             let target = request.target();
             let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{target}", target.len());
@@ -81,22 +114,35 @@ fn whoever_races_for_connections_gets_their_own_answer() {
                 return;
             }
         }
-    });
-    let config =
-        "[listen]\nworkers = 4\n[upstreams.default]\nconnections_max = 3\nqueue_timeout = '20s'\nqueue_max = 1000";
-    let stage = Fixture::configured(app, config);
+    })
+}
+
+/// The router in front of `app` over TLS.
+fn behind_tls(app: &App, config: &str) -> (Usher, Front, Tables) {
+    let (ca, folder, tables) = (Ca::new(), TempDir::new().unwrap(), Tables::example(Backend::Sqlite));
+    let authority = folder.path().join("ca.pem");
+    std::fs::write(&authority, ca.pem()).unwrap();
+    let front = Front::tls(Speech::of(&ca.issue(&["127.0.0.1"])), app.address());
+    let servers = format!(
+        "[upstreams.default]\nservers = ['https://{}']\nca_file = '{}'\n",
+        front.address(),
+        authority.display()
+    );
+    (Binary::over(&tables).config(&servers).config(config).start(), front, tables)
+}
+
+fn race(usher: &Usher) {
     let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
     thread::scope(|scope| {
         for number in 0..16 {
-            let (stage, get) = (&stage, &get);
             scope.spawn(move || {
                 let leaves = number % 4 == 3;
-                let mut client = stage.usher.connect();
+                let mut client = usher.connect();
                 for asked in 0..100 {
                     let target = format!("/{number}/{asked}");
                     client.send(get(&target));
                     if leaves {
-                        client = stage.usher.connect();
+                        client = usher.connect();
                         continue;
                     }
                     assert_eq!(client.response().text(), target);
@@ -104,38 +150,34 @@ fn whoever_races_for_connections_gets_their_own_answer() {
             });
         }
     });
-    eventually("nothing runs any more", || (stage.usher.metric("usher_endpoint_in_flight", &[]) == 0.0).then_some(()));
+    eventually("nothing runs any more", || (usher.metric("usher_endpoint_in_flight", &[]) == 0.0).then_some(()));
 }
 
 #[test]
 fn a_worker_takes_over_a_connection_that_another_one_does_not_use() {
     let config = "[listen]\nworkers = 4\n[upstreams.default]\nconnections_max = 1";
     let stage = Fixture::configured(App::answering(OK), config);
-    let mut asked = 0;
-    while limits_reached(&stage, "connections") < 3.0 {
-        assert_eq!(stage.get("customdomain1.com", "/").status, 200);
-        asked += 1;
-        assert!(asked < 500, "all requests went to one worker");
-    }
+    let asked = ask_all_workers(&stage.usher);
     assert_eq!((stage.app.requests().len(), stage.app.connections()), (asked, 1));
 }
 
+/// Asks until the one connection that there may be has gone from worker to worker; how often.
+fn ask_all_workers(usher: &Usher) -> usize {
+    let mut asked = 0;
+    while usher.metric("usher_upstream_connection_limits_total", &["limit=\"connections\""]) < 3.0 {
+        assert_eq!(usher.get("customdomain1.com", "/").status, 200);
+        asked += 1;
+        assert!(asked < 500, "all requests went to one worker");
+    }
+    asked
+}
+
 #[test]
-fn one_with_tls_is_closed_for_the_sake_of_another_worker() {
-    let (ca, folder, tables) = (Ca::new(), TempDir::new().unwrap(), Tables::example(Backend::Sqlite));
-    let authority = folder.path().join("ca.pem");
-    std::fs::write(&authority, ca.pem()).unwrap();
+fn one_with_tls_is_taken_over_with_its_session() {
     let app = App::answering(OK);
-    let front = Front::tls(Speech::of(&ca.issue(&["127.0.0.1"])), app.address());
-    let config = format!(
-        "[listen]\nworkers = 4\n[upstreams.default]\nservers = ['https://{}']\nca_file = '{}'\nconnections_max = 1",
-        front.address(),
-        authority.display()
-    );
-    let usher = Binary::over(&tables).config(&config).start();
-    (0..40).for_each(|_| assert_eq!(usher.get("customdomain1.com", "/").status, 200));
-    assert!(usher.metric("usher_endpoint_connections", &[]) <= 1.0);
-    assert!(front.met().len() > 1, "all requests went to one worker");
+    let (usher, front, _tables) = behind_tls(&app, "[listen]\nworkers = 4\n[upstreams.default]\nconnections_max = 1");
+    let asked = ask_all_workers(&usher);
+    assert_eq!((app.requests().len(), front.met().len()), (asked, 1));
 }
 
 #[test]
@@ -192,28 +234,68 @@ fn a_websocket_counts_for_as_long_as_it_is_open() {
     eventually("its place is free", || (stage.get("customdomain1.com", "/").status == 200).then_some(()));
 }
 
-#[test]
-fn on_http2_requests_wait_for_room_on_the_connections_that_there_are() {
-    let (tables, app) = (
-        Tables::example(Backend::Sqlite),
-        H2App::limited(1, |mut call| async move {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            call.finish(200, "ok");
-        }),
-    );
-    let config = |workers: usize| {
-        format!(
-            "[listen]\nworkers = {workers}\n[upstreams.default]\nservers = ['{}']\nconnections_max = 1\nconnect_timeout = '20s'",
-            app.url()
-        )
-    };
-    let usher = Binary::over(&tables).config(&config(1)).start();
-    thread::scope(|scope| {
-        for _ in 0..6 {
-            scope.spawn(|| assert_eq!(usher.get("customdomain1.com", "/").status, 200));
-        }
+/// An app that speaks HTTP/2 and answers after as many milliseconds as the path says, and the router in front of it.
+fn on_http2(streams_max: u32, config: &str) -> (H2App, Usher, Tables) {
+    let app = H2App::limited(streams_max, |mut call| async move {
+        let millis = call.head.uri.path()[1..].parse().unwrap_or(50);
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        call.finish(200, "ok");
     });
+    let tables = Tables::example(Backend::Sqlite);
+    let servers = format!("[upstreams.default]\nservers = ['{}']\n", app.url());
+    let usher = Binary::over(&tables).config(&servers).config(config).start();
+    (app, usher, tables)
+}
+
+#[test]
+fn on_http2_all_workers_share_the_connections_that_there_are() {
+    let config = "[listen]\nworkers = 4\n[upstreams.default]\nconnections_max = 2";
+    let (app, usher, _tables) = on_http2(1000, config);
+    let mut clients: Vec<Client> = (0..150).map(|_| usher.connect()).collect();
+    for _ in 0..3 {
+        for client in &mut clients {
+            client.send(GET);
+        }
+        assert!(clients.iter_mut().all(|client| client.response().status == 200));
+    }
+    assert_eq!((app.calls().len(), app.connections()), (450, 2), "150 need two");
+    assert_eq!(usher.metric("usher_endpoint_connections", &[]), 2.0);
+}
+
+#[test]
+fn on_http2_requests_wait_in_the_queue_while_no_stream_is_free() {
+    let config =
+        "[listen]\nworkers = 2\n[upstreams.default]\nconnections_max = 1\nqueue_max = 3\nqueue_timeout = '20s'";
+    let (app, usher, _tables) = on_http2(2, config);
+    assert_eq!(
+        usher.get("customdomain1.com", "/0").status,
+        200,
+        "from now on it is known how many streams there may be"
+    );
+    let mut clients: Vec<Client> = (0..6).map(|_| usher.connect()).collect();
+    for client in &mut clients {
+        client.send(GET.replace("/ ", "/300 "));
+    }
+    let answers: Vec<_> = clients.iter_mut().map(Client::response).collect();
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
+    assert_eq!((refused.len(), answers.iter().filter(|answer| answer.status == 200).count()), (1, 5));
+    assert!(refused[0].header("retry-after").is_some());
     assert_eq!((app.calls().len(), app.connections()), (6, 1));
-    let refused = Binary::over(&tables).config(&config(2)).run(&["check"]);
-    assert!(refused.stderr.contains("is less than there are workers"), "{}", refused.stderr);
+}
+
+/// Each worker has some of the clients, and the connection is one worker's.
+#[test]
+fn on_http2_a_worker_that_has_drained_keeps_its_connection_for_the_others() {
+    let config = "[listen]\nworkers = 8\n[upstreams.default]\nconnections_max = 1";
+    let (app, mut usher, _tables) = on_http2(1000, config);
+    let mut clients: Vec<Client> = (0..40).map(|_| usher.connect()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(GET.replace("/ ", &format!("/{} ", 500 + 50 * number)));
+    }
+    eventually("all are at the app", || (app.calls().len() == 40).then_some(()));
+    usher.terminate();
+    // Each goes once it has its answer, so that its worker is done.
+    assert!(clients.into_iter().all(|mut client| client.response().status == 200));
+    assert!(usher.wait().success());
+    assert_eq!(app.connections(), 1);
 }

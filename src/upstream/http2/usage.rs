@@ -1,0 +1,93 @@
+//! How a shared connection is used, and for how long still.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+
+use crate::upstream::life::Life;
+
+/// What runs on one connection. Its lock is held for a look and a change, and never across a wait.
+pub(super) struct Usage {
+    counts: Mutex<Counts>,
+    /// Told when a stream has ended, where somebody may wait for that.
+    freed: Option<Arc<Notify>>,
+}
+
+struct Counts {
+    streams: usize,
+    /// When the last stream ended.
+    unused_since: Instant,
+    /// No further stream is wanted on it.
+    left: bool,
+    life: Life,
+}
+
+impl Usage {
+    /// Of a connection that is opened at `now`.
+    pub(super) fn new(life: Life, freed: Option<Arc<Notify>>, now: Instant) -> Self {
+        Self { counts: Mutex::new(Counts { streams: 0, unused_since: now, left: false, life }), freed }
+    }
+
+    /// One more stream, where there may be so many.
+    pub(super) fn begin(self: &Arc<Self>, streams_max: usize, now: Instant) -> Option<Arc<StreamPermit>> {
+        let mut counts = self.counts();
+        if counts.left || counts.streams >= streams_max {
+            return None;
+        }
+        if counts.life.is_over(now) {
+            counts.left = true;
+            return None;
+        }
+        counts.streams += 1;
+        counts.life.spend();
+        Some(Arc::new(StreamPermit(Arc::clone(self))))
+    }
+
+    /// No further stream begins.
+    pub(super) fn leave(&self) {
+        self.counts().left = true;
+    }
+
+    pub(super) fn is_unused(&self) -> bool {
+        self.counts().streams == 0
+    }
+
+    /// Whether it is wanted, and in use or not unused for `idle_timeout` yet.
+    pub(super) fn is_kept(&self, idle_timeout: Duration, now: Instant) -> bool {
+        let counts = self.counts();
+        let in_time = counts.streams > 0 || now.saturating_duration_since(counts.unused_since) < idle_timeout;
+        in_time && !counts.left
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts as one stream of a connection until the last copy is dropped. An upload holds one too: as long as it goes on,
+/// the app server counts its stream, whether it has answered or not.
+pub(super) struct StreamPermit(Arc<Usage>);
+
+impl StreamPermit {
+    /// Opens no further stream on this connection; those that run go on.
+    pub(super) fn leave(&self) {
+        self.0.leave();
+    }
+}
+
+impl Drop for StreamPermit {
+    fn drop(&mut self) {
+        let mut counts = self.0.counts();
+        counts.streams -= 1;
+        if counts.streams == 0 {
+            counts.unused_since = Instant::now();
+        }
+        drop(counts);
+        if let Some(freed) = &self.0.freed {
+            freed.notify_one();
+        }
+    }
+}
