@@ -1,8 +1,7 @@
 //! How many connections to one endpoint the whole process may have open, and how a worker that has none comes to one.
 //!
-//! A worker that finds them all taken takes over one that another worker keeps and does not use: the socket itself, where there is no
-//! TLS on it; else that one is closed, and another one opened in its place. Where all are in use it waits for one to be closed or
-//! returned.
+//! A worker that finds them all taken takes over one that another worker keeps and does not use: the socket itself, with its TLS. Where
+//! all are in use it waits for one to be closed or returned.
 
 use std::sync::{
     Arc, Mutex, PoisonError, Weak,
@@ -45,7 +44,7 @@ pub(super) enum Lent {
     Nothing,
     /// A connection, with what is left of its life.
     Connection(Parked, Life),
-    /// It has closed one that cannot be given away.
+    /// It has closed one that was of no use any more.
     Closed,
 }
 

@@ -24,6 +24,7 @@ mod life;
 mod maker;
 mod members;
 mod moment;
+mod movable;
 mod origin;
 mod overlay;
 mod pool;

@@ -82,7 +82,7 @@ impl<B: Send> Lender for Pool<B> {
         if !is_young(since, self.idle_timeout, now) || !line.is_ready_now() || line.life().is_over(now) {
             return Lent::Closed;
         }
-        match line.into_parts().and_then(|(stream, life)| Some((stream.park()?, life))) {
+        match line.into_parts().and_then(|(stream, life)| Some((stream.park().ok()?, life))) {
             Some((socket, life)) => Lent::Connection(socket, life),
             None => Lent::Closed,
         }
@@ -100,7 +100,7 @@ mod tests {
     use tokio_rustls::{TlsAcceptor, TlsConnector};
 
     use super::*;
-    use crate::upstream::{life::Life, stream::Stream};
+    use crate::upstream::{life::Life, movable::Movable, stream::Stream};
 
     const LONG: Duration = Duration::from_secs(4);
 
@@ -152,7 +152,7 @@ mod tests {
         let app = listener.accept().await.unwrap().0;
         let (connector, acceptor) = tls_pair();
         let name = "app.internal".try_into().unwrap();
-        let (stream, app) = tokio::join!(connector.connect(name, stream), acceptor.accept(app));
+        let (stream, app) = tokio::join!(connector.connect(name, Movable::Here(stream)), acceptor.accept(app));
         (Stream::Tls(Box::new(stream.unwrap())), app.unwrap())
     }
 

@@ -15,12 +15,14 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
+use super::movable::Movable;
+
 /// A connection.
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Movable>>),
 }
 
 /// What is read from.
@@ -58,12 +60,15 @@ impl Stream {
         }
     }
 
-    /// The socket without a runtime, to be taken over by another one; `None` where that cannot be, and it is closed.
-    pub(super) fn park(self) -> Option<Parked> {
+    /// The connection without a runtime, to be taken over by another one; an error where that cannot be, and it is closed.
+    pub(super) fn park(self) -> io::Result<Parked> {
         match self {
-            Self::Tcp(stream) => stream.into_std().ok().map(Parked::Tcp),
-            Self::Unix(stream) => stream.into_std().ok().map(Parked::Unix),
-            Self::Tls(_) => None,
+            Self::Tcp(stream) => stream.into_std().map(Parked::Tcp),
+            Self::Unix(stream) => stream.into_std().map(Parked::Unix),
+            Self::Tls(mut stream) => {
+                stream.get_mut().0.leave()?;
+                Ok(Parked::Tls(stream))
+            }
         }
     }
 
@@ -77,11 +82,12 @@ impl Stream {
     }
 }
 
-/// A socket on its way from one worker to another.
+/// A connection on its way from one worker to another.
 #[derive(Debug)]
 pub(super) enum Parked {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
+    Tls(Box<TlsStream<Movable>>),
 }
 
 impl Parked {
@@ -90,21 +96,25 @@ impl Parked {
         match self {
             Self::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
             Self::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
+            Self::Tls(mut stream) => {
+                stream.get_mut().0.arrive()?;
+                Ok(Stream::Tls(stream))
+            }
         }
     }
 }
 
 /// TLS, whose directions have their state in common. Locked by one worker's tasks only, and never across a wait.
 #[derive(Clone, Debug)]
-pub(super) struct Shared(Arc<Mutex<Box<TlsStream<TcpStream>>>>);
+pub(super) struct Shared(Arc<Mutex<Box<TlsStream<Movable>>>>);
 
 impl Shared {
-    fn stream(&self) -> MutexGuard<'_, Box<TlsStream<TcpStream>>> {
+    fn stream(&self) -> MutexGuard<'_, Box<TlsStream<Movable>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The connection, if `other` is its other direction.
-    fn reunite(self, other: Self) -> Option<Box<TlsStream<TcpStream>>> {
+    fn reunite(self, other: Self) -> Option<Box<TlsStream<Movable>>> {
         let is_pair = Arc::ptr_eq(&self.0, &other.0);
         drop(other);
         let stream = Arc::into_inner(self.0).filter(|_| is_pair)?;
@@ -120,6 +130,10 @@ impl Shared {
         let mut context = Context::from_waker(Waker::noop());
         // Beneath, tickets for sessions may have come, which are nothing that was said.
         self.poll_read(&mut context, &mut ReadBuf::new(&mut [0])).is_pending()
+    }
+
+    fn has_empty_socket(&self) -> bool {
+        self.stream().get_ref().0.here().is_some_and(|socket| is_empty(SockRef::from(socket)))
     }
 }
 
@@ -150,7 +164,7 @@ impl ReadHalf {
         match self {
             Self::Tcp(half) => is_empty(SockRef::from(half.as_ref())),
             Self::Unix(half) => is_empty(SockRef::from(half.as_ref())),
-            Self::Tls(shared) => shared.is_silent() && is_empty(SockRef::from(shared.stream().get_ref().0)),
+            Self::Tls(shared) => shared.is_silent() && shared.has_empty_socket(),
         }
     }
 

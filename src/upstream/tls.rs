@@ -20,7 +20,7 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{Protocol, tls_files::Stamps};
+use super::{Protocol, movable::Movable, tls_files::Stamps};
 
 /// Names under which an app server has sessions: there is one.
 const SESSIONS: usize = 1;
@@ -186,8 +186,9 @@ impl Handshake {
     }
 
     /// Secures `stream`. Where HTTP/2 was offered it has to be taken (RFC 9113 §3.2).
-    pub(super) async fn with(&self, stream: TcpStream) -> io::Result<Box<TlsStream<TcpStream>>> {
-        let stream = TlsConnector::from(self.config.load_full()).connect(self.server_name.clone(), stream).await?;
+    pub(super) async fn with(&self, stream: TcpStream) -> io::Result<Box<TlsStream<Movable>>> {
+        let connector = TlsConnector::from(self.config.load_full());
+        let stream = connector.connect(self.server_name.clone(), Movable::Here(stream)).await?;
         if self.speaks_http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err(io::Error::other("the app server does not offer HTTP/2 (ALPN h2)"));
         }
