@@ -2,6 +2,8 @@
 
 mod ask;
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 use http::Method;
 use serde::Deserialize;
@@ -83,6 +85,8 @@ async fn list(settings: &admin::Settings, json: bool) -> Result<Outcome, Failure
     Ok(Outcome::answer(text(&serde_json::from_slice::<Vec<Upstream>>(&answer).map_err(Failure::Json)?)))
 }
 
+const ANSWERED: &str = "answered";
+
 #[derive(Deserialize)]
 struct Upstream {
     name: String,
@@ -97,24 +101,23 @@ struct Endpoint {
     reason: Option<String>,
     in_flight: u64,
     latency_ms: Option<f64>,
-    attempts: std::collections::BTreeMap<String, u64>,
+    attempts: BTreeMap<String, u64>,
     connections: u64,
     connections_opened: u64,
     connections_reused: u64,
 }
 
-const HEAD: [&str; 11] = [
+const HEAD: [&str; 10] = [
     "UPSTREAM",
     "SERVER",
     "STATE",
     "RUNNING",
     "LATENCY",
-    "ANSWERED",
-    "FAILED",
-    "WENT ON",
     "CONNECTIONS",
     "OPENED",
     "REUSED",
+    "ANSWERED",
+    "OTHER ATTEMPTS",
 ];
 
 fn text(upstreams: &[Upstream]) -> String {
@@ -123,8 +126,7 @@ fn text(upstreams: &[Upstream]) -> String {
     table(HEAD, rows)
 }
 
-fn row(upstream: &str, endpoint: &Endpoint) -> [String; 11] {
-    let count = |outcomes: &[&str]| outcomes.iter().filter_map(|outcome| endpoint.attempts.get(*outcome)).sum::<u64>();
+fn row(upstream: &str, endpoint: &Endpoint) -> [String; 10] {
     let reason = endpoint.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     [
         upstream.to_owned(),
@@ -132,13 +134,19 @@ fn row(upstream: &str, endpoint: &Endpoint) -> [String; 11] {
         format!("{}{reason}", endpoint.state),
         endpoint.in_flight.to_string(),
         endpoint.latency_ms.map_or("-".to_owned(), |latency| format!("{latency:.1} ms")),
-        count(&["answered"]).to_string(),
-        count(&["not_connected", "timed_out", "broken", "server_error", "body_broken"]).to_string(),
-        count(&["stale", "crossed", "refused"]).to_string(),
         endpoint.connections.to_string(),
         endpoint.connections_opened.to_string(),
         share(endpoint.connections_reused, endpoint.connections_opened),
+        endpoint.attempts.get(ANSWERED).copied().unwrap_or_default().to_string(),
+        others(&endpoint.attempts),
     ]
+}
+
+/// What else became of attempts, each outcome that there was.
+fn others(attempts: &BTreeMap<String, u64>) -> String {
+    let others = attempts.iter().filter(|(outcome, count)| *outcome != ANSWERED && **count > 0);
+    let others: Vec<_> = others.map(|(outcome, count)| format!("{count} {outcome}")).collect();
+    if others.is_empty() { "-".to_owned() } else { others.join(", ") }
 }
 
 /// The share of `part` in both, as people write it. It is cut off and not rounded: one connection among a million is not lost.
@@ -160,11 +168,11 @@ mod tests {
     fn app_servers_are_shown_in_a_table() {
         let answer = r#"[{"name": "default", "balance": "least_loaded", "endpoints": [{"endpoint": "a:1", "weight": 1,
             "state": "ejected", "reason": "failures in a row", "in_flight": 2, "latency_ms": 12.34,
-            "attempts": {"answered": 7, "broken": 2, "server_error": 3, "stale": 1, "crossed": 2}, "connections": 4,
+            "attempts": {"answered": 7, "broken": 2, "cancelled": 1, "refused": 0, "stale": 3}, "connections": 4,
             "connections_opened": 1, "connections_reused": 9}]}]"#;
         let shown = text(&serde_json::from_str::<Vec<Upstream>>(answer).unwrap());
-        let expected = "UPSTREAM  SERVER  STATE                        RUNNING  LATENCY  ANSWERED  FAILED  WENT ON  CONNECTIONS  OPENED  REUSED\n\
-                        default   a:1     ejected (failures in a row)  2        12.3 ms  7         5       3        4            1       90.000 %\n";
+        let expected = "UPSTREAM  SERVER  STATE                        RUNNING  LATENCY  CONNECTIONS  OPENED  REUSED    ANSWERED  OTHER ATTEMPTS\n\
+                        default   a:1     ejected (failures in a row)  2        12.3 ms  4            1       90.000 %  7         2 broken, 1 cancelled, 3 stale\n";
         assert_eq!(shown, expected);
     }
     #[test]
