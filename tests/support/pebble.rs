@@ -4,9 +4,13 @@ use std::{
     fs::File,
     io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener, TcpStream},
+    ops::Range,
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicU16, Ordering::Relaxed},
+    },
     thread,
 };
 
@@ -226,10 +230,14 @@ fn collect(stdout: ChildStdout, log: Arc<Mutex<Vec<String>>>) {
     });
 }
 
-/// An address that nobody listens on at the moment, outside of those that the system gives away.
+/// An address that nobody listens on at the moment, outside of those that the system gives away. Nobody else here is given it: who has
+/// it need not listen yet.
 pub(crate) fn free_address() -> SocketAddr {
+    const PORTS: Range<u16> = 10_000..32_000;
+    static GIVEN: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(..)));
     loop {
-        let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(10_000..32_000)));
+        let number = GIVEN.fetch_add(1, Relaxed) % (PORTS.end - PORTS.start);
+        let address = SocketAddr::from(([127, 0, 0, 1], PORTS.start + number));
         if TcpListener::bind(address).is_ok() {
             return address;
         }
