@@ -112,7 +112,7 @@ enum End {
     Done,
     /// The client does not take what it asked for.
     CutOff,
-    /// The client has gone, whatever of it waits to be read.
+    /// The client has gone: it has ended its direction, and had no answer within a moment.
     HungUp,
 }
 
@@ -193,11 +193,14 @@ struct Watch<'a> {
     client: &'a Client,
     next: Deadline,
     idle: Idle<'a>,
+    /// With which request the client had ended its direction at the look before.
+    hung_up_with: Option<u64>,
 }
 
 impl<'a> Watch<'a> {
     fn new(client: &'a Client) -> Self {
-        Self { client, next: client.worker.clock.after(LOOK), idle: Idle::new(client) }
+        let next = client.worker.clock.after(LOOK);
+        Self { client, next, idle: Idle::new(client), hung_up_with: None }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
@@ -208,6 +211,16 @@ impl<'a> Watch<'a> {
             self.next = self.client.worker.clock.after(LOOK);
         }
         if self.idle.has_to_end(context) { Poll::Ready(End::Displaced) } else { Poll::Pending }
+    }
+
+    /// Whether the client had ended its direction with the same request at the look before already. It gets an answer that comes until
+    /// then: it may have had nothing more to say.
+    fn has_gone(&mut self) -> bool {
+        let pulse = &self.client.pulse;
+        pulse.look_for_client();
+        let now = pulse.has_hung_up().then(|| pulse.begun());
+        let before = std::mem::replace(&mut self.hung_up_with, now);
+        now.is_some() && now == before
     }
 
     fn look(&mut self) -> Option<End> {
@@ -223,9 +236,7 @@ impl<'a> Watch<'a> {
             return (worker.clock.since(since) >= worker.settings.header_timeout).then_some(End::HeadTimeout);
         }
         if pulse.running() > 0 {
-            // hyper sees the end of a connection only where nothing waits to be read in front of it.
-            pulse.look_for_client();
-            return pulse.has_hung_up().then_some(End::HungUp);
+            return self.has_gone().then_some(End::HungUp);
         }
         // The end of an idle connection comes while it is parked.
         let parked_after = worker.settings.park_after.min(worker.settings.keep_alive_timeout);
@@ -237,6 +248,8 @@ fn builder(worker: &Worker) -> Builder {
     let settings = &worker.settings;
     let mut builder = Builder::new();
     builder
+        // Whether the client has gone is looked for here.
+        .half_close(true)
         .header_read_timeout(None)
         .max_header_size(settings.header_max_bytes)
         .max_buf_size(settings.header_max_bytes.max(HYPER_BUFFER_MIN));

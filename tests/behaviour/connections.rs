@@ -2,12 +2,14 @@
 
 use std::{
     sync::mpsc::{Sender, channel},
+    thread,
     time::{Duration, Instant},
 };
 
 use super::limits::{PARKED_AFTER, reached};
 use crate::support::{A_MOMENT, App, Backend, Binary, Client, Fixture, H2Client, SOON, Tables, eventually};
 
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
 
 #[test]
@@ -99,10 +101,30 @@ fn silent(tell: Sender<()>) -> App {
     })
 }
 
-/// Whether a client has gone or has only said its last cannot be told before it is written to, so that both count as the first
-/// (RFC 9112 §9.6 leaves it to the server).
+/// Whether a client has gone or has only said its last cannot be told before it is written to (RFC 9112 §9.6 leaves it to the server).
 #[test]
-fn a_client_that_ends_its_direction_before_it_has_its_answer_counts_as_gone() {
+fn a_client_that_ends_its_direction_gets_an_answer_that_comes_within_a_moment() {
+    let stage = Fixture::with_app(App::scripted(|mut conversation| {
+        while conversation.request().is_some() {
+            thread::sleep(Duration::from_millis(300));
+            conversation.write(OK).unwrap();
+        }
+    }));
+    let mut parked = stage.usher.connect();
+    assert_eq!(parked.send(REQUEST).response().status, 200);
+    thread::sleep(PARKED_AFTER);
+    for mut client in [parked, stage.usher.connect()] {
+        client.send(REQUEST).finish_sending();
+        assert_eq!(client.response().status, 200);
+        assert!(client.closed_by_peer());
+    }
+    let mut pipelining = stage.usher.connect();
+    pipelining.send(REQUEST.repeat(2)).finish_sending();
+    assert!((0..2).all(|_| pipelining.response().status == 200));
+}
+
+#[test]
+fn a_client_that_ends_its_direction_long_before_its_answer_counts_as_gone() {
     let (tell, told) = channel();
     let stage = Fixture::with_app(silent(tell));
     let mut client = stage.usher.connect();

@@ -98,8 +98,14 @@ fn whoever_races_for_streams_gets_their_own_answer() {
     let tables = Tables::example(Backend::Sqlite);
     let servers = format!("[upstreams.default]\nservers = ['{}']\n", app.url());
     let usher = Binary::over(&tables).config(&servers).config(RACE).start();
-    race(&usher);
-    assert!(app.connections() <= 3, "{} connections", app.connections());
+    let connections = || usher.metric("usher_endpoint_connections", &[]);
+    thread::scope(|scope| {
+        let racing = scope.spawn(|| race(&usher));
+        while !racing.is_finished() {
+            assert!(connections() <= 3.0, "{} connections", connections());
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
 }
 
 /// An app that says which target it was asked for, and closes its connections now and then.
