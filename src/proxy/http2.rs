@@ -17,9 +17,9 @@ use hyper_util::rt::TokioIo;
 use super::{
     clock::{CoarseTimer, Deadline},
     connection::{Announced, Client},
-    h2_frames::Overheard,
     handler,
     idle::Idle,
+    overheard::Overheard,
     stream::ClientStream,
     streams::{SEND_BUFFER, Streams},
 };
@@ -156,7 +156,7 @@ impl<'a> Watch<'a> {
 
     fn look(&mut self) -> Look {
         let (worker, pulse) = (&self.client.worker, &self.client.pulse);
-        if self.client.takes_too_little() {
+        if self.client.takes_too_little() || self.has_unfinished_head() {
             return Look::CutOff;
         }
         if pulse.running() > 0 {
@@ -174,6 +174,18 @@ impl<'a> Watch<'a> {
             }
             None => Look::Fine,
         }
+    }
+
+    /// Whether a head does not come to its end. Nothing else may come between its frames (RFC 9113 §4.3): nobody is heard any more.
+    fn has_unfinished_head(&self) -> bool {
+        let (worker, pulse) = (&self.client.worker, &self.client.pulse);
+        let is_overdue = |since| worker.clock.since(since) >= worker.settings.header_timeout;
+        let is_unfinished = pulse.unfinished_since().is_some_and(is_overdue);
+        if is_unfinished {
+            worker.metrics.limit(Limit::HeaderTimeout);
+            pulse.cut_off_all();
+        }
+        is_unfinished
     }
 
     /// The first request has to come as soon as one of HTTP/1.1 would have to.

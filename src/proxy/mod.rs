@@ -33,6 +33,7 @@ mod idle;
 mod ids;
 mod listener;
 mod look_up;
+mod overheard;
 mod pace;
 mod parked;
 mod patience;

@@ -16,6 +16,7 @@ pub(super) struct Pulse {
     streams: AtomicU32,
     quiet_since: AtomicU64,
     heard_at: AtomicU64,
+    unfinished_since: AtomicU64,
     flushed: AtomicBool,
     resets: AtomicU64,
     writes: Writes,
@@ -34,6 +35,7 @@ impl Pulse {
             streams: AtomicU32::new(0),
             quiet_since: AtomicU64::new(now),
             heard_at: AtomicU64::new(now),
+            unfinished_since: AtomicU64::new(NEVER),
             flushed: AtomicBool::new(true),
             resets: AtomicU64::new(0),
             writes: Writes::default(),
@@ -131,6 +133,16 @@ impl Pulse {
     pub(super) fn head_since(&self) -> Option<u64> {
         let heard_at = self.heard_at.load(Relaxed);
         (heard_at != NEVER && self.running() == 0).then_some(heard_at)
+    }
+
+    /// On HTTP/2, where exchanges may run meanwhile: a head has been coming since then, and is not complete; `None`: there is none.
+    pub(super) fn note_unfinished(&self, since: Option<u64>) {
+        self.unfinished_since.store(since.unwrap_or(NEVER), Relaxed);
+    }
+
+    /// Since when one has.
+    pub(super) fn unfinished_since(&self) -> Option<u64> {
+        Some(self.unfinished_since.load(Relaxed)).filter(|since| *since != NEVER)
     }
 
     /// Ends exchanges whose client has reached a limit; their records tell by [`Pulse::is_cutting_off`].

@@ -289,6 +289,30 @@ fn a_preface_that_does_not_come_to_its_end_is_cut_off_however_it_drips() {
     assert_eq!(reached(&stage.usher, "header_timeout"), 2);
 }
 
+/// RFC 9113 §4.3: nothing else may come between the frames of a head.
+#[test]
+fn a_later_head_that_does_not_come_to_its_end_is_cut_off_however_it_drips() {
+    let stage = Fixture::configured(App::scripted(bursts), "[listen]\nheader_timeout = '1s'");
+    let begun = Instant::now();
+    let [mut half, mut dripping] = [(); 2].map(|()| {
+        let mut client = Frames::connect(stage.usher.http());
+        // An answer that has no end runs all the while.
+        client.send(ask(1, HOST));
+        assert!(client.next_of(HEADERS).is_some());
+        client
+    });
+    half.send(&ask(3, HOST)[..12]);
+    let long = frame(HEADERS, END_STREAM | END_HEADERS, 3, &[0; 255]);
+    let drops = long.chunks(1).take_while(|drop| {
+        thread::sleep(A_MOMENT / 2);
+        dripping.try_send(drop)
+    });
+    assert!(drops.count() < long.len(), "it is heard to its end");
+    while half.next().is_some() {}
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!((reached(&stage.usher, "header_timeout"), reached(&stage.usher, "keep_alive")), (2, 0));
+}
+
 /// RFC 9113 §6.8, §9.1.
 #[test]
 fn a_connection_that_never_asks_for_anything_is_told_to_end() {

@@ -274,7 +274,12 @@ impl Frames {
 
     /// Sends exactly these bytes.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = self.stream.write_all(bytes.as_ref());
+        let _ = self.try_send(bytes);
+    }
+
+    /// The same; whether the connection is still there.
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
     fn greet(mut stream: TcpStream, number: usize, settings: &[u8]) -> Option<Self> {
