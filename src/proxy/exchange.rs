@@ -10,7 +10,7 @@ use std::{
 };
 
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header, uri::PathAndQuery};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 
 use super::{
     buffers::Buffers,
@@ -76,6 +76,7 @@ struct Asked {
     target: Uri,
     version: Version,
     accept: Option<HeaderValue>,
+    has_body: bool,
     /// The connection itself is to become a WebSocket.
     switches: bool,
 }
@@ -87,6 +88,7 @@ impl Asked {
             target: request.uri().clone(),
             version: request.version(),
             accept: request.headers().get(header::ACCEPT).cloned(),
+            has_body: !request.body().is_end_stream(),
             switches: upgrade::asks_for_websocket(request),
         }
     }
@@ -176,6 +178,12 @@ impl Exchange {
     pub(super) fn leaves_body_unread(&self) -> bool {
         self.asked.as_ref().is_some_and(|asked| asked.version < Version::HTTP_2)
             && self.request_tally.as_ref().is_some_and(|tally| tally.expectation.is_refused())
+    }
+
+    /// Whether something of the body of the request was not read.
+    fn has_unread_body(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.has_body)
+            && !self.request_tally.as_ref().is_some_and(|tally| tally.ended())
     }
 
     /// An attempt at `endpoint` brought no answer to pass on.
@@ -276,7 +284,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let is_over = self.client.worker.is_over.load(Relaxed);
-        if let Some((outcome, reason)) = cut_short(self.outcome, self.pulse().is_cutting_off(), is_over) {
+        if let Some((outcome, reason)) = cut_short(self.outcome, self.pulse().cut_off_reason(), is_over) {
             self.outcome = outcome;
             self.reason = Some(reason.to_owned());
         }
@@ -292,17 +300,17 @@ impl Drop for Exchange {
         if self.is_stream {
             pulse.end_stream(now);
         }
-        pulse.end(now);
+        pulse.end(now, self.has_unread_body());
     }
 }
 
 /// What really ended a record that is dropped before its end, and why: a panic in the body of an answer unwinds through it, past
 /// whoever would have told of it.
-fn cut_short(outcome: Outcome, is_cutting_off: bool, is_over: bool) -> Option<(Outcome, &'static str)> {
+fn cut_short(outcome: Outcome, cut_off: Option<&'static str>, is_over: bool) -> Option<(Outcome, &'static str)> {
     match outcome {
         _ if thread::panicking() => Some((Outcome::Panicked, "the exchange panicked")),
         Outcome::ClientGone if is_over => Some((Outcome::Drained, "usher was stopped, and drain_timeout was over")),
-        Outcome::ClientGone if is_cutting_off => Some((Outcome::Limited, "client takes too little of the answer")),
+        Outcome::ClientGone => cut_off.map(|reason| (Outcome::Limited, reason)),
         _ => None,
     }
 }
@@ -359,7 +367,7 @@ mod tests {
 
     impl Drop for Dropped<'_> {
         fn drop(&mut self) {
-            let _first = self.0.set(cut_short(Outcome::ClientGone, true, false).map(|(outcome, _)| outcome));
+            let _first = self.0.set(cut_short(Outcome::ClientGone, Some("slow"), false).map(|(outcome, _)| outcome));
         }
     }
 
@@ -374,9 +382,9 @@ mod tests {
         });
         assert!(caught.is_err());
         assert_eq!((in_peace.get(), in_a_panic.get()), (Some(&Some(Outcome::Limited)), Some(&Some(Outcome::Panicked))));
-        assert_eq!(cut_short(Outcome::ClientGone, false, false), None);
-        assert_eq!(cut_short(Outcome::Ok, true, true), None);
-        assert_eq!(cut_short(Outcome::ClientGone, false, true).map(|(outcome, _)| outcome), Some(Outcome::Drained));
+        assert_eq!(cut_short(Outcome::ClientGone, None, false), None);
+        assert_eq!(cut_short(Outcome::Ok, Some("slow"), true), None);
+        assert_eq!(cut_short(Outcome::ClientGone, None, true).map(|(outcome, _)| outcome), Some(Outcome::Drained));
     }
 
     #[test]

@@ -77,7 +77,7 @@ async fn finish(end: End, client: &Arc<Client>, mut stream: Box<ClientStream>) {
         return tunnel.run(client, stream, exchange).await;
     }
     match (end, stream.take_held_back()) {
-        (End::Displaced, _) => stream.leave().await,
+        (End::Displaced | End::Idle, _) => stream.leave().await,
         // Browsers connect ahead of what they may want.
         (End::HeadTimeout, _) if !stream.was_heard() => stream.leave().await,
         (End::HeadTimeout, _) => refused::answer(client, stream, Failure::HeaderTimeout).await,
@@ -106,6 +106,8 @@ enum End {
     HeadTimeout,
     /// It has asked for nothing, and stands back for another one.
     Displaced,
+    /// Nothing has happened for as long as an idle connection is kept.
+    Idle,
     /// A head cannot be read.
     BadHead(hyper::Error),
     /// Both sides have said all they wanted, or HTTP broke; the records of the exchanges tell.
@@ -223,6 +225,16 @@ impl<'a> Watch<'a> {
         now.is_some() && now == before
     }
 
+    fn has_idled(&self) -> bool {
+        let (worker, pulse) = (&self.client.worker, &self.client.pulse);
+        let has_idled =
+            pulse.running() == 0 && worker.clock.since(pulse.quiet_since()) >= worker.settings.keep_alive_timeout;
+        if has_idled {
+            worker.metrics.limit(Limit::KeepAlive);
+        }
+        has_idled
+    }
+
     fn look(&mut self) -> Option<End> {
         let (worker, pulse) = (&self.client.worker, &self.client.pulse);
         if self.client.takes_too_little() {
@@ -231,6 +243,10 @@ impl<'a> Watch<'a> {
         // Later on it is parked.
         if pulse.begun() == 0 {
             self.idle.look();
+        }
+        // It cannot be parked, nor what comes be taken for a head.
+        if pulse.has_unread() {
+            return self.has_idled().then_some(End::Idle);
         }
         if let Some(since) = pulse.head_since() {
             return (worker.clock.since(since) >= worker.settings.header_timeout).then_some(End::HeadTimeout);

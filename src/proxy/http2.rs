@@ -182,7 +182,10 @@ impl<'a> Watch<'a> {
         let is_overdue = |since| worker.clock.since(since) >= worker.settings.header_timeout;
         let is_unfinished = pulse.unfinished_since().is_some_and(is_overdue);
         if is_unfinished {
-            worker.metrics.limit(Limit::HeaderTimeout);
+            // Who was told to end was counted then.
+            if self.farewell_at.is_none() {
+                worker.metrics.limit(Limit::HeaderTimeout);
+            }
             pulse.cut_off_all();
         }
         is_unfinished

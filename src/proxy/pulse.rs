@@ -18,6 +18,7 @@ pub(super) struct Pulse {
     heard_at: AtomicU64,
     unfinished_since: AtomicU64,
     flushed: AtomicBool,
+    unread: AtomicBool,
     resets: AtomicU64,
     writes: Writes,
     answer: Answer,
@@ -37,6 +38,7 @@ impl Pulse {
             heard_at: AtomicU64::new(now),
             unfinished_since: AtomicU64::new(NEVER),
             flushed: AtomicBool::new(true),
+            unread: AtomicBool::new(false),
             resets: AtomicU64::new(0),
             writes: Writes::default(),
             answer: Answer::default(),
@@ -55,15 +57,17 @@ impl Pulse {
         self.running.store(self.running.load(Relaxed) + 1, Relaxed);
         self.heard_at.store(NEVER, Relaxed);
         self.flushed.store(false, Relaxed);
+        self.unread.store(false, Relaxed);
     }
 
-    /// An exchange ends, at `now`: nothing is left to be said in it.
-    pub(super) fn end(&self, now: u64) {
+    /// An exchange ends, at `now`: nothing is left to be said in it. `unread`: of the body of its request something is.
+    pub(super) fn end(&self, now: u64, unread: bool) {
         self.running.store(self.running.load(Relaxed).saturating_sub(1), Relaxed);
         self.heard_at.store(NEVER, Relaxed);
         self.quiet_since.store(now, Relaxed);
         // Its last bytes may still be with hyper.
         self.flushed.store(false, Relaxed);
+        self.unread.store(unread, Relaxed);
     }
 
     /// The answer of an exchange that runs is a stream without an end.
@@ -106,7 +110,12 @@ impl Pulse {
 
     /// Whether more exchanges have begun than `begun`, all of them are over, and nothing of a further one has come.
     pub(super) fn has_answered(&self, begun: u64) -> bool {
-        self.begun() > begun && self.is_silent() && self.head_since().is_none()
+        self.begun() > begun && self.is_silent() && self.head_since().is_none() && !self.has_unread()
+    }
+
+    /// Whether the last exchange was over before the body of its request. Only hyper knows then where the next one begins.
+    pub(super) fn has_unread(&self) -> bool {
+        self.unread.load(Relaxed)
     }
 
     /// Exchanges that have begun so far.
@@ -145,7 +154,7 @@ impl Pulse {
         Some(self.unfinished_since.load(Relaxed)).filter(|since| *since != NEVER)
     }
 
-    /// Ends exchanges whose client has reached a limit; their records tell by [`Pulse::is_cutting_off`].
+    /// Ends exchanges whose client has reached a limit; their records tell by [`Pulse::cut_off_reason`].
     pub(super) fn cut_off(&self, end: impl FnOnce()) {
         let outer = self.cutting_off.swap(true, Relaxed);
         end();
@@ -157,9 +166,12 @@ impl Pulse {
         self.cutting_off.store(true, Relaxed);
     }
 
-    /// Whether what ends now does so because the client has reached a limit.
-    pub(super) fn is_cutting_off(&self) -> bool {
-        self.cutting_off.load(Relaxed)
+    /// Why what ends now does so, where that is because the client has reached a limit.
+    pub(super) fn cut_off_reason(&self) -> Option<&'static str> {
+        self.cutting_off.load(Relaxed).then(|| match self.unfinished_since() {
+            Some(_) => "client does not finish the head of another request",
+            None => "client takes too little of the answer",
+        })
     }
 
     /// Asks whoever has the socket to see whether the client is still there.
@@ -273,7 +285,7 @@ mod tests {
         pulse.begin();
         pulse.heard(20);
         assert_eq!(pulse.head_since(), None);
-        pulse.end(30);
+        pulse.end(30, false);
         assert_eq!((pulse.head_since(), pulse.quiet_since(), pulse.begun()), (None, 30, 1));
         pulse.heard(40);
         pulse.heard(50);
@@ -287,7 +299,7 @@ mod tests {
         pulse.begin();
         pulse.flushed();
         assert!(!pulse.is_silent());
-        pulse.end(1);
+        pulse.end(1, false);
         assert!(!pulse.is_silent());
         pulse.flushed();
         assert!(pulse.is_silent());

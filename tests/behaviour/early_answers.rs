@@ -1,10 +1,11 @@
 //! Answers that come before they are due: to an upload that has not ended, and in front of the final one.
 
-use std::io::Write;
+use std::{io::Write, thread, time::Duration};
 
 use http::Request;
 
-use crate::support::{App, Fixture, Framing, H2Client, UNBUFFERED, eventually};
+use super::limits::PARKED_AFTER;
+use crate::support::{A_MOMENT, App, Fixture, Framing, H2Client, UNBUFFERED, eventually};
 
 const UPLOAD: &str = "POST /p HTTP/1.1\r\nHost: customdomain1.com\r\nContent-Length: 10\r\n\r\n";
 const ANSWER: &str = "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
@@ -37,6 +38,42 @@ fn an_answer_to_half_an_upload_is_delivered_and_its_connection_never_used_again(
     assert_eq!(stage.app.connections(), 2, "an app that has not read an upload takes its rest for a request");
     assert_eq!(stage.get("customdomain1.com", "/").status, 403);
     assert_eq!(stage.app.connections(), 2, "a connection without doubts is kept");
+}
+
+/// A request in the shape of a body.
+const WITHIN: &str = "GET /within HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
+
+/// RFC 9112 §9.3: also where the connection is parked with its answers, so that another hyper reads what comes next.
+#[test]
+fn what_is_left_of_a_body_is_no_request_though_its_answer_came_first() {
+    let app = App::scripted(|mut conversation| {
+        while let Some(head) = conversation.head() {
+            let is_upload = head.line.starts_with("POST");
+            if conversation.write(ANSWER).is_err() || is_upload && conversation.closed_by_peer() {
+                return;
+            }
+        }
+    });
+    let stage = Fixture::configured(app, UNBUFFERED);
+    let get = "GET /first HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
+    for (was_parked, pause) in [(true, 0), (true, 300), (false, 0), (false, 700)] {
+        for host in ["customdomain1.com", "unknown.example"] {
+            let mut client = stage.usher.connect();
+            assert_eq!(client.send(get).response().status, 403);
+            if was_parked {
+                thread::sleep(PARKED_AFTER);
+            }
+            let length = 2 * WITHIN.len();
+            client.send(format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{WITHIN}"));
+            assert!([403, 404].contains(&client.response().status));
+            thread::sleep(Duration::from_millis(pause));
+            let _ended_already = client.try_send(WITHIN);
+            client.wire().stream().set_read_timeout(Some(2 * A_MOMENT)).unwrap();
+            let more = client.try_response().ok().flatten();
+            assert!(more.is_none(), "{was_parked} {pause} {host}: {more:?}");
+        }
+    }
+    assert!(stage.app.requests().iter().all(|request| request.target() != "/within"));
 }
 
 /// The app need not read on, nor the client go on: the connection ends nevertheless.
