@@ -27,6 +27,10 @@ use crate::{
 /// How often a request is repeated that app servers may have processed. Where three of them fail a fourth one hardly helps.
 const REPEATS_MAX: u32 = 2;
 
+/// How often it is sent to the same app server again that has not processed it: kept connections that were too old, and refusals on one
+/// that others use as well.
+const STALE_MAX: u32 = 3;
+
 /// One request's way through the endpoints of the upstream at `position`.
 pub(super) struct Search<'a> {
     pub(super) worker: &'a Worker,
@@ -45,6 +49,7 @@ pub(super) struct Search<'a> {
     /// A kept connection was found closed: its siblings were probably closed with it.
     fresh_only: bool,
     repeats: u32,
+    stale: u32,
     /// Why the last endpoint that was given up did not do.
     last: ConnectError,
 }
@@ -84,6 +89,7 @@ impl<'a> Search<'a> {
             kept: None,
             fresh_only: false,
             repeats: 0,
+            stale: 0,
             last: ConnectError::Draining,
         }
     }
@@ -238,7 +244,8 @@ impl<'a> Search<'a> {
     pub(super) fn goes_on(&mut self, ending: Ending, reused: bool, exchange: &Exchange) -> bool {
         // A kept connection may have been too old. An endpoint that closes even a fresh one, or refuses on it, is given up, so
         // that the search ends.
-        if ending == Ending::Failed || !reused {
+        self.stale += 1;
+        if ending == Ending::Failed || !reused || self.stale > STALE_MAX {
             self.tried.add(self.chosen);
             self.last = ConnectError::Closed;
         }

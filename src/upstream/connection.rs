@@ -21,7 +21,7 @@ use super::{
 
 /// How long a connection whose answer was read whole may take to become ready for the next request.
 /// Usually it is ready at once; an app that still reads an upload it has answered already gets this much time.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection in use by one exchange, and the body of its answer. Dropping it ends what the exchange has begun there: one of
 /// HTTP/1.1 is closed, of one of HTTP/2 only the stream is reset. [`Connection::release`] keeps it.

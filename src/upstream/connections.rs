@@ -19,6 +19,8 @@ use super::{life::Life, stream::Parked};
 #[derive(Debug)]
 pub(super) struct Connections {
     open: AtomicUsize,
+    /// Those of them that serve no further request.
+    left: AtomicUsize,
     limit: Option<Limit>,
 }
 
@@ -53,7 +55,7 @@ impl Connections {
     pub(super) fn new(max: Option<usize>) -> Self {
         let limit =
             max.map(|max| Limit { max, waiting: AtomicUsize::new(0), freed: Notify::new(), lenders: Mutex::default() });
-        Self { open: AtomicUsize::new(0), limit }
+        Self { open: AtomicUsize::new(0), left: AtomicUsize::new(0), limit }
     }
 
     /// Connections that are open.
@@ -63,9 +65,21 @@ impl Connections {
 
     /// The right to open one more, if there may be more.
     pub(super) fn permit(self: &Arc<Self>) -> Option<ConnectionPermit> {
-        let max = self.limit.as_ref().map_or(usize::MAX, |limit| limit.max);
-        let taken = self.open.fetch_update(SeqCst, SeqCst, |open| (open < max).then_some(open + 1));
-        taken.is_ok().then(|| ConnectionPermit(Arc::clone(self)))
+        let has_room = |open: usize| {
+            let in_use = open.saturating_sub(self.left.load(SeqCst));
+            (in_use < self.max()).then_some(open + 1)
+        };
+        let taken = self.open.fetch_update(SeqCst, SeqCst, has_room);
+        taken.is_ok().then(|| ConnectionPermit { connections: Arc::clone(self), is_left: false })
+    }
+
+    /// Whether there may be no further one.
+    pub(super) fn are_full(&self) -> bool {
+        self.open.load(SeqCst).saturating_sub(self.left.load(SeqCst)) >= self.max()
+    }
+
+    fn max(&self) -> usize {
+        self.limit.as_ref().map_or(usize::MAX, |limit| limit.max)
     }
 
     /// `lender` can be asked from now on, until it is dropped.
@@ -124,20 +138,35 @@ impl Drop for Waiting<'_> {
 
 /// The right to have a connection open, given back when it is dropped.
 #[derive(Debug)]
-pub struct ConnectionPermit(Arc<Connections>);
+pub struct ConnectionPermit {
+    connections: Arc<Connections>,
+    is_left: bool,
+}
 
 impl ConnectionPermit {
     /// The connection that it stands for is not in use any more.
     pub(super) fn at_rest(&self) {
-        self.0.freed();
+        self.connections.freed();
+    }
+
+    /// The connection finishes what runs on it, which may take long, and serves nothing else: another one may take its place.
+    pub(super) fn leave(&mut self) {
+        if !std::mem::replace(&mut self.is_left, true) {
+            self.connections.left.fetch_add(1, SeqCst);
+            self.connections.freed();
+        }
     }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         // With the look at who waits in one order for all: neither may miss the other.
-        self.0.open.fetch_sub(1, SeqCst);
-        self.0.freed();
+        // First, so that nobody takes it for free twice.
+        if self.is_left {
+            self.connections.left.fetch_sub(1, SeqCst);
+        }
+        self.connections.open.fetch_sub(1, SeqCst);
+        self.connections.freed();
     }
 }
 
@@ -160,6 +189,21 @@ mod tests {
         let unlimited = Arc::new(Connections::new(None));
         let permits: Vec<_> = (0..1000).filter_map(|_| unlimited.permit()).collect();
         assert_eq!((permits.len(), unlimited.open()), (1000, 1000));
+    }
+
+    #[test]
+    fn one_that_is_left_makes_room_and_is_open_for_as_long_as_it_is() {
+        let connections = Arc::new(Connections::new(Some(1)));
+        let mut left = connections.permit().unwrap();
+        assert!(connections.are_full() && connections.permit().is_none());
+        left.leave();
+        left.leave();
+        let next = connections.permit().unwrap();
+        assert!(connections.are_full() && connections.permit().is_none() && connections.open() == 2);
+        drop(left);
+        assert!(connections.permit().is_none());
+        drop(next);
+        assert!(connections.permit().is_some() && connections.open() == 0);
     }
 
     #[test]

@@ -61,6 +61,11 @@ impl Life {
         self.permit.at_rest();
     }
 
+    /// No further request begins, and those that run go on: the connection does not stand in the way of another one.
+    pub(super) fn leave(&mut self) {
+        self.permit.leave();
+    }
+
     /// What counts the connection for as long as it is open, whatever is spoken on it.
     pub(super) fn into_permit(self) -> ConnectionPermit {
         self.permit

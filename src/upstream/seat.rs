@@ -124,7 +124,7 @@ where
     /// What was waited for in vain.
     fn overdue(&self) -> ConnectError {
         match &self.way {
-            Way::Shared(trunk) if trunk.lacks_room() => {
+            Way::Shared(_) if self.endpoint.connections().are_full() => {
                 self.counts.connection_limit(ConnectionLimit::Connections);
                 ConnectError::ConnectionsFull
             }
@@ -132,7 +132,8 @@ where
         }
     }
 
-    /// A connection, and whether it has served before: one that is lent may be too old, as one of our own may.
+    /// A connection, and whether it has served before: one that is lent may be too old, as one of our own may, and one that others have
+    /// opened is theirs.
     async fn start(
         &self,
         client: &ClientAddresses,
@@ -144,7 +145,10 @@ where
                 let (line, is_lent) = self.line(settings, deadline).await?;
                 return Ok((Held::Own(line, Some(Arc::clone(pool))), is_lent));
             }
-            Way::Shared(trunk) => trunk.open(self.shared(trunk, settings, deadline)).await.map(Held::share),
+            Way::Shared(trunk) => {
+                let (lease, is_shared) = trunk.open(self.shared(trunk, settings, deadline)).await?;
+                return Ok((Held::share(lease), is_shared));
+            }
             Way::Single => self.start_single(client, settings, deadline).await,
         };
         Ok((held?, false))

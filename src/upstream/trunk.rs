@@ -5,10 +5,7 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -31,9 +28,7 @@ pub(super) struct Trunk {
 struct Limit {
     /// How many connections there may be.
     max: usize,
-    /// Streams that the app server allows on each, as last heard.
-    streams_max: AtomicUsize,
-    /// Told when a stream has ended.
+    /// Told when there may be room.
     freed: Arc<Notify>,
 }
 
@@ -45,16 +40,17 @@ impl Trunk {
 
     /// For so many connections at most.
     pub(super) fn limited(idle_timeout: Duration, max: usize) -> Self {
-        let limit = Limit { max, streams_max: AtomicUsize::new(STREAMS_MAX), freed: Arc::default() };
-        Self { limit: Some(limit), ..Self::new(idle_timeout) }
+        Self { limit: Some(Limit { max, freed: Arc::default() }), ..Self::new(idle_timeout) }
     }
 
-    /// Requests that have a place at once; `None`: any number.
+    /// Requests that have a place at once, as far as is known what the app server allows on each connection; `None`: any number.
     pub(super) fn requests_max(&self) -> Option<usize> {
-        self.limit.as_ref().map(|limit| limit.max.saturating_mul(limit.streams_max.load(Relaxed)))
+        let limit = self.limit.as_ref()?;
+        let allowed = self.connections().last().map_or(STREAMS_MAX, |newest| newest.streams_max().max(1));
+        Some(limit.max.saturating_mul(allowed))
     }
 
-    /// What connections have to tell when a stream has ended.
+    /// What connections have to tell when there may be room.
     pub(super) fn freed(&self) -> Option<Arc<Notify>> {
         self.limit.as_ref().map(|limit| Arc::clone(&limit.freed))
     }
@@ -67,50 +63,41 @@ impl Trunk {
         kept.find_map(|shared| shared.lease(now))
     }
 
-    /// A share of a connection that is opened from now on, by `open` if nobody else opens one meanwhile. Where there may be no more
-    /// it waits for room on one of those that there are.
+    /// A share of a connection that is opened from now on, by `open` if nobody else opens one meanwhile; and whether others use it
+    /// already. Where there may be no more it waits for room on one of those that there are.
     pub(super) async fn open(
         &self,
         open: impl Future<Output = Result<Shared, ConnectError>>,
-    ) -> Result<Lease, ConnectError> {
+    ) -> Result<(Lease, bool), ConnectError> {
         let asked = Instant::now();
         let _opening = self.opening.lock().await;
         let newer = |shared: &&Arc<Shared>| shared.opened() >= asked;
         let found = self.connections().iter().filter(newer).find_map(|shared| shared.lease(asked));
         if let Some(lease) = found {
-            return Ok(lease);
+            return Ok((lease, true));
         }
         if let Some(lease) = self.room().await {
-            return Ok(lease);
+            return Ok((lease, true));
         }
         let shared = Arc::new(open.await?);
         let lease = shared.lease(Instant::now()).ok_or(ConnectError::Closed)?;
-        self.learn(&shared);
         self.connections().push(shared);
-        Ok(lease)
+        Ok((lease, false))
     }
 
     /// Waits until there may be another connection, or there is room on one.
     async fn room(&self) -> Option<Lease> {
         let limit = self.limit.as_ref()?;
-        while self.is_full(limit.max) {
+        loop {
             if let Some(lease) = self.take(Instant::now()) {
                 return Some(lease);
             }
+            // Who has looked for room may have found that one serves nobody any more.
+            if !self.is_full(limit.max) {
+                return None;
+            }
             limit.freed.notified().await;
         }
-        None
-    }
-
-    fn learn(&self, shared: &Shared) {
-        if let Some(limit) = &self.limit {
-            limit.streams_max.store(shared.streams_max().max(1), Relaxed);
-        }
-    }
-
-    /// Whether there may be no further connection, and it is for lack of one that somebody waits.
-    pub(super) fn lacks_room(&self) -> bool {
-        self.limit.as_ref().is_some_and(|limit| self.is_full(limit.max))
     }
 
     fn is_full(&self, max: usize) -> bool {
@@ -120,7 +107,13 @@ impl Trunk {
 
     /// Lets go of what has been unused for too long, was closed, or is left.
     pub(super) fn sweep(&self, now: Instant) {
-        self.connections().retain(|shared| shared.is_kept(self.idle_timeout, now));
+        self.connections().retain(|shared| {
+            let is_kept = shared.is_kept(self.idle_timeout, now);
+            if !is_kept {
+                shared.leave();
+            }
+            is_kept
+        });
     }
 
     fn connections(&self) -> MutexGuard<'_, Vec<Arc<Shared>>> {

@@ -73,12 +73,14 @@ fn an_upload_that_is_sent_again_has_no_gap_where_the_answer_begins() {
 
 #[test]
 fn a_server_that_refuses_everything_is_asked_a_bounded_number_of_times() {
-    let app = H2App::scripted(|mut call| async move { call.answer.send_reset(Reason::REFUSED_STREAM) });
-    let usher = in_front_of(&app);
-    for _ in 0..3 {
-        assert_eq!(answered(&usher, POST).status, 502);
+    for (config, most) in [("", 6), ("[upstreams.default]\nconnections_max = 1", 12)] {
+        let app = H2App::scripted(|mut call| async move { call.answer.send_reset(Reason::REFUSED_STREAM) });
+        let usher = usher(&[app.url()], config);
+        for _ in 0..3 {
+            assert_eq!(answered(&usher, POST).status, 502);
+        }
+        assert!(app.calls().len() <= most, "{}", app.calls().len());
     }
-    assert!(app.calls().len() <= 6, "{}", app.calls().len());
 }
 
 /// What can be kept of a body is bounded; what cannot be repeated is not.
@@ -146,9 +148,15 @@ fn who_had_a_place_keeps_it_when_its_connection_was_leaving() {
     assert_eq!(paths, ["/p", "/has", "/waits"]);
 }
 
-/// It says that nothing new is taken; what runs goes on.
+/// It says that nothing new is taken; what runs goes on, and keeps nobody from another connection where there may be one only.
 #[test]
 fn a_connection_that_is_going_away_is_left_and_finishes_what_runs() {
+    for config in ["", "[upstreams.default]\nconnections_max = 1"] {
+        is_left_and_finishes_what_runs(config);
+    }
+}
+
+fn is_left_and_finishes_what_runs(config: &str) {
     let (say, said) = mpsc::channel::<()>();
     let said = Mutex::new(said);
     let app = FrameApp::scripted(move |mut frames| {
@@ -162,7 +170,7 @@ fn a_connection_that_is_going_away_is_left_and_finishes_what_runs() {
             frames.answer(request.stream);
         }
     });
-    let usher = usher(&[app.url()], "");
+    let usher = usher(&[app.url()], config);
     let mut running = usher.connect();
     running.send(GET);
     eventually("the first request is at the app", || (app.connections() == 1).then_some(()));
@@ -170,9 +178,10 @@ fn a_connection_that_is_going_away_is_left_and_finishes_what_runs() {
     for _ in 0..3 {
         assert_eq!(answered(&usher, POST).status, 200);
     }
-    assert_eq!(app.connections(), 2);
+    assert_eq!((app.connections(), usher.metric("usher_endpoint_connections", &[])), (2, 2.0));
     say.send(()).unwrap();
     assert_eq!(running.response().status, 200);
+    eventually("one is left", || (usher.metric("usher_endpoint_connections", &[]) == 1.0).then_some(()));
 }
 
 #[test]

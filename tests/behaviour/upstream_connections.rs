@@ -266,6 +266,9 @@ fn on_http2_all_workers_share_the_connections_that_there_are() {
     }
     assert_eq!((app.calls().len(), app.connections()), (450, 2), "150 need two");
     assert_eq!(usher.metric("usher_endpoint_connections", &[]), 2.0);
+    let uses = |reused: &str| usher.metric("usher_upstream_connections_total", &[reused]);
+    let (opened, reused) = (uses("reused=\"false\""), uses("reused=\"true\""));
+    assert_eq!((opened, reused), (2.0, 448.0));
 }
 
 #[test]
@@ -287,6 +290,21 @@ fn on_http2_requests_wait_in_the_queue_while_no_stream_is_free() {
     assert_eq!((refused.len(), answers.iter().filter(|answer| answer.status == 200).count()), (1, 5));
     assert!(refused[0].header("retry-after").is_some());
     assert_eq!((app.calls().len(), app.connections()), (6, 1));
+}
+
+/// A rush at the first connection, of which nobody knows yet that it is for one request only.
+#[test]
+fn on_http2_who_found_no_stream_in_time_is_told_so_and_the_server_is_not_to_blame() {
+    let config = "[listen]\nworkers = 1\n[upstreams.default]\nconnections_max = 1\nconnect_timeout = '500ms'";
+    let (app, usher, _tables) = on_http2(1, config);
+    let mut clients = [usher.connect(), usher.connect()];
+    clients.iter_mut().for_each(|client| _ = client.send(GET.replace("/ ", "/2000 ")));
+    let mut statuses = clients.each_mut().map(|client| client.response().status);
+    statuses.sort_unstable();
+    assert_eq!((statuses, app.calls().len()), ([200, 503], 1));
+    assert!(usher.access_log(2).iter().any(|line| line["outcome"] == "connections_full"));
+    assert_eq!(usher.metric("usher_endpoint_state", &["state=\"healthy\""]), 1.0);
+    assert_eq!(usher.metric("usher_upstream_connection_limits_total", &["limit=\"connections\""]), 1.0);
 }
 
 /// Each worker has some of the clients, and the connection is one worker's.

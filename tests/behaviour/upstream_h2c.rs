@@ -258,16 +258,18 @@ fn an_answer_whose_end_is_said_apart_shows_that_its_app_is_well() {
 /// RFC 9112 §8, RFC 9113 §5.4.2.
 #[test]
 fn half_an_answer_is_never_a_whole_one() {
-    let app = H2App::scripted(|mut call| async move {
-        let mut stream = call.head_of(200);
-        stream.send_data(Bytes::from_static(b"half"), false).unwrap();
-        tokio::time::sleep(A_MOMENT).await;
-        stream.send_reset(Reason::INTERNAL_ERROR);
-    });
-    let usher = in_front_of(&app);
-    let response = usher.connect().send(GET).try_response().ok().flatten();
-    assert!(response.is_none_or(|response| !response.complete));
-    assert_eq!(usher.access_log(1)[0]["outcome"], "body_broken");
+    for reason in [Reason::INTERNAL_ERROR, Reason::NO_ERROR] {
+        let app = H2App::scripted(move |mut call| async move {
+            let mut stream = call.head_of(200);
+            stream.send_data(Bytes::from_static(b"half"), false).unwrap();
+            tokio::time::sleep(A_MOMENT).await;
+            stream.send_reset(reason);
+        });
+        let usher = in_front_of(&app);
+        let response = usher.connect().send(GET).try_response().ok().flatten();
+        assert!(response.is_none_or(|response| !response.complete), "{reason:?}");
+        assert_eq!(usher.access_log(1)[0]["outcome"], "body_broken", "{reason:?}");
+    }
 }
 
 /// A server may answer so, and ask with a reset to be spared the rest (RFC 9113 §8.1): the answer counts.
@@ -297,9 +299,18 @@ fn an_answer_to_half_an_upload_arrives() {
 /// Such streams are open still (RFC 9113 §5.1.2): they must not use up what the app allows to others.
 #[test]
 fn uploads_that_go_on_after_their_answer_keep_nobody_waiting() {
-    let app = H2App::limited(2, |mut call| async move {
-        call.finish(401, "early");
-        std::future::pending::<()>().await;
+    let (told, ended) = mpsc::channel();
+    let app = H2App::limited(2, move |mut call| {
+        let told = told.clone();
+        async move {
+            call.finish(401, "early");
+            while let Some(part) = call.body.data().await {
+                if let Err(error) = part {
+                    let _ = told.send(error.reason());
+                    return;
+                }
+            }
+        }
     });
     let usher = usher(&[app.url()], &format!("{UNBUFFERED}\nhead_timeout = '2s'"));
     let uploads: Vec<Client> = (0..6)
@@ -311,6 +322,10 @@ fn uploads_that_go_on_after_their_answer_keep_nobody_waiting() {
         })
         .collect();
     assert_eq!((app.connections(), app.open_connections()), (3, 3));
+    // They have a moment; then their streams are reset, and others may have them.
+    for _ in &uploads {
+        assert_eq!(ended.recv_timeout(SOON).unwrap(), Some(Reason::CANCEL));
+    }
     drop(uploads);
 }
 

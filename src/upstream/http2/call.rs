@@ -11,10 +11,11 @@ use bytes::Bytes;
 use h2::client::ResponseFuture;
 use http::{Request, StatusCode, response::Parts};
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Lease, content::Content, sending::Sending};
-use crate::upstream::{AnswerError, Unanswered, Unsent, length::only_length};
+use crate::upstream::{AnswerError, Unanswered, Unsent, connection::SETTLE_TIMEOUT, length::only_length};
 
 /// A request and its answer. Dropping it resets its stream alone.
 pub(crate) struct Call<B> {
@@ -49,10 +50,14 @@ impl<B> Call<B> {
         self.lease.permit.leave();
     }
 
-    /// The answer was read to its end: what is left of the request goes on by itself.
+    /// The answer was read to its end. What is left of the request has a moment still: an app server that neither reads nor refuses it
+    /// would hold the stream for ever.
     pub(in crate::upstream) fn release(self) {
-        if let Progress::Answered(_, Some(sending)) = self.progress {
-            drop(sending.detach());
+        if let Progress::Answered(content, Some(sending)) = self.progress {
+            tokio::spawn(async move {
+                let _in_time = timeout(SETTLE_TIMEOUT, sending).await;
+                drop(content);
+            });
         }
     }
 

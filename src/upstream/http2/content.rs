@@ -61,10 +61,10 @@ impl Content {
         Some(Ok(Frame::data(data)))
     }
 
-    /// A whole answer before the whole request may end with a reset that says that nothing is wrong (RFC 9113 §8.1). Where the length
-    /// was known, it shows whether it was whole.
+    /// A reset that says that nothing is wrong (RFC 9113 §8.1) may come instead of an end where all was said; behind an end it is not
+    /// told.
     fn end(&self, error: h2::Error) -> NextFrame {
-        let is_whole = error.is_reset() && error.reason() == Some(Reason::NO_ERROR) && self.left.unwrap_or(0) == 0;
+        let is_whole = error.is_reset() && error.reason() == Some(Reason::NO_ERROR) && self.left == Some(0);
         (!is_whole).then_some(Err(AnswerError::Http2(error)))
     }
 }

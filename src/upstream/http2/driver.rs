@@ -52,15 +52,25 @@ pub(super) async fn drive(
     last_heard: Arc<LastHeard>,
     usage: Weak<Usage>,
 ) -> Result<(), h2::Error> {
-    let mut silence = pin!(silence(connection.ping_pong(), last_heard, usage));
+    let mut silence = pin!(silence(connection.ping_pong(), last_heard, usage.clone()));
     let ended = poll_fn(|context| {
         let ended = Pin::new(&mut connection).poll(context);
-        terms.streams_max.store(connection.max_concurrent_send_streams(), Relaxed);
+        let streams_max = connection.max_concurrent_send_streams();
+        if terms.streams_max.swap(streams_max, Relaxed) < streams_max {
+            tell(&usage);
+        }
         if ended.is_ready() { ended } else { silence.as_mut().poll(context).map(Ok) }
     })
     .await;
     terms.has_ended.store(true, Relaxed);
+    tell(&usage);
     ended
+}
+
+fn tell(usage: &Weak<Usage>) {
+    if let Some(usage) = usage.upgrade() {
+        usage.tell();
+    }
 }
 
 /// Ends once an app server that owes answers gives no sign of life.

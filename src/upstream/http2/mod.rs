@@ -43,6 +43,10 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 /// The same for all streams of a connection together: each can fill its own, so a slow client never stops its neighbours.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS;
 
+/// What small pieces of answers may cost that their clients have not taken yet, in the units of h2: 256 less the bytes of each. With all
+/// windows full of events of 64 bytes it is three times the window. Beyond it h2 ends the connection.
+const SMALL_PIECES_MAX: usize = 4 * CONNECTION_WINDOW as usize;
+
 /// Bytes of an upload that the app server has room for and the socket has not, per stream.
 const SEND_BUFFER_MAX: usize = 128 * 1024;
 
@@ -85,12 +89,17 @@ impl Shared {
         // A server that goes away says so before it closes.
         let is_ready = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
         if matches!(is_ready, Poll::Ready(Err(_))) {
-            self.usage.leave();
+            self.leave();
             return None;
         }
         // The first one is let through whatever is allowed: it waits in the connection until it may open.
         let permit = self.usage.begin(self.streams_max().max(1), now)?;
         Some(Lease { sender, permit })
+    }
+
+    /// No further stream begins; those that run go on.
+    pub(super) fn leave(&self) {
+        self.usage.leave();
     }
 
     /// Streams that there may be at the moment.
@@ -116,6 +125,7 @@ fn builder() -> Builder {
         .initial_max_send_streams(STREAMS_MAX)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .data_frame_budget(SMALL_PIECES_MAX)
         .max_send_buffer_size(SEND_BUFFER_MAX)
         .max_header_list_size(HEADER_LIST_MAX)
         .max_concurrent_reset_streams(RESETS_REMEMBERED);

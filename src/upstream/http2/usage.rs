@@ -12,7 +12,7 @@ use crate::upstream::life::Life;
 /// What runs on one connection. Its lock is held for a look and a change, and never across a wait.
 pub(super) struct Usage {
     counts: Mutex<Counts>,
-    /// Told when a stream has ended, where somebody may wait for that.
+    /// Told when there may be room, where somebody may wait for that.
     freed: Option<Arc<Notify>>,
 }
 
@@ -23,6 +23,13 @@ struct Counts {
     /// No further stream is wanted on it.
     left: bool,
     life: Life,
+}
+
+impl Counts {
+    fn leave(&mut self) {
+        self.left = true;
+        self.life.leave();
+    }
 }
 
 impl Usage {
@@ -38,7 +45,7 @@ impl Usage {
             return None;
         }
         if counts.life.is_over(now) {
-            counts.left = true;
+            counts.leave();
             return None;
         }
         counts.streams += 1;
@@ -48,7 +55,15 @@ impl Usage {
 
     /// No further stream begins.
     pub(super) fn leave(&self) {
-        self.counts().left = true;
+        self.counts().leave();
+        self.tell();
+    }
+
+    /// There may be room, on this connection or for another one.
+    pub(super) fn tell(&self) {
+        if let Some(freed) = &self.freed {
+            freed.notify_one();
+        }
     }
 
     pub(super) fn is_unused(&self) -> bool {
@@ -86,8 +101,6 @@ impl Drop for StreamPermit {
             counts.unused_since = Instant::now();
         }
         drop(counts);
-        if let Some(freed) = &self.0.freed {
-            freed.notify_one();
-        }
+        self.0.tell();
     }
 }
