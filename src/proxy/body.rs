@@ -14,6 +14,7 @@ use super::{
     ahead::{AHEAD_AFTER, Ahead},
     buffered::Whole,
     exchange::Exchange,
+    headers::remove_hop_by_hop,
     patience::Patience,
     replay::KeptBody,
     tunnel::Tunnel,
@@ -172,10 +173,15 @@ impl Relay {
     /// The next piece; with the last one the app server is let go. `upload` is the body of the request.
     pub(super) fn poll_frame(&mut self, context: &mut Context<'_>, upload: Option<&Tally>) -> Poll<NextFrame> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
-        let frame = match Pin::new(connection).poll_frame(context) {
+        let mut frame = match Pin::new(connection).poll_frame(context) {
             Poll::Ready(frame) => frame,
             Poll::Pending => Some(Err(ready!(self.poll_silence(context, upload)))),
         };
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            remove_hop_by_hop(trailers);
+        }
         if let Some(patience) = &mut self.patience {
             patience.renew();
         }

@@ -50,6 +50,9 @@ pub(super) async fn forward(
     };
     let position = roles::upstream_for(worker, &destination)?;
     let host = facts.forwarded();
+    if request::ends_here(&mut request) {
+        return Ok(answer::allowed(exchange));
+    }
     let mut outgoing = request::prepare(request, host, &destination, position, client, requester, exchange)?;
     upgrade::ask(upgrade.as_ref(), &mut outgoing)?;
     buffered::fill(worker, position, &mut outgoing).await?;

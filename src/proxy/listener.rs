@@ -3,9 +3,10 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::Scheme;
 
@@ -16,6 +17,11 @@ const BACKLOG: i32 = 4096;
 /// reads slowly: a thousand of them bring the whole machine under memory pressure of TCP, where each connection waits. What is to
 /// be read ahead of a client is `buffer_response`, which is counted. What is on its way is not limited, so nobody gets less speed.
 const UNSENT_MAX: u32 = 128 * 1024;
+
+/// Silence after which the system asks whether the client is still there, and how often it asks then: with the nine questions of Linux
+/// one that is gone is noticed after some three minutes. Who listens to events on HTTP/1.1 has no other limit. Idle connections end before.
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(75)).with_interval(Duration::from_secs(15));
 
 /// The bound sockets of all workers.
 #[derive(Debug)]
@@ -79,6 +85,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     // Connections have it from the socket that accepts them.
     socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -101,6 +108,16 @@ mod tests {
 
     fn any() -> (SocketAddr, Scheme) {
         ("127.0.0.1:0".parse().unwrap(), Scheme::Http)
+    }
+
+    #[test]
+    fn a_client_that_is_gone_is_noticed_whatever_it_waits_for() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let accepted = Socket::from(listener.accept().unwrap().0);
+        assert!(accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), Duration::from_secs(75));
     }
 
     #[test]

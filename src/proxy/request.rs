@@ -48,16 +48,26 @@ pub(super) fn name_host<B>(request: &mut Request<B>) -> Result<(), Failure> {
 
 /// Refuses what is too large. Of HTTP/1.1 hyper has counted fields and octets.
 pub(super) fn check_size<B>(request: &Request<B>, settings: &Settings) -> Result<(), Failure> {
-    if request.headers().len() > settings.header_max_count {
+    if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > settings.target_max_bytes) {
+        return Err(Failure::TargetTooLong);
+    }
+    if fields(request) > settings.header_max_count {
         return Err(Failure::HeaderCount);
     }
     if request.version() == Version::HTTP_2 && octets(request) > settings.header_max_bytes {
         return Err(Failure::HeaderSize);
     }
-    if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > settings.target_max_bytes) {
-        return Err(Failure::TargetTooLong);
-    }
     Ok(())
+}
+
+/// How many there are. A browser sends each of its cookies in a field of its own on HTTP/2, which together are one (RFC 9113 §8.2.3).
+fn fields<B>(request: &Request<B>) -> usize {
+    let all = request.headers().len();
+    if request.version() != Version::HTTP_2 {
+        return all;
+    }
+    let crumbs = request.headers().get_all(header::COOKIE).iter().count();
+    all - crumbs.saturating_sub(1)
 }
 
 /// The size of a head of HTTP/2 as both sides count it (RFC 9113 §6.5.2), where the authority has become a `Host`.
@@ -65,6 +75,19 @@ fn octets<B>(request: &Request<B>) -> usize {
     let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
     let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_EXTRA);
     PSEUDO_FIELDS + request.method().as_str().len() + path + fields.sum::<usize>()
+}
+
+/// Counts this hop of an OPTIONS that may take only so many (RFC 9110 §7.6.2); whether it ends here. What is no number says nothing.
+pub(super) fn ends_here<B>(request: &mut Request<B>) -> bool {
+    if *request.method() != Method::OPTIONS {
+        return false;
+    }
+    let hops = request.headers().get(header::MAX_FORWARDS);
+    let hops: Option<u64> = hops.and_then(|hops| hops.to_str().ok()?.parse().ok());
+    if let Some(left) = hops.and_then(|hops| hops.checked_sub(1)) {
+        request.headers_mut().insert(header::MAX_FORWARDS, HeaderValue::from(left));
+    }
+    hops == Some(0)
 }
 
 /// Refuses methods that a tenant router has no use for and targets that name no resource of an app.

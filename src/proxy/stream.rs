@@ -13,6 +13,7 @@ use http::StatusCode;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
+    time::timeout,
 };
 
 use super::{connection::Client, transport::Transport};
@@ -21,11 +22,14 @@ use super::{connection::Client, transport::Transport};
 /// is cheaper than writev(2); beyond it the copy costs more than the kernel's look at the list.
 const JOINED_MAX: usize = 2048;
 
-/// How long a connection that ends is still listened to: a round trip and the client's look at the answer.
+/// How long a connection that ends is still listened to while nothing comes: a round trip and the client's look at the answer.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How much of what a client still sends is taken then. Whoever sends more has not waited for an answer at all.
-const LINGER_MAX: u64 = 4 << 20;
+/// The same for a client that goes on sending. Many send all of an upload before they look whether there is an answer.
+const LINGER_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of what nobody wants that are read at once.
+const LOST: usize = 16 * 1024;
 
 /// The connection.
 pub(super) struct ClientStream {
@@ -101,22 +105,22 @@ impl ClientStream {
     /// was cut off (RFC 8446 §6.1).
     pub(super) async fn leave(mut self) {
         if let Transport::Tls(stream) = &mut self.transport {
-            let _given_up = tokio::time::timeout(LINGER, stream.shutdown()).await;
+            let _given_up = timeout(LINGER, stream.shutdown()).await;
         }
     }
 
     /// Ends the connection. A client that is still sending is listened to for a while: a reset would otherwise overtake the
     /// answer and take it away from the client (RFC 9112 §9.6).
     pub(super) async fn close(self) {
-        let _given_up = tokio::time::timeout(LINGER, self.say_goodbye()).await;
+        let _given_up = timeout(LINGER_MAX, self.say_goodbye()).await;
     }
 
     async fn say_goodbye(mut self) {
-        if self.transport.shutdown().await.is_err() || self.ended {
+        if !matches!(timeout(LINGER, self.transport.shutdown()).await, Ok(Ok(()))) || self.ended {
             return;
         }
-        let (mut rest, mut nowhere) = (self.transport.take(LINGER_MAX), tokio::io::sink());
-        let _lost = tokio::io::copy(&mut rest, &mut nowhere).await;
+        let mut nowhere = vec![0; LOST];
+        while matches!(timeout(LINGER, self.transport.read(&mut nowhere)).await, Ok(Ok(1..))) {}
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::{
@@ -31,8 +32,8 @@ const SEC_WEBSOCKET_ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-
 pub(super) enum Upgrade {
     /// The connection itself becomes one.
     Connection,
-    /// A stream of HTTP/2 becomes one, once it is answered.
-    Stream(OnUpgrade),
+    /// A stream of HTTP/2 becomes one, once it is answered. Its client knows nothing of the key that the app is asked with.
+    Stream(OnUpgrade, HeaderValue),
 }
 
 impl Upgrade {
@@ -46,7 +47,7 @@ impl Upgrade {
             return Err(Failure::UpgradeRefused);
         }
         *request.method_mut() = Method::GET;
-        Ok(Some(Self::Stream(hyper::upgrade::on(request))))
+        Ok(Some(Self::Stream(hyper::upgrade::on(request), key())))
     }
 
     fn ask(&self, outgoing: &mut Request<RequestBody>) -> Result<(), Failure> {
@@ -56,8 +57,8 @@ impl Upgrade {
         let headers = outgoing.headers_mut();
         headers.insert(header::CONNECTION, UPGRADE);
         headers.insert(header::UPGRADE, WEBSOCKET);
-        if let Self::Stream(_) = self {
-            headers.insert(SEC_WEBSOCKET_KEY, key());
+        if let Self::Stream(_, key) = self {
+            headers.insert(SEC_WEBSOCKET_KEY, key.clone());
         }
         Ok(())
     }
@@ -65,7 +66,7 @@ impl Upgrade {
     /// The app has agreed: what it said goes to the client, and a tunnel between them is ready.
     pub(super) fn switch(self, answered: Answered) -> Result<Response<Source>, Failure> {
         let Answered { mut head, connection, mut in_flight, .. } = answered;
-        if !names(&head.headers, &header::UPGRADE, b"websocket") {
+        if !names(&head.headers, &header::UPGRADE, b"websocket") || !self.is_accepted_by(&head.headers) {
             return Err(Failure::UnaskedUpgrade);
         }
         let app = connection.switch().ok_or(Failure::UnaskedUpgrade)?;
@@ -77,7 +78,7 @@ impl Upgrade {
                 head.headers.insert(header::UPGRADE, WEBSOCKET);
                 None
             }
-            Self::Stream(stream) => {
+            Self::Stream(stream, _) => {
                 head.status = StatusCode::OK;
                 head.headers.remove(SEC_WEBSOCKET_ACCEPT);
                 Some(stream)
@@ -89,7 +90,17 @@ impl Upgrade {
     /// Whether the client would take this answer, which is no agreement of the app, for an open tunnel: on HTTP/2 any success is
     /// (RFC 8441 §5).
     pub(super) fn would_open(&self, status: StatusCode) -> bool {
-        matches!(self, Self::Stream(_)) && status.is_success()
+        matches!(self, Self::Stream(..)) && status.is_success()
+    }
+
+    /// Whether the app has read what it agrees to. Where the key is the client's the client looks at that.
+    fn is_accepted_by(&self, headers: &HeaderMap) -> bool {
+        match self {
+            Self::Connection => true,
+            Self::Stream(_, key) => {
+                headers.get(SEC_WEBSOCKET_ACCEPT).is_some_and(|accept| accept.as_bytes() == accepted(key).as_bytes())
+            }
+        }
     }
 }
 
@@ -124,9 +135,20 @@ fn key() -> HeaderValue {
     HeaderValue::from_str(&STANDARD.encode(nonce)).unwrap_or(HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA=="))
 }
 
+/// What an app says that has read `key` (RFC 6455 §4.2.2).
+fn accepted(key: &HeaderValue) -> String {
+    const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key.as_bytes(), GUID].concat()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_example_of_the_rfc_is_accepted() {
+        assert_eq!(accepted(&HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==")), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
 
     #[test]
     fn a_token_is_found_in_a_list_whatever_its_case() {

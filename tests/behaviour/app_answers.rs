@@ -1,6 +1,6 @@
 //! Answers of the app arrive as RFC 9110 and RFC 9112 mean them; what can be read in two ways arrives as no answer.
 
-use crate::support::{App, Fixture, H2Client, Response, eventually};
+use crate::support::{App, Fixture, H2Client, Response, eventually, h2_get};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n";
 
@@ -174,6 +174,20 @@ fn trailers_arrive_at_a_client_that_takes_them_and_at_no_other() {
     assert_eq!((other.text().as_str(), other.trailers), ("abc", vec![]));
     assert_eq!(stage.app.connections(), 1);
     assert!(stage.usher.access_log(2).iter().all(|line| line["outcome"] == "ok"));
+}
+
+/// RFC 9113 §8.2.2: what concerns one hop only would end the stream of a client of HTTP/2.
+#[test]
+fn trailers_that_concern_one_hop_go_no_further() {
+    let stage = one_worker(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nConnection: x-hop\r\nX-Hop: 1\r\nX-Sum: 6\r\n\r\n",
+    );
+    let mut client = H2Client::connect(stage.usher.http());
+    let stream = client.ask(h2_get("customdomain1.com", "/")).unwrap();
+    let mut body = client.wait(stream.answer).unwrap().into_body();
+    assert_eq!(client.read(&mut body).unwrap(), b"abc");
+    let trailers = client.wait(std::future::poll_fn(|context| body.poll_trailers(context))).unwrap().unwrap();
+    assert_eq!((trailers.len(), &trailers["x-sum"]), (1, &http::HeaderValue::from_static("6")));
 }
 
 #[test]

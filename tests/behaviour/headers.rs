@@ -211,6 +211,25 @@ fn methods_and_bodies_pass_unchanged() {
     }
 }
 
+/// RFC 9110 §7.6.2.
+#[test]
+fn an_options_request_goes_as_far_as_it_may() {
+    let stage = Fixture::new();
+    let ask = |method: &str, hops: &str| {
+        stage.usher.raw(format!("{method} /p HTTP/1.1\r\nHost: customdomain1.com\r\nMax-Forwards: {hops}\r\n\r\n"))
+    };
+    for (method, hops, left) in [("OPTIONS", "7", "6"), ("OPTIONS", "1", "0"), ("OPTIONS", "x", "x"), ("GET", "0", "0")]
+    {
+        assert_eq!(ask(method, hops).status, 200);
+        assert_eq!(stage.app.last().folded("max-forwards"), [left], "{method} {hops}");
+    }
+    let seen = stage.app.requests().len();
+    let answer = ask("OPTIONS", "0");
+    assert_eq!((answer.status, answer.text().as_str()), (200, ""));
+    assert!(answer.header("allow").is_some_and(|methods| methods.contains("PATCH")));
+    assert_eq!(stage.app.requests().len(), seen, "it ends here");
+}
+
 /// RFC 9110 §9.3.2.
 #[test]
 fn a_head_request_is_answered_without_a_body() {

@@ -1,6 +1,7 @@
 //! What one client may take of usher by HTTP/2, where one connection has room for many requests.
 
 use std::{
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use http::Request;
 use super::limits::{LARGE, holding, reached};
 use crate::support::{
     A_MOMENT, App, Backend, Binary, Conversation, END_HEADERS, END_STREAM, Fixture, Frames, Framing, GOAWAY, H2App,
-    H2Client, HEADERS, RST_STREAM, SETTINGS, Tables, Usher, eventually, h2_get,
+    H2Client, HEADERS, RST_STREAM, SETTINGS, SOON, Tables, Usher, eventually, h2_get,
 };
 
 const HOST: &str = "customdomain1.com";
@@ -143,6 +144,46 @@ fn a_stream_that_is_taken_slowly_but_steadily_is_not_reset() {
 fn silent(mut conversation: Conversation) {
     conversation.head();
     let _ = conversation.closed_by_peer();
+}
+
+/// RFC 9113 §5.4.2, §7: whether it takes back its request or goes away altogether.
+#[test]
+fn a_client_that_goes_away_ends_the_work_of_an_app_that_speaks_http_1_1() {
+    let (tell, told) = mpsc::channel();
+    let app = App::scripted(move |mut conversation| {
+        if conversation.head().is_some() && conversation.closed_by_peer() {
+            let _ = tell.send(());
+        }
+    });
+    let stage = Fixture::with_app(app);
+    let mut client = H2Client::connect(stage.usher.http());
+    let mut taken_back = client.ask(h2_get(HOST, "/")).unwrap();
+    let _left = client.ask(h2_get(HOST, "/")).unwrap();
+    eventually("both requests are at the app", || (stage.app.requests().len() == 2).then_some(()));
+    taken_back.body.send_reset(Reason::CANCEL);
+    told.recv_timeout(SOON).unwrap();
+    assert!(told.try_recv().is_err(), "the other one goes on");
+    drop(client);
+    told.recv_timeout(SOON).unwrap();
+    assert!(stage.usher.access_log(2).iter().all(|line| line["outcome"] == "client_gone"));
+}
+
+#[test]
+fn an_event_is_passed_on_before_the_next_one_comes() {
+    let (say, said) = mpsc::channel::<()>();
+    let said = std::sync::Mutex::new(said);
+    let stage = Fixture::with_app(App::scripted(move |mut conversation| {
+        conversation.head();
+        conversation.write("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n").unwrap();
+        while conversation.write("data: x\n\n").is_ok() && said.lock().unwrap().recv().is_ok() {}
+    }));
+    let mut client = H2Client::connect(stage.usher.http());
+    let stream = client.ask(h2_get(HOST, "/")).unwrap();
+    let mut body = client.wait(stream.answer).unwrap().into_body();
+    for _ in 0..3 {
+        assert_eq!(client.wait(body.data()).unwrap().unwrap(), "data: x\n\n");
+        say.send(()).unwrap();
+    }
 }
 
 /// Waits until the app has seen more than `count` requests; false where usher has cut off the client before.

@@ -29,8 +29,8 @@ const GOING_AWAY_MASKED: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 /// An app that agrees to every upgrade and then does as `script` says with the socket.
 fn agreeing(script: impl Fn(TcpStream) + Send + Sync + 'static) -> App {
     App::scripted(move |mut conversation: Conversation| {
-        if conversation.head().is_some() {
-            conversation.write(AGREE).unwrap();
+        if let Some(head) = conversation.head() {
+            conversation.agree(&head);
             let stream = conversation.sender();
             stream.set_read_timeout(Some(SOON)).unwrap();
             script(stream);
@@ -332,6 +332,17 @@ fn a_stream_of_http_2_becomes_a_websocket() {
     assert_eq!((asked.folded("upgrade"), asked.folded("connection")), (vec!["websocket"], vec!["upgrade"]));
     assert_eq!(asked.folded("host"), [HOST]);
     assert_eq!(asked.folded("sec-websocket-key").len(), 1);
+}
+
+/// RFC 6455 §4.1: an app that has not read the key may take the request for something else.
+#[test]
+fn an_app_that_agrees_to_another_key_agrees_to_nothing() {
+    for agree in [AGREE.to_owned(), AGREE.replace("Sec-WebSocket-Accept: ", "X: ")] {
+        let stage = Fixture::with_app(App::answering(agree));
+        let mut client = H2Client::connect(stage.usher.http());
+        let stream = client.ask_for_tunnel("websocket", HOST, "/live");
+        assert_eq!(client.wait(stream.answer).unwrap().status(), StatusCode::BAD_GATEWAY);
+    }
 }
 
 /// RFC 8441 §5: `END_STREAM` ends one direction, as FIN does.

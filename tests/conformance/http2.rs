@@ -20,7 +20,7 @@ fn versatile(mut conversation: Conversation) {
                 let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n";
                 conversation.write(head).and_then(|()| conversation.write(vec![b'x'; 1_000_000]))
             }
-            "/live" => return mirror(conversation),
+            "/live" => return mirror(conversation, &request),
             "/slow" => slowly(&mut conversation),
             _ => conversation.account(&request),
         };
@@ -31,9 +31,8 @@ fn versatile(mut conversation: Conversation) {
 }
 
 /// Agrees to the WebSocket, and sends back what comes.
-fn mirror(mut conversation: Conversation) {
-    let agreed = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-    conversation.write(agreed).unwrap();
+fn mirror(mut conversation: Conversation, request: &Request) {
+    conversation.agree(&request.head);
     let (mut from, mut to) = (conversation.sender(), conversation.sender());
     let _ended = std::io::copy(&mut from, &mut to);
     let _gone = to.shutdown(Shutdown::Write);

@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::{Body, Framing, Head, Wire};
@@ -191,6 +193,18 @@ impl Conversation {
 
     pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.wire.write(bytes)
+    }
+
+    /// Agrees to the WebSocket that `head` asks for (RFC 6455 §4.2.2).
+    pub(crate) fn agree(&mut self, head: &Head) {
+        let key = head.one("sec-websocket-key").expect("a key");
+        let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+        let accepted = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()));
+        self.write(format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Accept: {accepted}\r\n\r\n"
+        ))
+        .unwrap();
     }
 
     pub(crate) fn wire(&mut self) -> &mut Wire {

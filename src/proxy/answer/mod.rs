@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{routing::RedirectTarget, telemetry::outcome::Outcome};
 
-/// What `Allow` says with a 405: the methods that are forwarded, as far as they have names of their own.
+/// What `Allow` says: the methods that are forwarded, as far as they have names of their own.
 const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 /// Seconds after which a client may ask again for a host that could not be looked up.
@@ -74,6 +74,13 @@ pub(super) fn text(text: String, exchange: &mut Exchange) -> Response<Source> {
     exchange.outcome = Outcome::Ok;
     let mut response = Response::new(Source::Page(Bytes::from(text)));
     describe(response.headers_mut(), TEXT, exchange.ids.request_id.clone());
+    response
+}
+
+/// What may be asked for, for who wants to know it of usher itself (RFC 9110 §9.3.7).
+pub(super) fn allowed(exchange: &mut Exchange) -> Response<Source> {
+    let mut response = text(String::new(), exchange);
+    response.headers_mut().insert(header::ALLOW, ALLOWED);
     response
 }
 
