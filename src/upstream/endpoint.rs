@@ -157,7 +157,8 @@ impl Endpoint {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
             return;
         };
-        if !limit.queue.hand_over(self) {
+        let is_beyond = self.in_flight() > self.requests_max(limit);
+        if is_beyond || !limit.queue.hand_over(self) {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
             limit.queue.free_one();
         }
@@ -310,6 +311,15 @@ impl Endpoint {
     /// One on `port` with this weight, in an upstream that was just made.
     pub(super) fn example(port: u16, weight: usize) -> Arc<Self> {
         Self::example_with(port, weight, Limits::default())
+    }
+
+    /// One that was out, and is back since `back`.
+    pub(super) fn example_back(port: u16, back: Moment) -> Arc<Self> {
+        let endpoint = Self::example(port, 1);
+        (0..5).for_each(|_| _ = endpoint.health.failed(Moment(0)));
+        assert!(endpoint.health.claim_trial(true, back));
+        endpoint.health.answered(back);
+        endpoint
     }
 
     /// The same, where so many requests may run.

@@ -1,6 +1,9 @@
 //! What all endpoints of an upstream have in common.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     Endpoint, HealthRules, Protocol, ProxyProtocol, Server, Settings, TlsError,
@@ -14,6 +17,9 @@ use super::{
     queue::Queue,
     tls::{Handshake, Tls},
 };
+
+/// How long names may take to lead somewhere for the first time.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
 
 /// Makes endpoints.
 #[derive(Debug)]
@@ -55,6 +61,11 @@ impl Maker {
         let health = Health::new(self.rules, Arc::clone(&self.allowance), since);
         let (name, handshake) = (Arc::clone(&origin.name), origin.handshake.clone());
         Arc::new(Endpoint::new(server, name, handshake, health, self.limits.clone(), self.start))
+    }
+
+    /// Whether the upstream has been there for a while at `now`: what comes then comes to others that are busy.
+    pub(super) fn has_run_until(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.start) >= FIRST_LOOK
     }
 
     /// What `origins` lead to, each address once: two names may have one in common.

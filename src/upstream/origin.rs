@@ -44,7 +44,7 @@ impl Origin {
             changed |= endpoint.list(listed.is_some(), now);
             changed |= listed.is_some_and(|found| endpoint.reweigh(found.weight) | endpoint.rank(found.priority));
         }
-        let since = (!self.endpoints.is_empty()).then_some(now);
+        let since = (maker.has_run_until(now) || !self.endpoints.is_empty()).then_some(now);
         for (server, priority) in found.iter().map(|found| (found.server(), found.priority)) {
             if !self.endpoints.iter().any(|endpoint| *endpoint.address() == server.address) {
                 let endpoint = maker.endpoint(server, self, since);

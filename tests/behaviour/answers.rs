@@ -47,6 +47,24 @@ fn browsers_get_a_page_and_programs_a_problem() {
     }
 }
 
+#[test]
+fn who_waits_in_vain_is_told_nothing_of_what_is_behind() {
+    let silent = App::scripted(|mut conversation| {
+        let _goes = conversation.request().is_some() && conversation.closed_by_peer();
+    });
+    let config = "[upstreams.default]\nrequests_max = 1\nqueue_max = 0\nhead_timeout = '1s'";
+    let stage = Fixture::configured(silent, config);
+    let mut first = stage.usher.connect();
+    first.send("GET / HTTP/1.1\r\nHost: customdomain1.com\r\n\r\n");
+    crate::support::eventually("it is at the app", || (stage.app.requests().len() == 1).then_some(()));
+    let second = stage.usher.get_with("customdomain1.com", "/", BROWSER);
+    let first = first.response();
+    assert_eq!((first.status, second.status), (504, 503));
+    check_problem(&first);
+    check_page(&second);
+    [first, second].iter().for_each(|answer| check_no_internals(answer, &stage.app));
+}
+
 /// RFC 9110 §9.3.2; for HTTP/2 nobody sees to it below us.
 #[test]
 fn head_is_answered_with_a_head_alone() {

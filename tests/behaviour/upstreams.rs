@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{App, Backend, Binary, Client, Fixture, Output, Response, Tables, Usher, eventually};
+use crate::support::{App, Backend, Binary, Client, Fixture, H2App, Output, Response, Tables, Usher, eventually};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -244,6 +244,42 @@ fn probes_take_a_server_out_and_bring_it_back() {
         assert_eq!(usher.get("customdomain1.com", "/").status, 200);
         (requests() > before).then_some(())
     });
+}
+
+#[test]
+fn a_probe_that_is_not_answered_in_time_has_failed() {
+    let silent = App::scripted(|mut conversation| {
+        while let Some(request) = conversation.request() {
+            if request.target().starts_with("/health") {
+                let _given_up = conversation.closed_by_peer();
+                return;
+            }
+            conversation.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+        }
+    });
+    let (other, tables) = (App::echo(), Tables::example(Backend::Sqlite));
+    let config = format!("{PROBED}\nprobe_timeout = '200ms'");
+    let usher = Binary::over(&tables).apps(&[&silent, &other]).config(&config).start();
+    eventually("the server is out", || (shown(&usher)[0]["endpoints"][0]["state"] == "ejected").then_some(()));
+    assert_eq!(shown(&usher)[0]["endpoints"][0]["reason"], "failed probes");
+    assert_eq!(shown(&usher)[0]["endpoints"][1]["state"], "healthy");
+}
+
+#[test]
+fn a_probe_may_ask_for_another_status_and_speaks_what_the_server_does() {
+    let statuses = [204, 200].map(|status| {
+        H2App::scripted(move |mut call| async move {
+            let is_probe = call.head.uri.path() == "/health" && call.head.headers["user-agent"] == "usher-probe";
+            call.finish(if is_probe { status } else { 200 }, "");
+        })
+    });
+    let tables = Tables::example(Backend::Sqlite);
+    let servers = statuses.each_ref().map(H2App::url);
+    let config = format!("{PROBED}\nservers = {servers:?}\nprobe_status = 204");
+    let usher = Binary::over(&tables).config(&config).start();
+    eventually("the second one is out", || (shown(&usher)[0]["endpoints"][1]["state"] == "ejected").then_some(()));
+    assert_eq!(shown(&usher)[0]["endpoints"][0]["state"], "healthy");
+    assert!((0..10).all(|_| usher.get("customdomain1.com", "/").status == 200));
 }
 
 #[test]

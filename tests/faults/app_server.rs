@@ -205,6 +205,7 @@ fn a_server_that_does_not_accept_is_given_up_within_its_time() {
     let start = Instant::now();
     assert_eq!(usher.get("customdomain1.com", "/").status, 504);
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(usher.access_log(1)[0]["outcome"], "connect_timeout");
 
     let usher = Binary::over(&tables).config(&config(&format!("'http://{address}', '{}'", app.url()))).start();
     for _ in 0..4 {

@@ -86,7 +86,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::upstream::{InFlight, balancer::Tried};
+    use crate::upstream::{InFlight, balancer::Tried, moment::Moment};
 
     fn endpoints(weights: &[usize]) -> Vec<Arc<Endpoint>> {
         weights.iter().zip(1..).map(|(weight, port)| Endpoint::example(port, *weight)).collect()
@@ -102,6 +102,20 @@ mod tests {
         let (endpoints, mut counts) = (endpoints(&[1, 2, 1]), [0; 3]);
         (0..4000).for_each(|id: u32| counts[chosen(&endpoints, &Tried::default(), &id.to_string())] += 1);
         assert!((1850..2150).contains(&counts[1]) && (850..1150).contains(&counts[0]), "{counts:?}");
+    }
+
+    #[test]
+    fn stores_come_to_one_that_is_back_little_by_little() {
+        let (endpoints, tried) =
+            ([Endpoint::example(1, 1), Endpoint::example_back(2, Moment(2_000))], Tried::default());
+        let affinity = Affinity::new(&endpoints);
+        let stores = [2_000, 7_000, 12_000].map(|now| {
+            let candidates = Candidates { now: Moment(now), ..Candidates::example(&endpoints, &tried) };
+            let ids = (0..1000_u32).map(|id| TenantId::parse(&id.to_string()).unwrap());
+            ids.filter(|id| affinity.choose(&candidates, id) == Some(1)).count()
+        });
+        assert!((60..120).contains(&stores[0]), "a tenth of the other's: {stores:?}");
+        assert!((290..375).contains(&stores[1]) && (450..550).contains(&stores[2]), "{stores:?}");
     }
 
     #[test]

@@ -130,11 +130,7 @@ mod tests {
 
     #[test]
     fn one_that_is_back_gets_its_share_little_by_little() {
-        let endpoints = [Endpoint::example(1, 1), Endpoint::example(2, 1)];
-        let health = endpoints[1].health();
-        (0..5).for_each(|_| _ = health.failed(Moment(0)));
-        assert!(health.claim_trial(true, Moment(2_000)));
-        health.answered(Moment(2_000));
+        let endpoints = [Endpoint::example(1, 1), Endpoint::example_back(2, Moment(2_000))];
         let tried = Tried::default();
         let shares = [2_000, 7_000, 12_000].map(|now| {
             let candidates = Candidates { now: Moment(now), ..Candidates::example(&endpoints, &tried) };

@@ -85,7 +85,7 @@ pub(in crate::upstream) fn greatest_common_divisor(one: usize, other: usize) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::balancer::Tried;
+    use crate::upstream::{balancer::Tried, moment::Moment};
 
     fn endpoints(weights: &[usize]) -> Vec<Arc<Endpoint>> {
         weights.iter().zip(1..).map(|(weight, port)| Endpoint::example(port, *weight)).collect()
@@ -121,6 +121,19 @@ mod tests {
         assert_eq!(order(&[5, 1, 1]).as_ref(), [0, 0, 1, 0, 2, 0, 0]);
         assert_eq!(order(&[20, 30]).len(), 5);
         assert!(order(&[]).is_empty());
+    }
+
+    #[test]
+    fn one_that_is_back_takes_its_turns_little_by_little() {
+        let (endpoints, tried) =
+            ([Endpoint::example(1, 1), Endpoint::example_back(2, Moment(2_000))], Tried::default());
+        let turns = [2_000, 7_000, 12_000].map(|now| {
+            let (round_robin, mut rng) = (RoundRobin::new(&endpoints, &[]), Rng::with_seed(3));
+            let candidates = Candidates { now: Moment(now), ..Candidates::example(&endpoints, &tried) };
+            (0..1000).filter(|_| round_robin.choose(&candidates, &mut rng) == Some(1)).count()
+        });
+        assert!((60..120).contains(&turns[0]) && (290..375).contains(&turns[1]), "{turns:?}");
+        assert_eq!(turns[2], 500);
     }
 
     #[test]
