@@ -28,7 +28,10 @@ def main():
 
 def measure(options):
     prepare(options)
-    print("written:", run(options).write(options.output))
+    report = run(options)
+    print("written:", report.write(options.output))
+    if broken := report.broken():
+        sys.exit("usher does not do what it promises: " + "; ".join(broken))
 
 
 def read_options():

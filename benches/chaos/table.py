@@ -12,6 +12,10 @@ from report import commit, cpu_model, line, memory_gib
 from slow import SlowFigure
 
 
+# How much slower the slowest answers may become by one server of three that is ten times slower.
+UNEVEN_MAX = 1.5
+
+
 class Report:
     def __init__(self, options):
         self.options = options
@@ -44,12 +48,25 @@ class Report:
             "- raw figures: [chaos.json](chaos.json)", "",
         ])
 
+    def broken(self):
+        """What usher promises and has not done: nothing fails that could be repeated, nothing is done twice or forgotten, and a slow
+        server slows nobody else."""
+        mine = {figure.scenario: figure for figure in self.figures
+                if not isinstance(figure, SlowFigure) and figure.proxy == PROXIES["usher"].title}
+        broken = [f"{figure.title}: {sum(figure.failed_gets.values())} GETs failed, {figure.applied_twice} POSTs were applied twice, "
+                  f"{figure.lost} lost"
+                  for figure in mine.values() if figure.failed_gets or figure.applied_twice or figure.lost]
+        if {"even", "uneven"} <= mine.keys() and mine["uneven"].p99_ms > UNEVEN_MAX * mine["even"].p99_ms:
+            broken.append(f"{mine['uneven'].title}: p99 {mine['uneven'].p99_ms} ms beside {mine['even'].p99_ms}")
+        return broken
+
     def faults(self, figures):
         head = ["what happens", "proxy", "failed GETs", "failed POSTs", "POSTs applied twice", "p50 ms", "p99 ms", "longest ms"]
         return [
             f"Three servers of the app in `deploy/fastapi`, {self.options.rate} requests a second, "
             f"{self.options.posts:.0%} of them POSTs. A failed POST could not be repeated where an app server may have seen "
-            "it; every GET could.", "",
+            "it; every GET could. All of them wait one second for a connection and three for the head of an answer "
+            "(`attempt_timeout`, which is 30 s unless it is set: a server that freezes costs GETs as long as that).", "",
             line(head), line(["---", "---"] + ["---:"] * (len(head) - 2)), *map(row, figures), "",
         ]
 

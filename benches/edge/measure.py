@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 LOG_DEADLINE_SECONDS = 5
 HTTP2_CONNECTIONS = 16
 HTTP2_STREAMS = 32
+STEADY_AFTER_SECONDS = 1  # until then a load opens connections to the app anew: the one before was cut off in the midst
 
 BROWSER = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0",
@@ -150,11 +152,14 @@ def measure(peer, work, load, seconds, round_number):
     """One figure; answers that are wrong, broken off or not in the log make the run invalid."""
     if peer.log:
         os.truncate(peer.log, 0)
-    taken = peer.connections()
+    steady = []
+    look = threading.Timer(STEADY_AFTER_SECONDS, lambda: steady.append(peer.connections()))
     before = cpu_seconds(peer.process.pid)
+    look.start()
     result = load.run(peer, work, seconds)
     spent = cpu_seconds(peer.process.pid) - before
-    opened, reused = since(taken, peer.connections())
+    look.join()
+    opened, reused = since(steady[0], peer.connections())
     requests = result["requests"]
     refuse_bad(peer, work, result)
     if peer.log:
