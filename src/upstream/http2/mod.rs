@@ -71,8 +71,7 @@ impl Shared {
     pub(super) async fn start(socket: Socket, life: Life, freed: Option<Arc<Notify>>) -> Result<Self, ConnectError> {
         let (stream, greeting, last_heard) = Heard::of(socket);
         let (sender, connection) = builder().handshake(stream).await.map_err(ConnectError::Handshake)?;
-        let now = Instant::now();
-        let (terms, usage) = (Arc::<Terms>::default(), Arc::new(Usage::new(life, freed, now)));
+        let (terms, usage) = (Arc::<Terms>::default(), Arc::new(Usage::new(life, freed, Instant::now())));
         let driven = drive(connection, Arc::clone(&terms), last_heard, Arc::downgrade(&usage));
         let driver = AbortOnDropHandle::new(tokio::spawn(driven));
         if greeting.await.is_err() || driver.is_finished() {
@@ -80,7 +79,8 @@ impl Shared {
             return Err(ended.map_or_else(ConnectError::Handshake, |()| ConnectError::Closed));
         }
         drop(driver.detach());
-        Ok(Self { sender, terms, opened: now, usage })
+        // Who has asked until now may share it.
+        Ok(Self { sender, terms, opened: Instant::now(), usage })
     }
 
     /// A share of it for one exchange that begins at `now`, if there is room for another.

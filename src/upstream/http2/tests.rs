@@ -6,6 +6,7 @@ use http_body_util::Empty;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -67,4 +68,29 @@ async fn a_connection_is_kept_while_it_is_in_use_wanted_and_young() {
     assert!(shared.is_kept(idle_timeout, late()));
     leases[0].permit.leave();
     assert!(!shared.is_kept(idle_timeout, Instant::now()));
+}
+
+/// The server takes its time to greet.
+#[tokio::test]
+async fn who_comes_while_a_connection_is_opened_shares_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        sleep(Duration::from_millis(200)).await;
+        stream.write_all(&SETTINGS).await.unwrap();
+        // Nobody else has come in the meantime.
+        timeout(Duration::from_millis(200), listener.accept()).await.is_err()
+    });
+    let trunk = Trunk::new(Duration::from_secs(4));
+    let open = || async {
+        Shared::start(Socket::Tcp(TcpStream::connect(address).await.unwrap()), Life::example(), None).await
+    };
+    let late = async {
+        sleep(Duration::from_millis(100)).await;
+        trunk.open(open()).await
+    };
+    let (first, second) = tokio::join!(trunk.open(open()), late);
+    assert_eq!((first.unwrap().1, second.unwrap().1), (false, true));
+    assert!(server.await.unwrap());
 }
