@@ -77,7 +77,7 @@ async fn finish(end: End, client: &Arc<Client>, mut stream: Box<ClientStream>) {
         return tunnel.run(client, stream, exchange).await;
     }
     match (end, stream.take_held_back()) {
-        (End::Displaced | End::Idle, _) => stream.leave().await,
+        (End::Displaced, _) => stream.leave().await,
         // Browsers connect ahead of what they may want.
         (End::HeadTimeout, _) if !stream.was_heard() => stream.leave().await,
         (End::HeadTimeout, _) => refused::answer(client, stream, Failure::HeaderTimeout).await,
@@ -85,7 +85,7 @@ async fn finish(end: End, client: &Arc<Client>, mut stream: Box<ClientStream>) {
             refused::answer(client, stream, Failure::unreadable(status, &error)).await;
         }
         (End::CutOff | End::HungUp, _) => {}
-        (End::BadHead(_) | End::Done | End::Quiet, _) => stream.close().await,
+        (End::BadHead(_) | End::Done | End::Quiet | End::Idle, _) => stream.close().await,
     }
 }
 
@@ -225,12 +225,17 @@ impl<'a> Watch<'a> {
         now.is_some() && now == before
     }
 
+    /// Whether a connection that cannot be parked has to end: what comes may be the next head or what is left of a body, and gets no
+    /// answer if it does not come to its end.
     fn has_idled(&self) -> bool {
         let (worker, pulse) = (&self.client.worker, &self.client.pulse);
-        let has_idled =
-            pulse.running() == 0 && worker.clock.since(pulse.quiet_since()) >= worker.settings.keep_alive_timeout;
+        let (since, limit, name) = match pulse.head_since() {
+            Some(since) => (since, worker.settings.header_timeout, Limit::HeaderTimeout),
+            None => (pulse.quiet_since(), worker.settings.keep_alive_timeout, Limit::KeepAlive),
+        };
+        let has_idled = pulse.is_silent() && worker.clock.since(since) >= limit;
         if has_idled {
-            worker.metrics.limit(Limit::KeepAlive);
+            worker.metrics.limit(name);
         }
         has_idled
     }
@@ -241,10 +246,10 @@ impl<'a> Watch<'a> {
             return Some(End::CutOff);
         }
         // Later on it is parked.
-        if pulse.begun() == 0 {
+        let is_unparked = pulse.has_unread() && pulse.is_silent() && pulse.head_since().is_none();
+        if pulse.begun() == 0 || is_unparked {
             self.idle.look();
         }
-        // It cannot be parked, nor what comes be taken for a head.
         if pulse.has_unread() {
             return self.has_idled().then_some(End::Idle);
         }

@@ -295,6 +295,23 @@ fn an_idle_connection_is_closed_in_silence_parked_or_not() {
     }
 }
 
+/// It cannot be parked, since its answer came without a look at the body.
+#[test]
+fn a_connection_whose_last_body_nobody_wanted_has_the_same_limits() {
+    let stage = Fixture::configured(App::echo(), "[listen]\nheader_timeout = '1s'\nkeep_alive_timeout = '3s'");
+    let begun = Instant::now();
+    let [mut idle, mut half] = [(); 2].map(|()| {
+        let mut client = stage.usher.connect();
+        client.send("POST / HTTP/1.1\r\nHost: unknown.example\r\nContent-Length: 1\r\n\r\nx");
+        assert_eq!(client.response().status, 404);
+        client
+    });
+    half.send(&GET[..20]);
+    assert!(half.closed_by_peer() && reached(&stage.usher, "keep_alive") == 0);
+    assert!(idle.closed_by_peer() && begun.elapsed() < Duration::from_secs(10));
+    assert_eq!((reached(&stage.usher, "header_timeout"), reached(&stage.usher, "keep_alive")), (1, 1));
+}
+
 /// RFC 9112 §9.3.2.
 #[test]
 fn a_parked_connection_loses_no_byte() {
