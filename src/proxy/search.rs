@@ -248,6 +248,7 @@ impl<'a> Search<'a> {
         if ending == Ending::Failed || !reused || self.stale > STALE_MAX {
             self.tried.add(self.chosen);
             self.last = ConnectError::Closed;
+            self.stale = 0;
         }
         self.fresh_only = ending != Ending::Failed;
         match again(ending, self.is_repeatable) {

@@ -65,17 +65,19 @@ impl Connections {
 
     /// The right to open one more, if there may be more.
     pub(super) fn permit(self: &Arc<Self>) -> Option<ConnectionPermit> {
-        let has_room = |open: usize| {
-            let in_use = open.saturating_sub(self.left.load(SeqCst));
-            (in_use < self.max()).then_some(open + 1)
-        };
+        let has_room = |open: usize| (self.in_use(open) < self.max()).then_some(open + 1);
         let taken = self.open.fetch_update(SeqCst, SeqCst, has_room);
         taken.is_ok().then(|| ConnectionPermit { connections: Arc::clone(self), is_left: false })
     }
 
     /// Whether there may be no further one.
     pub(super) fn are_full(&self) -> bool {
-        self.open.load(SeqCst).saturating_sub(self.left.load(SeqCst)) >= self.max()
+        self.in_use(self.open.load(SeqCst)) >= self.max()
+    }
+
+    /// Of so many that are `open`. As many may be left as there may be in use, so that there are never more than twice that.
+    fn in_use(&self, open: usize) -> usize {
+        open.saturating_sub(self.left.load(SeqCst).min(self.max()))
     }
 
     fn max(&self) -> usize {
@@ -202,7 +204,12 @@ mod tests {
         assert!(connections.are_full() && connections.permit().is_none() && connections.open() == 2);
         drop(left);
         assert!(connections.permit().is_none());
-        drop(next);
+        let mut next = next;
+        next.leave();
+        let mut last = connections.permit().unwrap();
+        last.leave();
+        assert!(connections.permit().is_none(), "there are twice as many");
+        drop((next, last));
         assert!(connections.permit().is_some() && connections.open() == 0);
     }
 

@@ -126,7 +126,7 @@ impl Endpoint {
 
     /// How many requests may run there: not more than there may be streams, where they share connections.
     fn requests_max(&self, limit: &Limit) -> usize {
-        let streams_max = self.trunk.as_ref().and_then(|trunk| trunk.requests_max());
+        let streams_max = self.trunk.as_ref().and_then(|trunk| trunk.requests_max(self.in_flight()));
         streams_max.map_or(limit.max, |streams_max| streams_max.min(limit.max))
     }
 
@@ -138,6 +138,13 @@ impl Endpoint {
     /// The connections that all workers share there, where they share them.
     pub(super) fn trunk(&self) -> Option<&Arc<Trunk>> {
         self.trunk.as_ref()
+    }
+
+    /// There may be more places than before: who waits for one looks.
+    pub(super) fn has_grown(&self) {
+        if let Some(limit) = &self.limit {
+            limit.queue.look();
+        }
     }
 
     /// Counts one more request, if there is room for it.

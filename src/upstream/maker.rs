@@ -10,7 +10,6 @@ use super::{
     allowance::Allowance,
     endpoint::{Limit, Limits},
     health::Health,
-    http2::STREAMS_MAX,
     members::Members,
     moment::Moment,
     origin::Origin,
@@ -86,8 +85,8 @@ impl Maker {
 fn limits(settings: &Settings, queue: &Arc<Queue>) -> Limits {
     let connections_max = settings.connections_max;
     let shares = settings.protocol == Protocol::Http2 && settings.proxy_protocol == ProxyProtocol::Off;
-    let places = if shares { STREAMS_MAX } else { 1 };
-    let connected = connections_max.map(|max| max.saturating_mul(places));
+    // How many streams that makes is known to those who have the connections.
+    let connected = connections_max.map(|max| if shares { usize::MAX } else { max });
     let requests = [settings.requests_max, connected].into_iter().flatten().min();
     Limits {
         requests: requests.map(|max| Limit { max, queue: Arc::clone(queue) }),

@@ -147,6 +147,9 @@ where
             }
             Way::Shared(trunk) => {
                 let (lease, is_shared) = trunk.open(self.shared(trunk, settings, deadline)).await?;
+                if !is_shared {
+                    self.endpoint.has_grown();
+                }
                 return Ok((Held::share(lease), is_shared));
             }
             Way::Single => self.start_single(client, settings, deadline).await,
@@ -189,7 +192,7 @@ where
     async fn shared(&self, trunk: &Trunk, settings: &Settings, deadline: Deadline) -> Result<Shared, ConnectError> {
         let life = self.life(self.permit(deadline).await?, settings);
         let stream = dial(&self.endpoint, b"", deadline).await?;
-        Shared::start(stream, life, trunk.freed()).await
+        Shared::start(stream, life, trunk.shared_room()).await
     }
 
     fn life(&self, permit: ConnectionPermit, settings: &Settings) -> Life {

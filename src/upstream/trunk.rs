@@ -5,15 +5,16 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
-
 use super::{
     ConnectError,
-    http2::{Lease, STREAMS_MAX, Shared},
+    http2::{Lease, Room, STREAMS_MAX, Shared},
 };
 
 /// The connections to one endpoint, oldest first. The inner lock is held for a look and a change.
@@ -28,8 +29,9 @@ pub(super) struct Trunk {
 struct Limit {
     /// How many connections there may be.
     max: usize,
-    /// Told when there may be room.
-    freed: Arc<Notify>,
+    /// Streams that the app server allows on each, as last known.
+    allowed: AtomicUsize,
+    room: Arc<Room>,
 }
 
 impl Trunk {
@@ -40,19 +42,34 @@ impl Trunk {
 
     /// For so many connections at most.
     pub(super) fn limited(idle_timeout: Duration, max: usize) -> Self {
-        Self { limit: Some(Limit { max, freed: Arc::default() }), ..Self::new(idle_timeout) }
+        let limit = Limit { max, allowed: AtomicUsize::new(STREAMS_MAX), room: Arc::default() };
+        Self { limit: Some(limit), ..Self::new(idle_timeout) }
     }
 
-    /// Requests that have a place at once, as far as is known what the app server allows on each connection; `None`: any number.
-    pub(super) fn requests_max(&self) -> Option<usize> {
+    /// Requests that have a place at once, as far as is known what the app server allows on each connection; `None`: any number. Where
+    /// `running` take all of them, connections are looked at that serve nobody else any more.
+    pub(super) fn requests_max(&self, running: usize) -> Option<usize> {
         let limit = self.limit.as_ref()?;
-        let allowed = self.connections().last().map_or(STREAMS_MAX, |newest| newest.streams_max().max(1));
-        Some(limit.max.saturating_mul(allowed))
+        let places = self.places(limit);
+        if running < places {
+            return Some(places);
+        }
+        let now = Instant::now();
+        self.connections().iter().for_each(|shared| shared.look(now));
+        self.sweep(now);
+        Some(self.places(limit))
     }
 
-    /// What connections have to tell when there may be room.
-    pub(super) fn freed(&self) -> Option<Arc<Notify>> {
-        self.limit.as_ref().map(|limit| Arc::clone(&limit.freed))
+    fn places(&self, limit: &Limit) -> usize {
+        if let Some(newest) = self.connections().last() {
+            limit.allowed.store(newest.streams_max().max(1), Relaxed);
+        }
+        limit.max.saturating_mul(limit.allowed.load(Relaxed)).saturating_add(limit.room.left())
+    }
+
+    /// What connections have to tell.
+    pub(super) fn shared_room(&self) -> Option<Arc<Room>> {
+        self.limit.as_ref().map(|limit| Arc::clone(&limit.room))
     }
 
     /// A share of the oldest connection with room, so that those opened in a rush become idle again.
@@ -96,7 +113,7 @@ impl Trunk {
             if !self.is_full(limit.max) {
                 return None;
             }
-            limit.freed.notified().await;
+            limit.room.freed.notified().await;
         }
     }
 

@@ -184,6 +184,35 @@ fn is_left_and_finishes_what_runs(config: &str) {
     eventually("one is left", || (usher.metric("usher_endpoint_connections", &[]) == 1.0).then_some(()));
 }
 
+/// Nor do those that finish there take the places of others.
+#[test]
+fn streams_on_a_connection_that_is_left_take_nobodys_place() {
+    const TWO_STREAMS: &[u8] = &[0, 3, 0, 0, 0, 2];
+    let (say, said) = mpsc::channel::<()>();
+    let said = Mutex::new(said);
+    let app = FrameApp::saying(TWO_STREAMS, move |mut frames| {
+        if frames.number == 0 {
+            let running = [(); 2].map(|()| frames.next_of(HEADERS).unwrap().stream);
+            frames.go_away(running[1]);
+            said.lock().unwrap().recv().unwrap();
+            running.iter().for_each(|stream| frames.answer(*stream));
+        }
+        while let Some(request) = frames.next_of(HEADERS) {
+            frames.answer(request.stream);
+        }
+    });
+    let usher = usher(&[app.url()], "[upstreams.default]\nconnections_max = 1\nqueue_max = 0");
+    let mut running = [usher.connect(), usher.connect()];
+    for client in &mut running {
+        client.send(GET);
+        std::thread::sleep(A_MOMENT);
+    }
+    assert!((0..3).all(|_| answered(&usher, POST).status == 200));
+    say.send(()).unwrap();
+    assert!(running.iter_mut().all(|client| client.response().status == 200));
+    assert_eq!(app.connections(), 2);
+}
+
 #[test]
 fn a_request_that_failed_in_the_app_is_not_sent_again() {
     for reason in [Reason::INTERNAL_ERROR, Reason::CANCEL, Reason::ENHANCE_YOUR_CALM] {

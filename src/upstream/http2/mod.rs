@@ -18,10 +18,9 @@ use std::{
 
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
-use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-pub(super) use self::call::Call;
+pub(super) use self::{call::Call, usage::Room};
 use self::{
     driver::{Terms, drive},
     hearing::Heard,
@@ -67,11 +66,11 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Starts HTTP/2 on `socket`, and waits for the app server's SETTINGS: only then it is known to speak HTTP/2 and how
-    /// many streams it allows, and until then nothing of a request is sent. `freed` is told when a stream has ended.
-    pub(super) async fn start(socket: Socket, life: Life, freed: Option<Arc<Notify>>) -> Result<Self, ConnectError> {
+    /// many streams it allows, and until then nothing of a request is sent. `room` is told when there may be some.
+    pub(super) async fn start(socket: Socket, life: Life, room: Option<Arc<Room>>) -> Result<Self, ConnectError> {
         let (stream, greeting, last_heard) = Heard::of(socket);
         let (sender, connection) = builder().handshake(stream).await.map_err(ConnectError::Handshake)?;
-        let (terms, usage) = (Arc::<Terms>::default(), Arc::new(Usage::new(life, freed, Instant::now())));
+        let (terms, usage) = (Arc::<Terms>::default(), Arc::new(Usage::new(life, room, Instant::now())));
         let driven = drive(connection, Arc::clone(&terms), last_heard, Arc::downgrade(&usage));
         let driver = AbortOnDropHandle::new(tokio::spawn(driven));
         if greeting.await.is_err() || driver.is_finished() {
@@ -85,16 +84,28 @@ impl Shared {
 
     /// A share of it for one exchange that begins at `now`, if there is room for another.
     pub(super) fn lease(&self, now: Instant) -> Option<Lease> {
-        let mut sender = self.sender.clone();
-        // A server that goes away says so before it closes.
-        let is_ready = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
-        if matches!(is_ready, Poll::Ready(Err(_))) {
+        let Some(sender) = self.ready() else {
             self.leave();
             return None;
-        }
+        };
         // The first one is let through whatever is allowed: it waits in the connection until it may open.
         let permit = self.usage.begin(self.streams_max().max(1), now)?;
         Some(Lease { sender, permit })
+    }
+
+    /// What opens a stream, unless the server goes away: it says so before it closes.
+    fn ready(&self) -> Option<SendRequest<Bytes>> {
+        let mut sender = self.sender.clone();
+        let is_ready = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
+        (!matches!(is_ready, Poll::Ready(Err(_)))).then_some(sender)
+    }
+
+    /// Leaves it where it serves nobody else any more.
+    pub(super) fn look(&self, now: Instant) {
+        if self.ready().is_none() {
+            self.leave();
+        }
+        self.usage.look(now);
     }
 
     /// No further stream begins; those that run go on.

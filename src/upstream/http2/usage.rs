@@ -1,7 +1,10 @@
 //! How a shared connection is used, and for how long still.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -12,8 +15,24 @@ use crate::upstream::life::Life;
 /// What runs on one connection. Its lock is held for a look and a change, and never across a wait.
 pub(super) struct Usage {
     counts: Mutex<Counts>,
-    /// Told when there may be room, where somebody may wait for that.
-    freed: Option<Arc<Notify>>,
+    /// Where connections are few.
+    room: Option<Arc<Room>>,
+}
+
+/// What those have to know who share few connections.
+#[derive(Default)]
+pub(in crate::upstream) struct Room {
+    /// Told when there may be some.
+    pub(in crate::upstream) freed: Notify,
+    /// Streams on connections that are left: they take nobody's place.
+    left: AtomicUsize,
+}
+
+impl Room {
+    /// Streams that go on beside those that there may be.
+    pub(in crate::upstream) fn left(&self) -> usize {
+        self.left.load(Relaxed)
+    }
 }
 
 struct Counts {
@@ -26,26 +45,28 @@ struct Counts {
 }
 
 impl Counts {
-    fn leave(&mut self) {
-        self.left = true;
+    fn leave(&mut self, room: Option<&Arc<Room>>) {
+        if std::mem::replace(&mut self.left, true) {
+            return;
+        }
+        if let Some(room) = room {
+            room.left.fetch_add(self.streams, Relaxed);
+        }
         self.life.leave();
     }
 }
 
 impl Usage {
     /// Of a connection that is opened at `now`.
-    pub(super) fn new(life: Life, freed: Option<Arc<Notify>>, now: Instant) -> Self {
-        Self { counts: Mutex::new(Counts { streams: 0, unused_since: now, left: false, life }), freed }
+    pub(super) fn new(life: Life, room: Option<Arc<Room>>, now: Instant) -> Self {
+        Self { counts: Mutex::new(Counts { streams: 0, unused_since: now, left: false, life }), room }
     }
 
     /// One more stream, where there may be so many.
     pub(super) fn begin(self: &Arc<Self>, streams_max: usize, now: Instant) -> Option<Arc<StreamPermit>> {
+        self.look(now);
         let mut counts = self.counts();
         if counts.left || counts.streams >= streams_max {
-            return None;
-        }
-        if counts.life.is_over(now) {
-            counts.leave();
             return None;
         }
         counts.streams += 1;
@@ -53,16 +74,26 @@ impl Usage {
         Some(Arc::new(StreamPermit(Arc::clone(self))))
     }
 
+    /// Leaves it where its time is over.
+    pub(super) fn look(&self, now: Instant) {
+        let mut counts = self.counts();
+        if !counts.left && counts.life.is_over(now) {
+            counts.leave(self.room.as_ref());
+            drop(counts);
+            self.tell();
+        }
+    }
+
     /// No further stream begins.
     pub(super) fn leave(&self) {
-        self.counts().leave();
+        self.counts().leave(self.room.as_ref());
         self.tell();
     }
 
     /// There may be room, on this connection or for another one.
     pub(super) fn tell(&self) {
-        if let Some(freed) = &self.freed {
-            freed.notify_one();
+        if let Some(room) = &self.room {
+            room.freed.notify_one();
         }
     }
 
@@ -97,6 +128,9 @@ impl Drop for StreamPermit {
     fn drop(&mut self) {
         let mut counts = self.0.counts();
         counts.streams -= 1;
+        if let Some(room) = self.0.room.as_ref().filter(|_room| counts.left) {
+            room.left.fetch_sub(1, Relaxed);
+        }
         if counts.streams == 0 {
             counts.unused_since = Instant::now();
         }
