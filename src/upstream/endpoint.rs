@@ -126,7 +126,7 @@ impl Endpoint {
 
     /// How many requests may run there: not more than there may be streams, where they share connections.
     fn requests_max(&self, limit: &Limit) -> usize {
-        let streams_max = self.trunk.as_ref().and_then(|trunk| trunk.requests_max(self.in_flight()));
+        let streams_max = self.trunk.as_ref().and_then(|trunk| trunk.requests_max());
         streams_max.map_or(limit.max, |streams_max| streams_max.min(limit.max))
     }
 
@@ -164,10 +164,13 @@ impl Endpoint {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
             return;
         };
-        let is_beyond = self.in_flight() > self.requests_max(limit);
-        if is_beyond || !limit.queue.hand_over(self) {
-            self.in_flight.fetch_sub(1, Ordering::Relaxed);
-            limit.queue.free_one();
+        let max = self.requests_max(limit);
+        // More run than may where less is allowed than was thought: then it has no place to give.
+        if self.in_flight() > max || !limit.queue.hand_over(self) {
+            let before = self.in_flight.fetch_sub(1, Ordering::Relaxed);
+            if before <= max {
+                limit.queue.free_one();
+            }
         }
     }
 

@@ -87,7 +87,11 @@ impl<B> Seat<B> {
         let now = if self.endpoint.is_draining() { now + settings.idle_timeout } else { now };
         match &self.way {
             Way::Idle(pool) => pool.sweep(now),
-            Way::Shared(trunk) => trunk.sweep(now),
+            Way::Shared(trunk) => {
+                if trunk.sweep(now) {
+                    self.endpoint.has_grown();
+                }
+            }
             Way::Single => {}
         }
     }

@@ -46,25 +46,13 @@ impl Trunk {
         Self { limit: Some(limit), ..Self::new(idle_timeout) }
     }
 
-    /// Requests that have a place at once, as far as is known what the app server allows on each connection; `None`: any number. Where
-    /// `running` take all of them, connections are looked at that serve nobody else any more.
-    pub(super) fn requests_max(&self, running: usize) -> Option<usize> {
+    /// Requests that have a place at once, as far as is known what the app server allows on each connection; `None`: any number.
+    pub(super) fn requests_max(&self) -> Option<usize> {
         let limit = self.limit.as_ref()?;
-        let places = self.places(limit);
-        if running < places {
-            return Some(places);
-        }
-        let now = Instant::now();
-        self.connections().iter().for_each(|shared| shared.look(now));
-        self.sweep(now);
-        Some(self.places(limit))
-    }
-
-    fn places(&self, limit: &Limit) -> usize {
         if let Some(newest) = self.connections().last() {
             limit.allowed.store(newest.streams_max().max(1), Relaxed);
         }
-        limit.max.saturating_mul(limit.allowed.load(Relaxed)).saturating_add(limit.room.left())
+        Some(limit.max.saturating_mul(limit.allowed.load(Relaxed)).saturating_add(limit.room.left()))
     }
 
     /// What connections have to tell.
@@ -122,15 +110,19 @@ impl Trunk {
         self.connections().len() >= max
     }
 
-    /// Lets go of what has been unused for too long, was closed, or is left.
-    pub(super) fn sweep(&self, now: Instant) {
-        self.connections().retain(|shared| {
+    /// Lets go of what has been unused for too long, was closed, or is left; whether there was any.
+    pub(super) fn sweep(&self, now: Instant) -> bool {
+        let mut connections = self.connections();
+        let before = connections.len();
+        connections.retain(|shared| {
+            shared.look(now);
             let is_kept = shared.is_kept(self.idle_timeout, now);
             if !is_kept {
                 shared.leave();
             }
             is_kept
         });
+        connections.len() < before
     }
 
     fn connections(&self) -> MutexGuard<'_, Vec<Arc<Shared>>> {

@@ -184,7 +184,7 @@ fn is_left_and_finishes_what_runs(config: &str) {
     eventually("one is left", || (usher.metric("usher_endpoint_connections", &[]) == 1.0).then_some(()));
 }
 
-/// Nor do those that finish there take the places of others.
+/// Nor do those that finish there take the places of others, as is noticed within a second or so.
 #[test]
 fn streams_on_a_connection_that_is_left_take_nobodys_place() {
     const TWO_STREAMS: &[u8] = &[0, 3, 0, 0, 0, 2];
@@ -201,7 +201,7 @@ fn streams_on_a_connection_that_is_left_take_nobodys_place() {
             frames.answer(request.stream);
         }
     });
-    let usher = usher(&[app.url()], "[upstreams.default]\nconnections_max = 1\nqueue_max = 0");
+    let usher = usher(&[app.url()], "[upstreams.default]\nconnections_max = 1\nqueue_timeout = '5s'");
     let mut running = [usher.connect(), usher.connect()];
     for client in &mut running {
         client.send(GET);

@@ -68,8 +68,7 @@ fn there_are_never_more_connections_than_may_be_in_the_whole_process() {
     assert_eq!(stage.app.requests().len(), 240);
 }
 
-const RACE: &str =
-    "[listen]\nworkers = 4\n[upstreams.default]\nconnections_max = 3\nqueue_timeout = '20s'\nqueue_max = 1000";
+const RACE: &str = "[listen]\nworkers = 4\n[upstreams.default]\nconnections_max = 3\nconnect_timeout = '20s'\nqueue_timeout = '20s'\nqueue_max = 1000";
 
 /// Four workers race for three connections, which the app closes when it likes, and some clients do not wait for their answer.
 #[test]
