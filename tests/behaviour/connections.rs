@@ -106,7 +106,7 @@ fn silent(tell: Sender<()>) -> App {
 fn a_client_that_ends_its_direction_gets_an_answer_that_comes_within_a_moment() {
     let stage = Fixture::with_app(App::scripted(|mut conversation| {
         while conversation.request().is_some() {
-            thread::sleep(Duration::from_millis(300));
+            thread::sleep(Duration::from_millis(100));
             conversation.write(OK).unwrap();
         }
     }));

@@ -163,8 +163,9 @@ fn a_certificate_is_shown_while_the_database_is_away() {
     assert_eq!(stage.status(&usher, HOST), Ok(200));
     // What was never loaded cannot be shown, and is not taken for unknown.
     assert!(stage.status(&usher, "customdomain2.com").is_err());
-    let failed = usher.metric("usher_tls_handshake_failures_total", &["reason=\"not_loaded\""]);
-    assert!(failed >= 1.0, "{}", usher.admin_get("/metrics").text());
+    // The client hears of it before it is counted.
+    let failed = || usher.metric("usher_tls_handshake_failures_total", &["reason=\"not_loaded\""]);
+    eventually("it is counted", || (failed() >= 1.0).then_some(()));
     eventually("the log says why", || usher.log().contains("cannot be loaded").then_some(()));
 }
 

@@ -77,7 +77,7 @@ async fn who_comes_while_a_connection_is_opened_shares_it() {
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        sleep(Duration::from_millis(200)).await;
+        sleep(Duration::from_secs(1)).await;
         stream.write_all(&SETTINGS).await.unwrap();
         // Nobody else has come in the meantime.
         timeout(Duration::from_millis(200), listener.accept()).await.is_err()
