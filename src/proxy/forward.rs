@@ -50,7 +50,7 @@ pub(super) async fn forward(
     };
     let position = roles::upstream_for(worker, &destination)?;
     let host = facts.forwarded();
-    if request::ends_here(&mut request) {
+    if request::ends_here(&request) {
         return Ok(answer::allowed(exchange));
     }
     let mut outgoing = request::prepare(request, host, &destination, position, client, requester, exchange)?;

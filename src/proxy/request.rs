@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version, header,
+    request::Parts,
     uri::{PathAndQuery, Scheme},
 };
 use hyper::body::{Body, Incoming};
@@ -77,17 +78,23 @@ fn octets<B>(request: &Request<B>) -> usize {
     PSEUDO_FIELDS + request.method().as_str().len() + path + fields.sum::<usize>()
 }
 
-/// Counts this hop of an OPTIONS that may take only so many (RFC 9110 §7.6.2); whether it ends here. What is no number says nothing.
-pub(super) fn ends_here<B>(request: &mut Request<B>) -> bool {
-    if *request.method() != Method::OPTIONS {
-        return false;
+/// Whether an OPTIONS may go no further than here (RFC 9110 §7.6.2).
+pub(super) fn ends_here<B>(request: &Request<B>) -> bool {
+    *request.method() == Method::OPTIONS && hops(request.headers()) == Some(0)
+}
+
+/// How many further hops a request may take; `None` where it says no number.
+fn hops(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::MAX_FORWARDS)?.to_str().ok()?.parse().ok()
+}
+
+/// An OPTIONS may take one hop less.
+fn count_hop(head: &mut Parts) {
+    if head.method == Method::OPTIONS
+        && let Some(left) = hops(&head.headers).and_then(|hops| hops.checked_sub(1))
+    {
+        head.headers.insert(header::MAX_FORWARDS, HeaderValue::from(left));
     }
-    let hops = request.headers().get(header::MAX_FORWARDS);
-    let hops: Option<u64> = hops.and_then(|hops| hops.to_str().ok()?.parse().ok());
-    if let Some(left) = hops.and_then(|hops| hops.checked_sub(1)) {
-        request.headers_mut().insert(header::MAX_FORWARDS, HeaderValue::from(left));
-    }
-    hops == Some(0)
 }
 
 /// Refuses methods that a tenant router has no use for and targets that name no resource of an app.
@@ -155,6 +162,7 @@ pub(super) fn prepare(
     let worker = &client.worker;
     let (mut head, incoming) = request.into_parts();
     let version = head.version;
+    count_hop(&mut head);
     let prefix = cut_prefix(&mut head.uri, destination.prefix.map_or(0, |prefix| prefix.length))?;
     if head.version == Version::HTTP_2 {
         dialect::reduce_length(&mut head.headers)?;
